@@ -1,0 +1,1 @@
+"""One idempotent side effect each; a class per capability."""

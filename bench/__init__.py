@@ -1,0 +1,1 @@
+"""Benchmarks: what a purchase costs, and where it goes."""

@@ -1,0 +1,1 @@
+"""Everything that runs Holdfast and that nothing imports."""

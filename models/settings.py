@@ -1,0 +1,195 @@
+"""Every setting of every process, read from `HOLDFAST_*` once per entry point and handed down frozen."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SANDBOX_STRIPE_KEY = "sk_test_sandbox"
+SANDBOX_STRIPE_WEBHOOK_SECRET = "whsec_sandbox"  # noqa: S105  the sandbox's own, refused in production
+SANDBOX_SENDGRID_KEY = "SG.sandbox"
+# The public half of the key pair with which the sandbox signs its mail events (prime256v1, as SendGrid does).
+SANDBOX_SENDGRID_WEBHOOK_KEY = (
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEsHBk+/jIcuKjZuQC3o17TtlwB0Bd"
+    "TxZC1qNfDxBqG4jlKg4es7r5EOHr9bMd+TSHNsOugI8YIk5BK2bq9ABm3w=="
+)
+DEVELOPMENT_DATABASE_PASSWORD = "holdfast"  # noqa: S105  as above
+
+WEAK_SECRETS = frozenset({"", "secret", "password", "changeme", "holdfast", "sandbox", "test"})
+
+
+class Environment(StrEnum):
+    DEVELOPMENT = "development"
+    TEST = "test"
+    PRODUCTION = "production"
+
+
+class Settings(BaseSettings):
+    """Frozen; times in seconds, sizes in bytes. A bad value stops the process with the setting's name."""
+
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", frozen=True, extra="ignore")
+
+    env: Environment = Environment.DEVELOPMENT
+    data_dir: Path = Path(".holdfast")
+    log_level: str = "INFO"
+
+    # Where things listen.
+    api_host: str = "127.0.0.1"
+    api_port: int = 8000
+    postgres_port: int = 5433
+    valkey_port: int = 6380
+    temporal_port: int = 7233
+    temporal_ui_port: int = 8233
+    sandbox_port: int = 8010
+    worker_metrics_port: int = 8001
+
+    # Existing servers; empty means the stack's embedded one at its port above.
+    database_url: str = ""
+    redis_url: str = ""
+    temporal_address: str = ""
+    temporal_namespace: str = "default"
+
+    # What buyers see.
+    public_url: str = ""
+    shop_name: str = "Holdfast Outfitters"
+    mail_from: str = "shop@holdfast.example"
+
+    # Providers; an empty base URL means the sandbox, unless real keys are set.
+    stripe_api_key: SecretStr = SecretStr(SANDBOX_STRIPE_KEY)
+    stripe_api_base: str = ""
+    stripe_webhook_secret: SecretStr = SecretStr(SANDBOX_STRIPE_WEBHOOK_SECRET)
+    sendgrid_api_key: SecretStr = SecretStr(SANDBOX_SENDGRID_KEY)
+    sendgrid_api_base: str = ""
+    sendgrid_webhook_key: str = SANDBOX_SENDGRID_WEBHOOK_KEY
+
+    # Access tokens: an Ed25519 private key as PEM; in development one is made in the data folder.
+    signing_key: SecretStr = SecretStr("")
+
+    # Business times.
+    hold_seconds: float = Field(900, gt=0)
+    payment_action_seconds: float = Field(1800, gt=0)
+    password_reset_seconds: float = Field(3600, gt=0)
+    email_verification_seconds: float = Field(86_400, gt=0)
+    access_token_seconds: float = Field(600, gt=0)
+    refresh_token_seconds: float = Field(2_592_000, gt=0)
+    cart_abandoned_seconds: float = Field(3600, gt=0)
+    return_window_seconds: float = Field(2_592_000, gt=0)
+    retry_ladder_scale: float = Field(1.0, gt=0)
+
+    # Patience.
+    checkout_deadline_seconds: float = Field(10, gt=0)
+    payment_lookup_seconds: float = Field(
+        30, gt=0
+    )  # between two looks at a payment that the bank asked about
+    mail_unknown_seconds: float = Field(60, gt=0)  # how long an unanswered send waits for the provider's word
+
+    # Limits.
+    rate_limit: str = "1000000/minute"
+    max_body_bytes: int = Field(1_048_576, gt=0)
+
+    # Crash tests only: `name=kill@marker;…`, see activities/failpoints.py.
+    failpoints: str = ""
+
+    @property
+    def production(self) -> bool:
+        return self.env is Environment.PRODUCTION
+
+    @property
+    def database(self) -> str:
+        """A SQLAlchemy URL; `postgresql://` is taken to mean psycopg2."""
+        if self.database_url:
+            return self.database_url.replace("postgresql://", "postgresql+psycopg2://", 1)
+        return (
+            f"postgresql+psycopg2://holdfast:{DEVELOPMENT_DATABASE_PASSWORD}"
+            f"@127.0.0.1:{self.postgres_port}/holdfast"
+        )
+
+    @property
+    def redis(self) -> str:
+        return self.redis_url or f"redis://127.0.0.1:{self.valkey_port}/0"
+
+    @property
+    def temporal(self) -> str:
+        return self.temporal_address or f"127.0.0.1:{self.temporal_port}"
+
+    @property
+    def sandbox_url(self) -> str:
+        return f"http://127.0.0.1:{self.sandbox_port}"
+
+    @property
+    def api_url(self) -> str:
+        """Where this machine reaches the API."""
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def storefront_url(self) -> str:
+        """The configured public address; links in mails start with it, whatever a Host header says."""
+        return (self.public_url or self.api_url).rstrip("/")
+
+    @property
+    def stripe_base(self) -> str:
+        """Empty for the real Stripe."""
+        if self.stripe_api_base:
+            return self.stripe_api_base
+        return self.sandbox_url if self.stripe_api_key.get_secret_value() == SANDBOX_STRIPE_KEY else ""
+
+    @property
+    def sendgrid_base(self) -> str:
+        """Empty for the real SendGrid."""
+        if self.sendgrid_api_base:
+            return self.sendgrid_api_base
+        return self.sandbox_url if self.sendgrid_api_key.get_secret_value() == SANDBOX_SENDGRID_KEY else ""
+
+    @model_validator(mode="after")
+    def _refuse_development_in_production(self) -> Self:
+        if not self.production:
+            return self
+        problems = [
+            f"HOLDFAST_{name.upper()} {why}"
+            for name, bad, why in (
+                ("database_url", not self.database_url, "must name the database"),
+                (
+                    "database_url",
+                    f":{DEVELOPMENT_DATABASE_PASSWORD}@" in self.database_url,
+                    "has the development password",
+                ),
+                ("redis_url", not self.redis_url, "must name the Redis server"),
+                (
+                    "temporal_address",
+                    not self.temporal_address or _is_loopback(self.temporal_address),
+                    "must name a Temporal cluster, not the development server",
+                ),
+                ("public_url", not self.public_url.startswith("https://"), "must be an https address"),
+                (
+                    "signing_key",
+                    "PRIVATE KEY" not in self.signing_key.get_secret_value(),
+                    "must be a PEM key",
+                ),
+                ("stripe_api_key", _weak(self.stripe_api_key), "is weak or the sandbox's"),
+                ("stripe_webhook_secret", _weak(self.stripe_webhook_secret), "is weak or the sandbox's"),
+                ("sendgrid_api_key", _weak(self.sendgrid_api_key), "is weak or the sandbox's"),
+                (
+                    "sendgrid_webhook_key",
+                    self.sendgrid_webhook_key == SANDBOX_SENDGRID_WEBHOOK_KEY,
+                    "is the sandbox's",
+                ),
+                ("failpoints", bool(self.failpoints), "must be empty"),
+            )
+            if bad
+        ]
+        if problems:
+            raise ValueError("refusing to start with HOLDFAST_ENV=production: " + "; ".join(problems))
+        return self
+
+
+def _weak(secret: SecretStr) -> bool:
+    value = secret.get_secret_value()
+    return value in WEAK_SECRETS or "sandbox" in value or len(value) < 16
+
+
+def _is_loopback(address: str) -> bool:
+    return address.rsplit(":", 1)[0] in {"127.0.0.1", "localhost", "[::1]", "0.0.0.0"}  # noqa: S104  compared

@@ -1,0 +1,1 @@
+"""The outside world in a box: stricter than the originals, never kinder."""

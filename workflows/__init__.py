@@ -1,0 +1,1 @@
+"""Deterministic stories, one business process a file."""
