@@ -1,0 +1,69 @@
+"""One engine a process, one transaction a use; nobody commits by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.exc import DBAPIError
+
+from models.errors import Unavailable
+
+
+class Database:
+    """PostgreSQL behind a pool. A lost server is `Unavailable`, which callers may retry."""
+
+    def __init__(self, url: str, *, pool_size: int = 10, application: str = "holdfast") -> None:
+        self.engine = create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=5,
+            pool_use_lifo=True,
+            connect_args={
+                "connect_timeout": 3,
+                "application_name": application,
+                "options": "-c lock_timeout=5000 -c statement_timeout=15000"
+                " -c idle_in_transaction_session_timeout=30000",
+            },
+            json_serializer=lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False),
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection inside one transaction: committed on the way out, rolled back on any error."""
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            if error.connection_invalidated or _retryable(error):
+                raise Unavailable("The database is not available for the moment") from error
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection on which each statement stands alone: two round trips fewer than a transaction."""
+        try:
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                yield connection
+        except DBAPIError as error:
+            if error.connection_invalidated or _retryable(error):
+                raise Unavailable("The database is not available for the moment") from error
+            raise
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+# SQLSTATE classes that say "again later": connection (08), rollback (40: deadlock, serialisation),
+# resources (53), lock not available (55P03), operator intervention (57: shutdown, recovery, cancel).
+_RETRYABLE = ("08", "40", "53", "55P03", "57")
+
+
+def _retryable(error: DBAPIError) -> bool:
+    code = getattr(error.orig, "pgcode", None)
+    if code is None:  # never reached the server: psycopg2 gives no SQLSTATE for a failed connection
+        return type(error).__name__ == "OperationalError"
+    return bool(code.startswith(_RETRYABLE))

@@ -1,0 +1,85 @@
+"""What goes out and what came in: the outbox, mails, webhooks, kept answers, and tasks for people."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Identity,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from models.db.tables.base import id_column, json_column, metadata, one_of, time_column
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("aggregate", Text, nullable=False),
+    json_column("data"),
+    json_column("trace", nullable=True),  # W3C trace context of what caused it
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    time_column("due_at", default_now=True),
+    time_column("created_at", default_now=True),
+)
+
+NOTIFICATION_STATES = ("sending", "sent", "failed")
+
+notifications = Table(
+    "notifications",
+    metadata,
+    id_column(),
+    Column("event", Text, nullable=False),  # what it tells of: an order id and event version
+    Column("topic", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("1")),
+    time_column("sending_since", default_now=True),
+    time_column("created_at", default_now=True),
+    UniqueConstraint("event", "topic", "channel"),
+    CheckConstraint(one_of("state", NOTIFICATION_STATES), name="state"),
+)
+
+webhook_events = Table(
+    "webhook_events",
+    metadata,
+    Column("provider", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("subject", Text),  # the provider's id of what it is about
+    time_column("received_at", default_now=True),
+    PrimaryKeyConstraint("provider", "event_id"),
+    Index("ix_webhook_events_subject", "subject", postgresql_where=text("subject IS NOT NULL")),
+)
+
+# The final answer of a request that carried an Idempotency-Key, for 30 days.
+kept_answers = Table(
+    "kept_answers",
+    metadata,
+    Column("key_digest", Text, primary_key=True),  # hex SHA-256 of principal, route and key
+    Column("fingerprint", Text, nullable=False),  # hex SHA-256 of the body
+    Column("status", Integer),
+    Column("body", Text),
+    time_column("created_at", default_now=True),
+    Index("ix_kept_answers_created_at", "created_at"),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    id_column(),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    time_column("opened_at", default_now=True),
+    time_column("closed_at", nullable=True),
+    Index("uq_tasks_open", "kind", "subject", unique=True, postgresql_where=text("closed_at IS NULL")),
+)

@@ -1,0 +1,278 @@
+"""Every refusal the shop can give, in one tree.
+
+HoldfastError                      status  slug
+├── BadRequest                     400     bad-request
+│   ├── MalformedJson              400     malformed-json
+│   ├── BadCursor                  400     bad-cursor
+│   ├── IdempotencyKeyRequired     400     idempotency-key-required
+│   ├── BadIdempotencyKey          400     bad-idempotency-key
+│   └── BadSignature               400     bad-signature
+├── Unauthenticated                401     unauthenticated
+├── PaymentDeclined                402     payment-declined
+├── Forbidden                      403     forbidden
+├── NotFound                       404     not-found
+├── MethodNotAllowed               405     method-not-allowed
+├── Conflict                       409     conflict
+│   ├── OutOfStock                 409     out-of-stock
+│   ├── PriceChanged               409     price-changed
+│   ├── CartCompleted              409     cart-completed
+│   ├── CheckoutInProgress         409     checkout-in-progress
+│   ├── RequestInProgress          409     request-in-progress
+│   ├── InvalidTransition          409     invalid-transition
+│   ├── NotEnoughToShip            409     not-enough-to-ship
+│   └── StockBelowReserved         409     stock-below-reserved
+├── PreconditionFailed             412     precondition-failed
+├── PayloadTooLarge                413     payload-too-large
+├── UnsupportedMediaType           415     unsupported-media-type
+├── InvalidRequest                 422     invalid-request
+│   ├── CartIncomplete             422     cart-incomplete
+│   ├── IdempotencyKeyReused       422     idempotency-key-reused
+│   ├── UnknownLocation            422     unknown-location
+│   ├── CurrencyMismatch           422     currency-mismatch
+│   ├── PaymentMethodInvalid       422     payment-method-invalid
+│   ├── PriceUnavailable           422     price-unavailable
+│   ├── ShippingOptionUnavailable  422     shipping-option-unavailable
+│   ├── DiscountUnknown            422     discount-unknown
+│   ├── DiscountExpired            422     discount-expired
+│   ├── DiscountUsedUp             422     discount-used-up
+│   └── DiscountNotApplicable      422     discount-not-applicable
+├── TooManyRequests                429     too-many-requests
+├── InternalError                  500     internal-error
+└── Unavailable                    503     unavailable
+    ├── ProviderUnavailable        503     provider-unavailable  (nothing happened there)
+    └── OutcomeUnknown             503     outcome-unknown       (something may have)
+
+The class carries the HTTP status and the slug of its RFC 9457 problem type; `extra` holds the problem's own
+members (`available`, `totals`, …). An error crosses Temporal by its class name and its `extra`
+(workflows/failures.py) and becomes HTTP in one place (api/problems.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class HoldfastError(Exception):
+    """`detail` is for people, `extra` for programs: JSON values only, no personal data."""
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "Something went wrong"
+    retryable: ClassVar[bool] = False  # whether Temporal tries the activity again
+
+    def __init__(self, detail: str = "", **extra: Any) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.extra = extra
+
+    def problem(self) -> dict[str, Any]:
+        """The RFC 9457 members that don't depend on the request."""
+        return {
+            "type": f"/problems/{self.slug}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            **self.extra,
+        }
+
+
+class BadRequest(HoldfastError):
+    status, slug, title = 400, "bad-request", "The request can't be read"
+
+
+class MalformedJson(BadRequest):
+    slug, title = "malformed-json", "The body is not JSON"
+
+
+class BadCursor(BadRequest):
+    slug, title = "bad-cursor", "The cursor is not one of ours"
+
+
+class IdempotencyKeyRequired(BadRequest):
+    slug, title = "idempotency-key-required", "This call needs an Idempotency-Key"
+
+
+class BadIdempotencyKey(BadRequest):
+    slug, title = "bad-idempotency-key", "The Idempotency-Key must be 1 to 255 visible ASCII characters"
+
+
+class BadSignature(BadRequest):
+    slug, title = "bad-signature", "The signature does not match"
+
+
+class Unauthenticated(HoldfastError):
+    status, slug, title = 401, "unauthenticated", "Sign in first"
+
+
+class PaymentDeclined(HoldfastError):
+    """`extra`: decline_code (the provider's word)."""
+
+    status, slug, title = 402, "payment-declined", "The payment was declined"
+
+
+class Forbidden(HoldfastError):
+    status, slug, title = 403, "forbidden", "Not allowed"
+
+
+class NotFound(HoldfastError):
+    status, slug, title = 404, "not-found", "Not found"
+
+
+class MethodNotAllowed(HoldfastError):
+    status, slug, title = 405, "method-not-allowed", "That method is not offered here"
+
+
+class Conflict(HoldfastError):
+    status, slug, title = 409, "conflict", "The request conflicts with the present state"
+
+
+class OutOfStock(Conflict):
+    """`extra`: sku, available; several: items [{sku, requested, available}]."""
+
+    slug, title = "out-of-stock", "Not enough in stock"
+
+
+class PriceChanged(Conflict):
+    """`extra`: totals, as of now."""
+
+    slug, title = "price-changed", "The total is now higher than the one you saw"
+
+
+class CartCompleted(Conflict):
+    """`extra`: order_id."""
+
+    slug, title = "cart-completed", "This cart has become an order"
+
+
+class CheckoutInProgress(Conflict):
+    """`extra`: checkout_id."""
+
+    slug, title = "checkout-in-progress", "Another checkout of this cart is under way"
+
+
+class RequestInProgress(Conflict):
+    slug, title = "request-in-progress", "The first request with this key is still running"
+
+
+class InvalidTransition(Conflict):
+    """`extra`: state, requested."""
+
+    slug, title = "invalid-transition", "Not possible in the present state"
+
+
+class NotEnoughToShip(Conflict):
+    slug, title = "not-enough-to-ship", "More than what is left to ship"
+
+
+class StockBelowReserved(Conflict):
+    """`extra`: on_hand, reserved."""
+
+    slug, title = "stock-below-reserved", "Stock can't fall below what is reserved"
+
+
+class PreconditionFailed(HoldfastError):
+    status, slug, title = 412, "precondition-failed", "The version has moved on"
+
+
+class PayloadTooLarge(HoldfastError):
+    status, slug, title = 413, "payload-too-large", "The body is too large"
+
+
+class UnsupportedMediaType(HoldfastError):
+    status, slug, title = 415, "unsupported-media-type", "The body must be application/json"
+
+
+class InvalidRequest(HoldfastError):
+    """`extra`: errors [{pointer, detail}] (RFC 6901 pointers into the body)."""
+
+    status, slug, title = 422, "invalid-request", "The request is not valid"
+
+    @classmethod
+    def at(cls, pointer: str, detail: str, **extra: Any) -> InvalidRequest:
+        return cls(detail, errors=[{"pointer": pointer, "detail": detail}], **extra)
+
+
+class CartIncomplete(InvalidRequest):
+    """`extra`: requirements, and the same as errors."""
+
+    slug, title = "cart-incomplete", "The cart is not ready for checkout"
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    slug, title = "idempotency-key-reused", "This key came with another body before"
+
+
+class UnknownLocation(InvalidRequest):
+    slug, title = "unknown-location", "There is no such stock location"
+
+
+class CurrencyMismatch(InvalidRequest):
+    slug, title = "currency-mismatch", "The currencies differ"
+
+
+class PaymentMethodInvalid(InvalidRequest):
+    slug, title = "payment-method-invalid", "The payment method can't be used"
+
+
+class PriceUnavailable(InvalidRequest):
+    slug, title = "price-unavailable", "There is no price in this currency"
+
+
+class ShippingOptionUnavailable(InvalidRequest):
+    slug, title = "shipping-option-unavailable", "This shipping option is not offered for the address"
+
+
+class DiscountUnknown(InvalidRequest):
+    slug, title = "discount-unknown", "There is no such discount code"
+
+
+class DiscountExpired(InvalidRequest):
+    slug, title = "discount-expired", "The discount code is not valid now"
+
+
+class DiscountUsedUp(InvalidRequest):
+    slug, title = "discount-used-up", "The discount code has been used up"
+
+
+class DiscountNotApplicable(InvalidRequest):
+    slug, title = "discount-not-applicable", "The discount code does not apply to this cart"
+
+
+class TooManyRequests(HoldfastError):
+    status, slug, title = 429, "too-many-requests", "Too many requests"
+
+
+class InternalError(HoldfastError):
+    pass
+
+
+class Unavailable(HoldfastError):
+    status, slug, title = 503, "unavailable", "Not available for the moment"
+    retryable = True
+
+
+class ProviderUnavailable(Unavailable):
+    """The provider is certain, or was never reached: nothing happened there."""
+
+    slug, title = "provider-unavailable", "The payment provider is not available for the moment"
+
+
+class OutcomeUnknown(Unavailable):
+    """The effect may have taken place: look it up before trying again."""
+
+    slug, title = "outcome-unknown", "It is not yet known whether this took effect"
+
+
+def error_named(name: str) -> type[HoldfastError] | None:
+    """The class of that name, wherever it stands in the tree."""
+    return _NAMED.get(name)
+
+
+def _tree(root: type[HoldfastError]) -> dict[str, type[HoldfastError]]:
+    found = {root.__name__: root}
+    for child in root.__subclasses__():
+        found |= _tree(child)
+    return found
+
+
+_NAMED = _tree(HoldfastError)

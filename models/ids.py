@@ -1,0 +1,77 @@
+"""Every id is formed here: time-ordered for things, derived for attempts, `<kind>/<id>` for workflows."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import uuid
+
+PREFIXES = frozenset(
+    {
+        "cart",
+        "item",
+        "chk",
+        "ord",
+        "line",
+        "pay",
+        "prod",
+        "var",
+        "cat",
+        "usr",
+        "shp",
+        "ret",
+        "rfd",
+        "adj",
+        "req",
+        "task",
+    }
+    | {"evt", "hold", "msg", "promo", "zone"}
+)
+
+
+def new_id(prefix: str) -> str:
+    """A UUIDv7 (RFC 9562, 5.7: 48 bits of Unix milliseconds, then random) behind its type: `cart_0197…`."""
+    assert prefix in PREFIXES, prefix
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | random
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return f"{prefix}_{value:032x}"
+
+
+def derived_id(prefix: str, *parts: str) -> str:
+    """The same parts give the same id (UUIDv8 over SHA-256): a repeated request names the same thing."""
+    assert prefix in PREFIXES, prefix
+    digest = bytearray(digest_of(*parts)[:16])
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x3F | 0x80
+    return f"{prefix}_{uuid.UUID(bytes=bytes(digest)).hex}"
+
+
+def digest_of(*parts: str) -> bytes:
+    """SHA-256 over length-prefixed parts: no two lists of parts run together into one."""
+    hashed = hashlib.sha256()
+    for part in parts:
+        data = part.encode()
+        hashed.update(len(data).to_bytes(8, "big"))
+        hashed.update(data)
+    return hashed.digest()
+
+
+def order_of(checkout_id: str) -> str:
+    """The order that a checkout becomes: known before it exists, so every trace of the attempt names it."""
+    return derived_id("ord", checkout_id)
+
+
+def payment_of(checkout_id: str, attempt: int) -> str:
+    return derived_id("pay", checkout_id, str(attempt))
+
+
+def checkout_workflow(checkout_id: str) -> str:
+    return f"checkout/{checkout_id}"
+
+
+def order_workflow(order_id: str) -> str:
+    return f"order/{order_id}"

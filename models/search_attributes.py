@@ -1,0 +1,14 @@
+"""What operators can search executions by; the stack registers these names, workflows set them."""
+
+ORDER_ID = "OrderId"
+CART_ID = "CartId"
+CHECKOUT_STATUS = "CheckoutStatus"
+ORDER_STATUS = "OrderStatus"
+
+# Name → Temporal's type. Never personal data: the server keeps them in clear.
+SEARCH_ATTRIBUTES = {
+    ORDER_ID: "Keyword",
+    CART_ID: "Keyword",
+    CHECKOUT_STATUS: "Keyword",
+    ORDER_STATUS: "Keyword",
+}

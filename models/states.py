@@ -1,0 +1,182 @@
+"""What may follow what: one transition table per aggregate, asked through one `advance()`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+from models.errors import InvalidTransition
+
+
+class CheckoutStatus(StrEnum):
+    """`processing` is what a buyer sees of an attempt whose stock is held and whose payment runs."""
+
+    PROCESSING = "processing"
+    REQUIRES_ACTION = "requires_action"
+    CONFIRMED = "confirmed"
+    DECLINED = "declined"
+    EXPIRED = "expired"
+    REFUSED = "refused"
+
+
+class OrderStatus(StrEnum):
+    PENDING_PAYMENT = "pending_payment"
+    CONFIRMED = "confirmed"
+    PROCESSING = "processing"
+    PARTIALLY_SHIPPED = "partially_shipped"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+    COMPLETED = "completed"
+    PAYMENT_RETRYING = "payment_retrying"
+    ON_HOLD = "on_hold"
+    CANCELLED = "cancelled"
+    RETURN_REQUESTED = "return_requested"
+    RETURNED = "returned"
+
+
+class PaymentStatus(StrEnum):
+    NOT_REQUIRED = "not_required"  # a zero total
+    AUTHORISED = "authorised"
+    PARTIALLY_CAPTURED = "partially_captured"
+    CAPTURED = "captured"
+    VOIDED = "voided"
+    PARTIALLY_REFUNDED = "partially_refunded"
+    REFUNDED = "refunded"
+
+
+class ShipmentStatus(StrEnum):
+    PREPARING = "preparing"
+    SHIPPED = "shipped"
+    IN_TRANSIT = "in_transit"
+    OUT_FOR_DELIVERY = "out_for_delivery"
+    DELIVERED = "delivered"
+    FAILED = "failed"  # its capture was refused: nothing left the house
+
+
+class HoldState(StrEnum):
+    HELD = "held"
+    ALLOCATED = "allocated"
+    RELEASED = "released"
+    SHIPPED = "shipped"
+
+
+class AttemptState(StrEnum):
+    """One payment attempt, as the shop knows it."""
+
+    PENDING = "pending"
+    REQUIRES_ACTION = "requires_action"
+    AUTHORISED = "authorised"
+    DECLINED = "declined"
+    VOIDED = "voided"
+    CAPTURED = "captured"
+    REFUNDED = "refunded"
+
+
+S = TypeVar("S", bound=StrEnum)
+
+LIVE_CHECKOUT = (CheckoutStatus.PROCESSING, CheckoutStatus.REQUIRES_ACTION)
+
+CHECKOUT_TRANSITIONS: Mapping[CheckoutStatus, frozenset[CheckoutStatus]] = {
+    CheckoutStatus.PROCESSING: frozenset(
+        {
+            CheckoutStatus.REQUIRES_ACTION,
+            CheckoutStatus.CONFIRMED,
+            CheckoutStatus.DECLINED,
+            CheckoutStatus.EXPIRED,
+            CheckoutStatus.REFUSED,
+        }
+    ),
+    CheckoutStatus.REQUIRES_ACTION: frozenset(
+        {CheckoutStatus.CONFIRMED, CheckoutStatus.DECLINED, CheckoutStatus.EXPIRED, CheckoutStatus.REFUSED}
+    ),
+    CheckoutStatus.CONFIRMED: frozenset(),
+    CheckoutStatus.DECLINED: frozenset(),
+    CheckoutStatus.EXPIRED: frozenset(),
+    CheckoutStatus.REFUSED: frozenset(),
+}
+
+ORDER_TRANSITIONS: Mapping[OrderStatus, frozenset[OrderStatus]] = {
+    OrderStatus.PENDING_PAYMENT: frozenset(
+        {OrderStatus.CONFIRMED, OrderStatus.PAYMENT_RETRYING, OrderStatus.CANCELLED}
+    ),
+    OrderStatus.CONFIRMED: frozenset(
+        {OrderStatus.PROCESSING, OrderStatus.ON_HOLD, OrderStatus.CANCELLED, OrderStatus.PAYMENT_RETRYING}
+    ),
+    OrderStatus.PROCESSING: frozenset(
+        {
+            OrderStatus.PARTIALLY_SHIPPED,
+            OrderStatus.SHIPPED,
+            OrderStatus.ON_HOLD,
+            OrderStatus.CANCELLED,
+            OrderStatus.PAYMENT_RETRYING,
+        }
+    ),
+    OrderStatus.PARTIALLY_SHIPPED: frozenset(
+        {
+            OrderStatus.PARTIALLY_SHIPPED,
+            OrderStatus.SHIPPED,
+            OrderStatus.ON_HOLD,
+            OrderStatus.PAYMENT_RETRYING,
+        }
+    ),
+    OrderStatus.SHIPPED: frozenset({OrderStatus.DELIVERED, OrderStatus.RETURN_REQUESTED}),
+    OrderStatus.DELIVERED: frozenset({OrderStatus.COMPLETED, OrderStatus.RETURN_REQUESTED}),
+    OrderStatus.COMPLETED: frozenset({OrderStatus.RETURN_REQUESTED}),
+    OrderStatus.PAYMENT_RETRYING: frozenset(
+        {
+            OrderStatus.CONFIRMED,
+            OrderStatus.PROCESSING,
+            OrderStatus.PARTIALLY_SHIPPED,
+            OrderStatus.SHIPPED,
+            OrderStatus.CANCELLED,
+        }
+    ),
+    OrderStatus.ON_HOLD: frozenset(
+        {OrderStatus.CONFIRMED, OrderStatus.PROCESSING, OrderStatus.PARTIALLY_SHIPPED, OrderStatus.CANCELLED}
+    ),
+    OrderStatus.CANCELLED: frozenset(),
+    OrderStatus.RETURN_REQUESTED: frozenset(
+        {OrderStatus.RETURNED, OrderStatus.DELIVERED, OrderStatus.COMPLETED, OrderStatus.SHIPPED}
+    ),
+    OrderStatus.RETURNED: frozenset(),
+}
+
+PAYMENT_TRANSITIONS: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
+    PaymentStatus.NOT_REQUIRED: frozenset(),
+    PaymentStatus.AUTHORISED: frozenset(
+        {PaymentStatus.PARTIALLY_CAPTURED, PaymentStatus.CAPTURED, PaymentStatus.VOIDED}
+    ),
+    PaymentStatus.PARTIALLY_CAPTURED: frozenset(
+        {
+            PaymentStatus.PARTIALLY_CAPTURED,
+            PaymentStatus.CAPTURED,
+            PaymentStatus.PARTIALLY_REFUNDED,
+            PaymentStatus.REFUNDED,
+        }
+    ),
+    PaymentStatus.CAPTURED: frozenset({PaymentStatus.PARTIALLY_REFUNDED, PaymentStatus.REFUNDED}),
+    PaymentStatus.PARTIALLY_REFUNDED: frozenset({PaymentStatus.PARTIALLY_REFUNDED, PaymentStatus.REFUNDED}),
+    PaymentStatus.VOIDED: frozenset(),
+    PaymentStatus.REFUNDED: frozenset(),
+}
+
+SHIPMENT_TRANSITIONS: Mapping[ShipmentStatus, frozenset[ShipmentStatus]] = {
+    ShipmentStatus.PREPARING: frozenset({ShipmentStatus.SHIPPED, ShipmentStatus.FAILED}),
+    ShipmentStatus.SHIPPED: frozenset(
+        {ShipmentStatus.IN_TRANSIT, ShipmentStatus.OUT_FOR_DELIVERY, ShipmentStatus.DELIVERED}
+    ),
+    ShipmentStatus.IN_TRANSIT: frozenset(
+        {ShipmentStatus.IN_TRANSIT, ShipmentStatus.OUT_FOR_DELIVERY, ShipmentStatus.DELIVERED}
+    ),
+    ShipmentStatus.OUT_FOR_DELIVERY: frozenset({ShipmentStatus.IN_TRANSIT, ShipmentStatus.DELIVERED}),
+    ShipmentStatus.DELIVERED: frozenset(),
+    ShipmentStatus.FAILED: frozenset(),
+}
+
+
+def advance(table: Mapping[S, frozenset[S]], state: S, to: S) -> S:
+    """`to`, if it may follow `state`; else InvalidTransition naming both, with nothing changed."""
+    if to not in table[state]:
+        raise InvalidTransition(f"{state} can't become {to}", state=str(state), requested=str(to))
+    return to
