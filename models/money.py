@@ -1,9 +1,9 @@
 """Money is whole minor units and a currency: no float ever touches it, and splitting it loses nothing.
 
-Rounding policy, the only one in the code base: **half away from zero** (`divide_rounded`), on exact integers, at
-the one place where a fraction of a minor unit can arise: a percentage discount of a cart and the tax of a line.
-Whatever is then spread over lines is spread by largest remainder (`allocate`), so that the parts always sum to
-the whole.
+Rounding policy, the only one in the code base: **half away from zero** (`divide_rounded`), on exact
+integers, at the one place where a fraction of a minor unit can arise: a percentage discount of a cart and
+the tax of a line. Whatever is then spread over lines is spread by largest remainder (`allocate`), so that
+the parts always sum to the whole.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ def _known(currency: str) -> str:
     return currency
 
 
-Currency = Annotated[
-    str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(CURRENCIES)})
-]
+Currency = Annotated[str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": list(CURRENCIES)})]
 MinorUnits = Annotated[int, Field(strict=True, ge=0, le=MAX_AMOUNT)]
 """A price or a threshold: never negative, never a float or a bool."""
 
@@ -101,9 +99,9 @@ def divide_rounded(numerator: int, denominator: int) -> int:
 def allocate(total: int, weights: Sequence[int]) -> list[int]:
     """Splits `total` in proportion to `weights` by largest remainder; the parts sum to `total` exactly.
 
-    Ties go to the earlier weight. A part never exceeds its weight where `total` doesn't exceed their sum. A zero
-    weight gets nothing, unless all are zero: then all count the same. Raises ValueError for a negative weight,
-    or when there is something to split and nobody to take it.
+    Ties go to the earlier weight. A part never exceeds its weight where `total` doesn't exceed their sum. A
+    zero weight gets nothing, unless all are zero: then all count the same. Raises ValueError for a negative
+    weight, or when there is something to split and nobody to take it.
     """
     if any(weight < 0 for weight in weights):
         raise ValueError("weights can't be negative")
@@ -128,8 +126,8 @@ _DECIMAL = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,6}))?")
 def parse_major(text: str, currency: str) -> int:
     """A price as people write it, in minor units: `"19.9"` USD → 1990, `"2980"` JPY → 2980.
 
-    Raises ValueError, in words for the person who wrote it, for anything else: a sign, a thousands separator, an
-    exponent, or more decimals than the currency has.
+    Raises ValueError, in words for the person who wrote it, for anything else: a sign, a thousands
+    separator, an exponent, or more decimals than the currency has.
     """
     decimals = CURRENCIES[_known(currency)]
     match = _DECIMAL.fullmatch(text)

@@ -1,15 +1,17 @@
-"""What a cart costs: the same lines, codes, option and rates give the same money, in any order, to the last unit.
+"""What a cart costs: the same lines, codes and rates give the same money, in any order, to the last unit.
 
 Identities that hold for every priced cart, checked by property tests:
 
 - total = items - discount + shipping + tax - tax_included, and never below zero;
 - items = Σ line.gross; discount = Σ discounts.amount = Σ line.discount + shipping_discount;
-- tax = Σ tax_lines.amount, of which tax_included = Σ of those with `included: true` (already inside the prices);
+- tax = Σ tax_lines.amount, of which tax_included = Σ of those with `included: true` (already inside the
+  prices);
 - total = Σ line.total + shipping - shipping_discount + shipping_tax not included.
 
-`totals.shipping` is the option's price; a free-shipping code shows as a discount of that amount, so the buyer sees
-what it saved. Tax is taken per line and on shipping, after discounts, and rounded there (models/money.py).
-Discounts are spread over lines by largest remainder in sku order, whatever order the lines come in.
+`totals.shipping` is the option's price; a free-shipping code shows as a discount of that amount, so the
+buyer sees what it saved. Tax is taken per line and on shipping, after discounts, and rounded there
+(models/money.py). Discounts are spread over lines by largest remainder in sku order, whatever order the
+lines come in.
 """
 
 from __future__ import annotations
@@ -36,8 +38,9 @@ class LineToPrice(BaseModel):
 
 
 class PricedLine(BaseModel):
-    """`gross` = unit_price × quantity; `tax` both kinds; `total` what the buyer pays for it: gross - discount,
-    and tax that wasn't included."""
+    """`gross` = unit_price × quantity; `tax` of both kinds; `total` is what the buyer pays for the line: gross -
+    discount + tax that wasn't included.
+    """
 
     model_config = _FROZEN
 
@@ -73,8 +76,10 @@ class TaxLine(BaseModel):
 
 
 class Totals(BaseModel):
-    """`tax` counts all tax, `tax_included` the part that the prices contain: total = items - discount + shipping
-    + tax - tax_included."""
+    """`tax` counts all tax, `tax_included` what of it the prices contain already.
+
+    total = items - discount + shipping + tax - tax_included.
+    """
 
     model_config = _FROZEN
 
@@ -87,7 +92,9 @@ class Totals(BaseModel):
 
 
 class PricedCart(BaseModel):
-    """Lines in the order given. `shipping_discount` is part of `totals.discount`, `shipping_tax` of `totals.tax`."""
+    """Lines in the order given. `shipping_discount` is part of `totals.discount`, `shipping_tax` of
+    `totals.tax`.
+    """
 
     model_config = _FROZEN
 
@@ -115,22 +122,21 @@ def price_cart(
     """
     for line in lines:
         if line.unit_price.currency != currency:
-            raise CurrencyMismatch(
-                f"{line.sku} is priced in {line.unit_price.currency}, the cart in {currency}"
-            )
+            raise CurrencyMismatch(f"{line.sku} is priced in {line.unit_price.currency}, the cart in {currency}")
     gross = [line.unit_price.amount * line.quantity for line in lines]
     shipping = _shipping_price(shipping_option, Money.of(sum(gross), currency)) if lines else 0
     taken, line_discounts, shipping_discount = _discounts(lines, gross, shipping, promotions, currency)
     line_taxes = [tax_on(g - d, tax_rates) for g, d in zip(gross, line_discounts, strict=True)]
     on_shipping = [rate for rate in tax_rates if rate.applies_to_shipping]
-    shipping_taxes = dict(zip(on_shipping, tax_on(shipping - shipping_discount, on_shipping), strict=True))
+    shipping_taxes = iter(tax_on(shipping - shipping_discount, on_shipping))
+    per_rate = [next(shipping_taxes) if rate.applies_to_shipping else 0 for rate in tax_rates]
     tax_lines = tuple(
         TaxLine(
             name=rate.name,
             jurisdiction=rate.jurisdiction,
             rate=rate.rate,
             included=rate.inclusive,
-            amount=Money.of(sum(taxes[i] for taxes in line_taxes) + shipping_taxes.get(rate, 0), currency),
+            amount=Money.of(sum(taxes[i] for taxes in line_taxes) + per_rate[i], currency),
         )
         for i, rate in enumerate(tax_rates)
     )
@@ -143,7 +149,7 @@ def price_cart(
         discounts=tuple(taken),
         tax_lines=tax_lines,
         shipping_discount=Money.of(shipping_discount, currency),
-        shipping_tax=Money.of(sum(shipping_taxes.values()), currency),
+        shipping_tax=Money.of(sum(per_rate), currency),
         totals=_totals(sum(gross), sum(line_discounts) + shipping_discount, shipping, tax_lines, currency),
     )
 

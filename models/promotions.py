@@ -1,8 +1,8 @@
-"""What a discount code grants, to whom and until when; several on one cart have one order, whatever the typing.
+"""What a discount code grants, and until when; several on one cart apply in one order, however typed.
 
-Codes are compared in upper case. On one cart percentages come first, each of what the one before left, then fixed
-amounts, and last free shipping; within a kind by code. Nothing falls below zero. A minimum is held against the
-items before any discount, so adding one code never undoes another.
+Codes are compared in upper case. On one cart percentages come first, each of what the one before left, then
+fixed amounts, and last free shipping; within a kind by code. Nothing falls below zero. A minimum is held
+against the items before any discount, so adding one code never undoes another.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ PromotionCode = Annotated[
 
 
 class Promotion(BaseModel):
-    """Amounts are minor units by currency; `used` counts final and pending uses; times are [starts_at, ends_at)."""
+    """Amounts are minor units by currency; `used` counts final and pending uses; times are [starts_at,
+    ends_at).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -104,9 +106,9 @@ def check(
 ) -> Promotion:
     """The promotion, if it may be used on a cart now.
 
-    `subtotal`: the items before any discount. `others`: what is on the cart besides. `held`: this checkout holds a
-    use already, so the limits are not asked again. Raises DiscountUnknown, DiscountExpired, DiscountUsedUp or
-    DiscountNotApplicable, each with `code`.
+    `subtotal`: the items before any discount. `others`: what is on the cart besides. `held`: this checkout
+    holds a use already, so the limits are not asked again. Raises DiscountUnknown, DiscountExpired,
+    DiscountUsedUp or DiscountNotApplicable, each with `code`.
     """
     if promotion is None or not promotion.active:
         raise DiscountUnknown()
@@ -116,9 +118,7 @@ def check(
     _check_cart(promotion, subtotal)
     for other in others:
         if other.code != promotion.code and not (promotion.combinable and other.combinable):
-            raise DiscountNotApplicable(
-                f"{promotion.code} can't be combined with {other.code}", code=promotion.code
-            )
+            raise DiscountNotApplicable(f"{promotion.code} can't be combined with {other.code}", code=promotion.code)
     return promotion
 
 
@@ -138,9 +138,7 @@ def applicable(
     refused: list[Refused] = []
     for promotion in promotions:
         try:
-            check(
-                promotion, now=now, subtotal=subtotal, used_by_customer=uses.get(promotion.id, 0), others=good
-            )
+            check(promotion, now=now, subtotal=subtotal, used_by_customer=uses.get(promotion.id, 0), others=good)
         except InvalidRequest as error:
             refused.append(Refused(code=promotion.code, slug=error.slug, detail=error.detail))
         else:

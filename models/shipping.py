@@ -1,7 +1,7 @@
 """What shipping is offered to an address, and for how much: the most specific zone answers alone.
 
-A zone names places: `US-HI` (a region), `US` (a country) or `*` (everywhere else). An address is served by the
-zones that name its region; if none does, by those that name its country; if none, by `*`.
+A zone names places: `US-HI` (a region), `US` (a country) or `*` (everywhere else). An address is served by
+the zones that name its region; if none does, by those that name its country; if none, by `*`.
 """
 
 from __future__ import annotations
@@ -92,14 +92,10 @@ def offered(
     return sorted(found, key=lambda pair: (pair[1].amount, pair[0].id))
 
 
-def options_for(
-    zones: Iterable[ShippingZone], country: str, region: str | None, subtotal: Money
-) -> list[QuotedOption]:
+def options_for(zones: Iterable[ShippingZone], country: str, region: str | None, subtotal: Money) -> list[QuotedOption]:
     """`offered`, in the shape of `GET /v1/carts/{id}/shipping-options`."""
     return [
-        QuotedOption(
-            id=option.id, title=option.title, price=price, min_days=option.min_days, max_days=option.max_days
-        )
+        QuotedOption(id=option.id, title=option.title, price=price, min_days=option.min_days, max_days=option.max_days)
         for option, price in offered(zones, country, region, subtotal)
     ]
 
@@ -108,6 +104,4 @@ def option_named(
     zones: Iterable[ShippingZone], option_id: str, country: str, region: str | None, subtotal: Money
 ) -> ShippingOption | None:
     """The option of that id if it is offered to the address, else None (it may have been once)."""
-    return next(
-        (option for option, _ in offered(zones, country, region, subtotal) if option.id == option_id), None
-    )
+    return next((option for option, _ in offered(zones, country, region, subtotal) if option.id == option_id), None)

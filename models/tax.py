@@ -1,8 +1,8 @@
 """Which taxes an address attracts, and what they come to on an amount: rates are data, never code.
 
-A rate is *inclusive* where shops show prices with the tax inside (EU, GB, JP) and *exclusive* where it is added at
-the end (US, CA). All rates of the country count: those without a region everywhere, those of a region there in
-addition (Canada: 5 % GST, and in Quebec 9.975 % QST beside it).
+A rate is *inclusive* where shops show prices with the tax inside (EU, GB, JP) and *exclusive* where it is
+added at the end (US, CA). All rates of the country count: those without a region everywhere, those of a
+region there in addition (Canada: 5 % GST, and in Quebec 9.975 % QST beside it).
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.money import PPM, allocate, divide_rounded
 
 CountryCode = Annotated[str, Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2")]
-RegionCode = Annotated[
-    str, Field(pattern=r"^[A-Z0-9]{1,3}$", description="the ISO 3166-2 part after the dash")
-]
+RegionCode = Annotated[str, Field(pattern=r"^[A-Z0-9]{1,3}$", description="the ISO 3166-2 part after the dash")]
 
 
 class TaxRate(BaseModel):
@@ -54,8 +52,8 @@ def rates_for(rates: Iterable[TaxRate], country: str, region: str | None = None)
 def tax_on(amount: int, rates: Sequence[TaxRate]) -> list[int]:
     """The tax of each rate on `amount` (minor units, as shown to the buyer, after discounts), in the same order.
 
-    Inclusive rates share what is inside the amount: amount × Σ / (1 + Σ), rounded once. Exclusive ones are each
-    taken, and rounded, on the amount without it. So inclusive tax never exceeds the amount.
+    Inclusive rates share what is inside the amount: amount × Σ / (1 + Σ), rounded once. Exclusive ones are
+    each taken, and rounded, on the amount without it. So inclusive tax never exceeds the amount.
     """
     inside = sum(rate.rate_ppm for rate in rates if rate.inclusive)
     included = divide_rounded(amount * inside, PPM + inside)
