@@ -120,9 +120,7 @@ def price_cart(
     An empty cart pays no shipping. Raises CurrencyMismatch for a line in another currency and
     ShippingOptionUnavailable for an option without a price in this one.
     """
-    for line in lines:
-        if line.unit_price.currency != currency:
-            raise CurrencyMismatch(f"{line.sku} is priced in {line.unit_price.currency}, the cart in {currency}")
+    _same_currency(lines, currency)
     gross = [line.unit_price.amount * line.quantity for line in lines]
     shipping = _shipping_price(shipping_option, Money.of(sum(gross), currency)) if lines else 0
     taken, line_discounts, shipping_discount = _discounts(lines, gross, shipping, promotions, currency)
@@ -130,16 +128,7 @@ def price_cart(
     on_shipping = [rate for rate in tax_rates if rate.applies_to_shipping]
     shipping_taxes = iter(tax_on(shipping - shipping_discount, on_shipping))
     per_rate = [next(shipping_taxes) if rate.applies_to_shipping else 0 for rate in tax_rates]
-    tax_lines = tuple(
-        TaxLine(
-            name=rate.name,
-            jurisdiction=rate.jurisdiction,
-            rate=rate.rate,
-            included=rate.inclusive,
-            amount=Money.of(sum(taxes[i] for taxes in line_taxes) + per_rate[i], currency),
-        )
-        for i, rate in enumerate(tax_rates)
-    )
+    tax_lines = _tax_lines(tax_rates, line_taxes, per_rate, currency)
     return PricedCart(
         currency=currency,
         lines=tuple(
@@ -152,6 +141,12 @@ def price_cart(
         shipping_tax=Money.of(sum(per_rate), currency),
         totals=_totals(sum(gross), sum(line_discounts) + shipping_discount, shipping, tax_lines, currency),
     )
+
+
+def _same_currency(lines: Sequence[LineToPrice], currency: str) -> None:
+    for line in lines:
+        if line.unit_price.currency != currency:
+            raise CurrencyMismatch(f"{line.sku} is priced in {line.unit_price.currency}, the cart in {currency}")
 
 
 def _shipping_price(option: ShippingOption | None, subtotal: Money) -> int:
@@ -192,6 +187,22 @@ def _taken_off(promotion: Promotion, remaining: int, currency: str) -> int:
     if promotion.kind is PromotionKind.PERCENTAGE:
         return divide_rounded(remaining * (promotion.percent_ppm or 0), PPM)
     return min(promotion.amounts.get(currency, 0), remaining)
+
+
+def _tax_lines(
+    rates: Sequence[TaxRate], line_taxes: Sequence[Sequence[int]], shipping_taxes: Sequence[int], currency: str
+) -> tuple[TaxLine, ...]:
+    """One for every rate, also where it comes to nothing: the buyer sees which taxes were considered."""
+    return tuple(
+        TaxLine(
+            name=rate.name,
+            jurisdiction=rate.jurisdiction,
+            rate=rate.rate,
+            included=rate.inclusive,
+            amount=Money.of(sum(taxes[i] for taxes in line_taxes) + shipping_taxes[i], currency),
+        )
+        for i, rate in enumerate(rates)
+    )
 
 
 def _priced_line(
