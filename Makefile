@@ -1,0 +1,60 @@
+# Everything a person or a machine runs here; `make` alone tells what there is.
+# Settings come from HOLDFAST_* variables, in the environment or as `make run HOLDFAST_API_PORT=9000`.
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check format lint types imports unit crashtest bench reset engines setup
+
+BOOTSTRAP := deploy/bootstrap.sh
+BIN := .venv/bin
+
+help: ## Tell what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The shell's $$PPID is make: should make be killed, the stack stops with it.
+run: ## Bring up the whole local stack and keep it running (Ctrl-C stops it)
+	@exec $(BOOTSTRAP) holdfast up --parent $$PPID
+
+demo: ## Place one order through the HTTP API of the running stack
+	@exec $(BOOTSTRAP) holdfast demo
+
+engines: ## Bring up only PostgreSQL, Valkey and Temporal
+	@exec $(BOOTSTRAP) python -m deploy.stack
+
+test: check ## Everything: check, then all tests with coverage and its gates
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage json --quiet -o .coverage.json
+	@$(BIN)/coverage report
+	@$(BIN)/python -m deploy.coverage_gate .coverage.json
+
+unit: setup ## The tests that need no engine, fast
+	$(BIN)/pytest -m "not crash" tests/models tests/workflows tests/sandbox
+
+check: lint types imports ## Format, lint, types and import contracts, as CI does
+
+lint: setup ## Format and lint, changing nothing
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/ruff check --quiet
+
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+imports: setup ## The import contracts between the rooms
+	$(BIN)/lint-imports
+
+format: setup ## Format and fix what can be fixed
+	$(BIN)/ruff check --fix --quiet
+	$(BIN)/ruff format
+
+crashtest: ## Kill everything at random under load and prove the invariants: SEED= CHECKOUTS= KILLS=
+	@exec $(BOOTSTRAP) holdfast crashtest $(if $(SEED),--seed $(SEED)) $(if $(CHECKOUTS),--checkouts $(CHECKOUTS)) $(if $(KILLS),--kills $(KILLS))
+
+bench: ## Measure, with units: JSON=path
+	@exec $(BOOTSTRAP) holdfast bench $(if $(JSON),--json $(JSON))
+
+reset: ## Stop nothing, delete the data folder: the next run starts over
+	@exec $(BOOTSTRAP) holdfast reset
+
+setup:
+	@$(BOOTSTRAP) python -c ''

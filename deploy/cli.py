@@ -1,0 +1,158 @@
+"""The one command line, `holdfast`: each command hands over to the module that keeps its promise."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from models.settings import Settings
+
+app = typer.Typer(
+    name="holdfast",
+    help="Holdfast, the commerce backend whose every process is durable.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Parent = Annotated[int | None, typer.Option(help="Stop when this parent process ends (make says so).")]
+Queues = Annotated[list[str] | None, typer.Option("--queue", help="Task queue to serve; repeatable. All if none.")]
+
+
+@app.command()
+def up(parent: Parent = None) -> None:
+    """Bring up the whole local stack and keep it running."""
+    from deploy.stack.up import run
+
+    with told_in_one_line():
+        run(read_settings(), parent)
+
+
+@app.command()
+def api() -> None:
+    """Serve the HTTP API."""
+    from deploy.serve import serve_api
+
+    serve_api(read_settings())
+
+
+@app.command()
+def worker(queue: Queues = None) -> None:
+    """Run workflows and activities of the queues named."""
+    from workers.main import run
+
+    run(read_settings(), queue or [])
+
+
+@app.command()
+def sandbox(state: Annotated[Path | None, typer.Option(help="A file in which its state survives.")] = None) -> None:
+    """Play the outside world: payments, mail, carriers."""
+    from deploy.serve import serve_sandbox
+
+    with told_in_one_line():
+        serve_sandbox(read_settings(), state)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    from models.db.migrate import upgrade
+
+    upgrade(read_settings().database)
+
+
+@app.command()
+def seed() -> None:
+    """Fill the demo catalogue and accounts; a second time changes nothing."""
+    from deploy.seed import seed as fill
+
+    fill(read_settings())
+
+
+@app.command()
+def demo() -> None:
+    """Place one order through the HTTP API of the running stack."""
+    from deploy.demo_order import place
+
+    with told_in_one_line():
+        print(place(read_settings()).summary)
+
+
+@app.command()
+def crashtest(
+    seed: Annotated[int | None, typer.Option(help="Repeat a run; random if none.")] = None,
+    checkouts: Annotated[int, typer.Option(min=1)] = 200,
+    kills: Annotated[int, typer.Option(min=0)] = 30,
+) -> None:
+    """Kill processes and engines at random under load; exit 0 only when every invariant held."""
+    from deploy.crashtest.main import run
+
+    with told_in_one_line():
+        raise typer.Exit(run(seed=seed, checkouts=checkouts, kills=kills))
+
+
+@app.command()
+def bench(json: Annotated[Path | None, typer.Option(help="Write every figure, with its unit.")] = None) -> None:
+    """Measure checkouts, reads and engines on this machine."""
+    from bench.main import run
+
+    with told_in_one_line():
+        run(json)
+
+
+@app.command()
+def replay(folder: Annotated[Path, typer.Argument(metavar="DIR", exists=True, file_okay=False)]) -> None:
+    """Replay recorded histories against today's workflow code."""
+    from workers.replay import replay as replay_all
+
+    replay_all(folder)
+
+
+@app.command()
+def token(
+    role: Annotated[str, typer.Option(help="customer, support, warehouse, merchandiser or admin.")],
+    user: Annotated[str | None, typer.Option(help="A user's id; a new one if none.")] = None,
+) -> None:
+    """Print an access token; in development only."""
+    from deploy.tokens import issue
+
+    with told_in_one_line():
+        print(issue(read_settings(), role, user))
+
+
+@app.command()
+def reset() -> None:
+    """Delete the data folder; the next `up` starts over."""
+    from deploy.stack.folder import delete
+
+    with told_in_one_line():
+        print(delete(read_settings().data_dir))
+
+
+def read_settings() -> Settings:
+    """From HOLDFAST_*; a bad one ends the program in one line that names it."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "".join(f" HOLDFAST_{str(part).upper()}" for part in first["loc"])
+        sys.exit(f"error: bad setting{name}: {first['msg']}")
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """What can be expected to fail is told without a traceback."""
+    from deploy.stack.errors import StackError
+
+    try:
+        yield
+    except StackError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    app()

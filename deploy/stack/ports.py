@@ -1,0 +1,84 @@
+"""Ports: whether they are free, who holds the ones that are not, and free ones for tests."""
+
+import contextlib
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import psutil
+
+from deploy.stack.errors import StackError
+
+
+@dataclass(frozen=True)
+class Port:
+    number: int
+    setting: str  # the environment variable that moves it
+
+
+def check_free(ports: Iterable[Port]) -> None:
+    """Names the first port that is taken, by whom, and the setting that moves it."""
+    seen: dict[int, str] = {}
+    for port in ports:
+        if port.number in seen:
+            raise StackError(
+                f"{seen[port.number]} and {port.setting} are both {port.number}", "give them different ports"
+            )
+        seen[port.number] = port.setting
+        if not is_free(port.number):
+            raise StackError(
+                f"port {port.number} ({port.setting}) is taken{_holder(port.number)}",
+                f"stop that program or set {port.setting} to a free port",
+            )
+
+
+def is_free(number: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", number))
+            listener.listen()
+        except OSError:
+            return False
+    return True
+
+
+def accepts(number: int) -> bool:
+    """Whether something answers there."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", number), timeout=1):
+        return True
+    return False
+
+
+def free_ports(count: int) -> list[int]:
+    """Different free ports, outside the range that outgoing connections take theirs from."""
+    found: list[int] = []
+    low, high = _ephemeral_range()
+    candidates = range(20_000, low) if low > 21_000 else range(high + 1, 65_000)
+    with socket.socket() as seed:  # the kernel's own random choice, folded into our range
+        seed.bind(("127.0.0.1", 0))
+        offset = seed.getsockname()[1]
+    for step in range(len(candidates)):
+        number = candidates[(offset * 7 + step) % len(candidates)]
+        if is_free(number):
+            found.append(number)
+        if len(found) == count:
+            return found
+    raise StackError("no free ports", "close some programs")
+
+
+def _ephemeral_range() -> tuple[int, int]:
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+            low, high = file.read().split()
+    except OSError:
+        return 32_768, 60_999
+    return int(low), int(high)
+
+
+def _holder(number: int) -> str:
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == number and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return ""
