@@ -65,6 +65,11 @@ class HoldfastError(Exception):
         self.detail = detail or self.title
         self.extra = extra
 
+    @property
+    def kept(self) -> bool:
+        """Whether the same Idempotency-Key gets this answer again: refusals of what had begun, never a 5xx."""
+        return self.status in (402, 409)
+
     def problem(self) -> dict[str, Any]:
         """The RFC 9457 members that don't depend on the request."""
         return {
@@ -145,9 +150,13 @@ class CartCompleted(Conflict):
 
 
 class CheckoutInProgress(Conflict):
-    """`extra`: checkout_id."""
+    """`extra`: checkout_id. Nothing has begun for this key, so it is free to try again."""
 
     slug, title = "checkout-in-progress", "Another checkout of this cart is under way"
+
+    @property
+    def kept(self) -> bool:
+        return False
 
 
 class RequestInProgress(Conflict):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from models.base import Record
 from models.errors import HoldfastError, NotEnoughToShip
 from models.money import Money
+from models.pricing import Totals
 from models.states import (
     ORDER_TRANSITIONS,
     PAYMENT_TRANSITIONS,
@@ -67,14 +68,6 @@ class OrderLine(Record):
     refunded: int = 0
 
 
-class OrderTotals(Record):
-    items: Money
-    discount: Money
-    shipping: Money
-    tax: Money
-    total: Money
-
-
 class ShippedLine(Record):
     line_id: str
     quantity: int
@@ -121,7 +114,7 @@ class Order(Record):
     checkout_id: str
     currency: str
     lines: list[OrderLine]
-    totals: OrderTotals
+    totals: Totals
     tax_lines: list[dict[str, Any]]
     discounts: list[dict[str, Any]]
     shipping_option: dict[str, Any] | None
@@ -149,8 +142,7 @@ class Order(Record):
             return Money(amount=uncaptured, currency=self.currency)
         wanted = {item.line_id: item.quantity for item in parcel}
         share = sum(
-            _share(line, line.shipped + wanted.get(line.id, 0)) - _share(line, line.shipped)
-            for line in self.lines
+            _share(line, line.shipped + wanted.get(line.id, 0)) - _share(line, line.shipped) for line in self.lines
         )
         if not self.shipments:
             share += self.totals.total.amount - sum(line.total.amount for line in self.lines)
@@ -173,6 +165,18 @@ class Order(Record):
 
 def _share(line: OrderLine, quantity: int) -> int:
     return line.total.amount * quantity // line.quantity
+
+
+def view(order: Order, email: str | None, shipping: Any, billing: Any) -> dict[str, Any]:
+    """The contract's Order: the fold, with the personal data that stands beside it."""
+    shown = order.model_dump(mode="json", exclude={"payment", "discounts"})
+    return {
+        **shown,
+        "email": email,
+        "addresses": {"shipping": shipping, "billing": billing},
+        "discounts": order.discounts,
+        "payment": order.payment.model_dump(mode="json", exclude={"id"}),
+    }
 
 
 def fold(events: Iterable[Event], order_id: str) -> Order:
@@ -211,9 +215,7 @@ def _status(to: OrderStatus) -> Any:
 
 
 def _payment_captured(order: Order, event: Event) -> dict[str, Any]:
-    captured = Money(
-        amount=order.payment.captured.amount + event.data["amount"]["amount"], currency=order.currency
-    )
+    captured = Money(amount=order.payment.captured.amount + event.data["amount"]["amount"], currency=order.currency)
     whole = captured.amount >= order.totals.total.amount
     to = PaymentStatus.CAPTURED if whole else PaymentStatus.PARTIALLY_CAPTURED
     return {
@@ -223,14 +225,10 @@ def _payment_captured(order: Order, event: Event) -> dict[str, Any]:
 
 
 def _shipment_created(order: Order, event: Event) -> dict[str, Any]:
-    shipment = OrderShipment.model_validate(
-        {**event.data, "status": ShipmentStatus.SHIPPED, "shipped_at": event.at}
-    )
+    shipment = OrderShipment.model_validate({**event.data, "status": ShipmentStatus.SHIPPED, "shipped_at": event.at})
     order.check_parcel(shipment.lines)
     shipped = {item.line_id: item.quantity for item in shipment.lines}
-    lines = [
-        line.model_copy(update={"shipped": line.shipped + shipped.get(line.id, 0)}) for line in order.lines
-    ]
+    lines = [line.model_copy(update={"shipped": line.shipped + shipped.get(line.id, 0)}) for line in order.lines]
     return {"shipments": [*order.shipments, shipment], "lines": lines}
 
 

@@ -82,9 +82,7 @@ class Settings(BaseSettings):
 
     # Patience.
     checkout_deadline_seconds: float = Field(10, gt=0)
-    payment_lookup_seconds: float = Field(
-        30, gt=0
-    )  # between two looks at a payment that the bank asked about
+    payment_lookup_seconds: float = Field(30, gt=0)  # between two looks at a payment that the bank asked about
     mail_unknown_seconds: float = Field(60, gt=0)  # how long an unanswered send waits for the provider's word
 
     # Limits.
@@ -103,10 +101,7 @@ class Settings(BaseSettings):
         """A SQLAlchemy URL; `postgresql://` is taken to mean psycopg2."""
         if self.database_url:
             return self.database_url.replace("postgresql://", "postgresql+psycopg2://", 1)
-        return (
-            f"postgresql+psycopg2://holdfast:{DEVELOPMENT_DATABASE_PASSWORD}"
-            f"@127.0.0.1:{self.postgres_port}/holdfast"
-        )
+        return f"postgresql+psycopg2://holdfast:{DEVELOPMENT_DATABASE_PASSWORD}@127.0.0.1:{self.postgres_port}/holdfast"
 
     @property
     def redis(self) -> str:

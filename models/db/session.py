@@ -25,7 +25,7 @@ class Database:
             connect_args={
                 "connect_timeout": 3,
                 "application_name": application,
-                "options": "-c lock_timeout=5000 -c statement_timeout=15000"
+                "options": "-c timezone=UTC -c lock_timeout=5000 -c statement_timeout=15000"
                 " -c idle_in_transaction_session_timeout=30000",
             },
             json_serializer=lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import Column, DateTime, MetaData, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -34,6 +36,6 @@ def json_column(name: str, *, nullable: bool = False, default: str | None = None
     return Column(name, JSONB, nullable=nullable, server_default=text(f"'{default}'") if default else None)
 
 
-def one_of(column: str, values: type | tuple[str, ...]) -> str:
+def one_of(column: str, values: Iterable[str]) -> str:
     """A CHECK expression that mirrors a StrEnum."""
-    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"  # type: ignore[attr-defined]
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"

@@ -35,6 +35,7 @@ checkouts = Table(
     Column("currency", Text, nullable=False),
     Column("total", BigInteger, nullable=False),
     json_column("snapshot", nullable=True),  # what was priced at the hold: the order is made of it
+    json_column("contact", nullable=True),  # personal data, apart, so that it can be erased
     json_column("next_action", nullable=True),
     Column("decline_code", Text),
     time_column("hold_expires_at", nullable=True),

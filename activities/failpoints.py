@@ -1,0 +1,39 @@
+"""Named places where a crash test may stop the process; nothing at all in production.
+
+Armed by `HOLDFAST_FAILPOINTS="NAME=ACTION[@MARKER];…"`, ACTION `kill` (SIGKILL to the process itself) or `error`
+(an unexpected exception). With a MARKER, a path, it strikes once: whoever creates the file strikes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+_armed: dict[str, tuple[str, Path | None]] = {}
+
+
+def arm(spec: str) -> None:
+    """Replaces what was armed; an empty spec disarms. Settings refuse a spec in production."""
+    _armed.clear()
+    for part in filter(None, (piece.strip() for piece in spec.split(";"))):
+        name, _, action = part.partition("=")
+        action, _, marker = action.partition("@")
+        if action not in ("kill", "error"):
+            raise ValueError(f"unknown failpoint action in {part!r}")
+        _armed[name] = (action, Path(marker) if marker else None)
+
+
+def failpoint(name: str) -> None:
+    """Between two statements of an activity: `checkout.confirm:before`, `checkout.confirm:after`."""
+    if not _armed or name not in _armed:
+        return
+    action, marker = _armed[name]
+    if marker is not None:
+        try:
+            marker.touch(exist_ok=False)
+        except FileExistsError:
+            return
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise RuntimeError(f"failpoint {name}")

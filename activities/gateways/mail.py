@@ -1,0 +1,94 @@
+"""SendGrid, through its own SDK. It has no idempotency key, so our id travels in `custom_args` and comes back signed.
+
+Mail Send v3 and the signed Event Webhook, as SendGrid documents them.
+"""
+
+from __future__ import annotations
+
+import json
+from urllib.error import URLError
+
+from cryptography.exceptions import InvalidSignature
+from python_http_client.exceptions import HTTPError
+from sendgrid import SendGridAPIClient
+from sendgrid.helpers.eventwebhook import EventWebhook
+from sendgrid.helpers.mail import Content, CustomArg, Mail
+
+from models.base import Record
+from models.errors import BadSignature, InvalidRequest, OutcomeUnknown, ProviderUnavailable
+
+MESSAGE_ID = "holdfast_message_id"
+
+
+class Message(Record):
+    """`id` is ours: the provider carries it and names it in its events."""
+
+    id: str
+    to: str
+    subject: str
+    text: str
+    html: str
+
+
+class MailEvent(Record):
+    """What the provider says of one message: `processed`, `delivered`, `bounce`, …"""
+
+    message_id: str
+    type: str
+
+
+class MailGateway:
+    """Sends one message; answers within `timeout` seconds or OutcomeUnknown."""
+
+    def __init__(
+        self, api_key: str, *, base: str = "", sender: str, webhook_key: str = "", timeout: float = 5.0
+    ) -> None:
+        self._api = SendGridAPIClient(api_key, host=base) if base else SendGridAPIClient(api_key)
+        self._api.client.timeout = timeout
+        self._sender = sender
+        self._webhook = EventWebhook(webhook_key) if webhook_key else None
+
+    def send(self, message: Message) -> None:
+        """Raises ProviderUnavailable (certainly not sent), OutcomeUnknown, or InvalidRequest (never will be)."""
+        mail = Mail(
+            from_email=self._sender,
+            to_emails=message.to,
+            subject=message.subject,
+            plain_text_content=Content("text/plain", message.text),
+            html_content=Content("text/html", message.html),
+        )
+        mail.add_custom_arg(CustomArg(MESSAGE_ID, message.id))
+        try:
+            self._api.send(mail)
+        except HTTPError as error:
+            raise _ours(error) from error
+        except URLError as error:
+            refused = isinstance(error.reason, ConnectionRefusedError)
+            raise (ProviderUnavailable() if refused else OutcomeUnknown()) from error
+        except OSError as error:  # a time-out or a reset once the request was on its way
+            raise OutcomeUnknown() from error
+
+    def events(self, body: bytes, signature: str, timestamp: str) -> list[MailEvent]:
+        """The events in a webhook, if SendGrid signed these very bytes; else BadSignature."""
+        if self._webhook is None or not _verified(self._webhook, body, signature, timestamp):
+            raise BadSignature()
+        return [
+            MailEvent(message_id=event[MESSAGE_ID], type=event["event"])
+            for event in json.loads(body)
+            if MESSAGE_ID in event
+        ]
+
+
+def _verified(webhook: EventWebhook, body: bytes, signature: str, timestamp: str) -> bool:
+    try:
+        return bool(webhook.verify_signature(body.decode(), signature, timestamp))
+    except (ValueError, InvalidSignature):  # not base64, not UTF-8, not DER
+        return False
+
+
+def _ours(error: HTTPError) -> Exception:
+    if error.status_code in (401, 403, 429):
+        return ProviderUnavailable(f"SendGrid answered {error.status_code}")
+    if error.status_code < 500:
+        return InvalidRequest(f"SendGrid refused the message with {error.status_code}")
+    return OutcomeUnknown(f"SendGrid answered {error.status_code}")

@@ -1,0 +1,213 @@
+"""Stripe, through its own SDK: what happened, what did not, and what is not known are three different answers.
+
+Statuses, error types and idempotency follow Stripe's API reference (Payment Intents; Errors; Idempotent requests;
+"low-level error handling": a 5xx or a lost answer is indeterminate until looked up).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import stripe
+from requests.exceptions import ConnectionError as RequestsConnectionError
+from urllib3.exceptions import MaxRetryError, NewConnectionError
+
+from models.base import Record
+from models.checkout import PaymentAt, ProviderPayment
+from models.errors import (
+    BadSignature,
+    OutcomeUnknown,
+    PaymentMethodInvalid,
+    ProviderUnavailable,
+)
+from models.money import Money
+
+# The list is consistent at once, unlike the search, but knows only Stripe's clock: look back generously.
+CLOCK_MARGIN = timedelta(minutes=5)
+
+_STATES = {
+    "requires_capture": PaymentAt.AUTHORISED,
+    "succeeded": PaymentAt.CAPTURED,
+    "requires_action": PaymentAt.REQUIRES_ACTION,
+    "requires_confirmation": PaymentAt.REQUIRES_ACTION,
+    "processing": PaymentAt.PROCESSING,
+    "requires_payment_method": PaymentAt.DECLINED,
+    "canceled": PaymentAt.CANCELLED,
+}
+
+
+class ProviderEvent(Record):
+    """A verified webhook: the provider's id of the event, its type, and the payment it is about."""
+
+    id: str
+    type: str
+    subject: str | None
+
+
+class StripeGateway:
+    """One client for all threads; answers within `timeout` seconds or OutcomeUnknown."""
+
+    name = "stripe"
+
+    def __init__(self, api_key: str, *, base: str = "", webhook_secret: str = "", timeout: float = 2.5) -> None:
+        self._client = stripe.StripeClient(
+            api_key,
+            base_addresses={"api": base} if base else None,
+            http_client=stripe.RequestsClient(timeout=(1.0, timeout)),
+            max_network_retries=0,  # Temporal retries, and looks up first
+        )
+        self._webhook_secret = webhook_secret
+
+    def authorise(self, amount: Money, method: str, metadata: dict[str, str], key: str) -> ProviderPayment:
+        """Create and confirm in one call, to be captured later. A decline is a result, not an error.
+
+        Raises PaymentMethodInvalid, ProviderUnavailable (nothing happened) or OutcomeUnknown.
+        """
+        try:
+            intent = self._client.v1.payment_intents.create(
+                {
+                    "amount": amount.amount,
+                    "currency": amount.currency.lower(),
+                    "payment_method": method,
+                    "payment_method_types": ["card"],
+                    "capture_method": "manual",
+                    "confirm": True,
+                    "metadata": metadata,
+                },
+                {"idempotency_key": key},
+            )
+        except stripe.error.CardError as error:
+            return ProviderPayment(
+                state=PaymentAt.DECLINED,
+                reference=_intent_of(error),
+                decline_code=_decline_code(error),
+            )
+        except stripe.error.StripeError as error:
+            raise _ours(error) from error
+        return _payment(intent)
+
+    def find(self, metadata: dict[str, str], not_before: datetime, reference: str | None = None) -> ProviderPayment:
+        """The payment by its reference or our metadata; ABSENT only when the consistent list has none.
+
+        Raises ProviderUnavailable or OutcomeUnknown when it can't be looked up.
+        """
+        try:
+            if reference is not None:
+                return _payment(self._client.v1.payment_intents.retrieve(reference))
+            query = " AND ".join(f"metadata['{name}']:'{value}'" for name, value in metadata.items())
+            for intent in self._client.v1.payment_intents.search({"query": query, "limit": 1}).data:
+                return _payment(intent)
+            since = int((not_before - CLOCK_MARGIN).timestamp())
+            listed = self._client.v1.payment_intents.list({"created": {"gte": since}, "limit": 100})
+            for intent in listed.auto_paging_iter():
+                if all((intent.metadata or {}).get(name) == value for name, value in metadata.items()):
+                    return _payment(intent)
+        except stripe.error.StripeError as error:
+            raise _ours(error) from error
+        return ProviderPayment(state=PaymentAt.ABSENT)
+
+    def capture(self, reference: str, amount: int, *, final: bool, key: str) -> ProviderPayment:
+        """Take `amount` minor units of what was authorised; `final=False` keeps the rest authorised (multicapture).
+
+        Raises ProviderUnavailable, OutcomeUnknown or PaymentMethodInvalid (the authorisation is gone).
+        """
+        try:
+            return _payment(
+                self._client.v1.payment_intents.capture(
+                    reference,
+                    {"amount_to_capture": amount, "final_capture": final},
+                    {"idempotency_key": key},
+                )
+            )
+        except stripe.error.StripeError as error:
+            raise _ours(error) from error
+
+    def cancel(self, reference: str, key: str) -> ProviderPayment:
+        """Release an authorisation. Where it can't be cancelled (paid, or cancelled before), what it is instead."""
+        try:
+            return _payment(self._client.v1.payment_intents.cancel(reference, {}, {"idempotency_key": key}))
+        except stripe.error.InvalidRequestError as error:
+            if error.code == "payment_intent_unexpected_state":
+                return self.find({}, datetime.min, reference)
+            raise _ours(error) from error
+        except stripe.error.StripeError as error:
+            raise _ours(error) from error
+
+    def refund(self, reference: str, key: str) -> None:
+        """Give back all that was captured; done before counts as done."""
+        try:
+            self._client.v1.refunds.create({"payment_intent": reference}, {"idempotency_key": key})
+        except stripe.error.InvalidRequestError as error:
+            if error.code != "charge_already_refunded":
+                raise _ours(error) from error
+        except stripe.error.StripeError as error:
+            raise _ours(error) from error
+
+    def event(self, body: bytes, signature: str) -> ProviderEvent:
+        """A webhook, if Stripe signed these very bytes within five minutes; else BadSignature."""
+        try:
+            event = stripe.Webhook.construct_event(body, signature, self._webhook_secret)
+        except (ValueError, stripe.error.SignatureVerificationError) as error:
+            raise BadSignature() from error
+        subject = event.data.object
+        is_intent = subject.get("object") == "payment_intent"
+        return ProviderEvent(id=event.id, type=event.type, subject=subject.get("id" if is_intent else "payment_intent"))
+
+
+def _payment(intent: stripe.PaymentIntent) -> ProviderPayment:
+    state = _STATES.get(intent.status, PaymentAt.PROCESSING)
+    declined = intent.last_payment_error if state is PaymentAt.DECLINED else None
+    return ProviderPayment(
+        state=state,
+        reference=intent.id,
+        amount=Money.of(intent.amount, intent.currency.upper()),
+        next_action=_next_action(intent) if state is PaymentAt.REQUIRES_ACTION else None,
+        decline_code=(declined.decline_code or declined.code or "declined") if declined else None,
+    )
+
+
+def _next_action(intent: stripe.PaymentIntent) -> dict[str, Any]:
+    action = intent.next_action
+    found: dict[str, Any] = {
+        "type": action.type if action else "use_stripe_sdk",
+        "client_secret": intent.client_secret,
+    }
+    if action and action.type == "redirect_to_url" and action.redirect_to_url:
+        found["redirect_url"] = action.redirect_to_url.url
+    return found
+
+
+def _decline_code(error: stripe.error.CardError) -> str:
+    details = error.error
+    return str((details and details.decline_code) or error.code or "declined")
+
+
+def _intent_of(error: stripe.error.CardError) -> str | None:
+    intent = error.error.payment_intent if error.error else None
+    return intent.id if intent else None
+
+
+def _ours(error: stripe.error.StripeError) -> Exception:
+    """What we can be certain of. Anything else is unknown, and is looked up before it is tried again."""
+    if isinstance(error, stripe.error.APIConnectionError):
+        return ProviderUnavailable() if _never_sent(error) else OutcomeUnknown()
+    if isinstance(error, stripe.error.RateLimitError | stripe.error.AuthenticationError | stripe.error.PermissionError):
+        return ProviderUnavailable(f"Stripe answered {error.http_status}")
+    if isinstance(error, stripe.error.IdempotencyError) or error.http_status == 409:
+        return OutcomeUnknown("An earlier request with this key is still running at Stripe")
+    if isinstance(error, stripe.error.InvalidRequestError | stripe.error.CardError):
+        return PaymentMethodInvalid(
+            f"Stripe refused the payment method: {error.code or 'invalid_request'}",
+            errors=[{"pointer": "/payment/method", "detail": "is not a usable payment method"}],
+        )
+    return OutcomeUnknown(f"Stripe answered {error.http_status}")
+
+
+def _never_sent(error: BaseException) -> bool:
+    """True when no connection was made, so not a byte of the request left."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, RequestsConnectionError) and cause.args:
+        reason = cause.args[0].reason if isinstance(cause.args[0], MaxRetryError) else cause.args[0]
+        return isinstance(reason, NewConnectionError)
+    return False

@@ -1,0 +1,430 @@
+"""The transactions of a checkout: hold, require action, confirm, close. Each may be repeated and says the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy.exc import IntegrityError
+
+from models import orders
+from models.answers import Answer
+from models.carts import Cart, Quote, chosen_option, quote
+from models.checkout import (
+    ActionRequired,
+    BeginCheckout,
+    CloseCheckout,
+    ConfirmOrder,
+    RequireAction,
+    StockHeld,
+)
+from models.db.repositories import holds
+from models.db.repositories.carts import lock_cart, read_cart, read_rules
+from models.errors import (
+    CartCompleted,
+    CartIncomplete,
+    CheckoutInProgress,
+    HoldfastError,
+    IdempotencyKeyReused,
+    NotFound,
+    PriceChanged,
+    Unavailable,
+)
+from models.ids import derived_id, payment_of
+from models.money import Money
+from models.states import CHECKOUT_TRANSITIONS, CheckoutStatus, PaymentStatus, advance
+
+_STANDING = text("""
+SELECT
+    (SELECT row_to_json(c) FROM checkouts c WHERE c.id = :checkout_id) AS mine,
+    (SELECT c.id FROM checkouts c WHERE c.cart_id = :cart_id AND c.id <> :checkout_id
+        AND c.status IN ('processing', 'requires_action')) AS other,
+    (SELECT k.fingerprint FROM kept_answers k WHERE k.key_digest = :key_digest) AS fingerprint
+""")
+
+_HOLD = text("""
+WITH checkout AS (
+        INSERT INTO checkouts (id, cart_id, order_id, customer_id, status, key_digest, currency, total, snapshot,
+            contact, hold_expires_at)
+        VALUES (:checkout_id, :cart_id, :order_id, :customer_id, 'processing', :key_digest, :currency, :total,
+            CAST(:snapshot AS jsonb), CAST(:contact AS jsonb), now() + make_interval(secs => :hold_seconds))
+        RETURNING hold_expires_at),
+    kept AS (INSERT INTO kept_answers (key_digest, fingerprint) VALUES (:key_digest, :fingerprint)
+        ON CONFLICT (key_digest) DO NOTHING),
+    payment AS (
+        INSERT INTO payments (id, checkout_id, order_id, attempt, provider, state, currency, amount)
+        SELECT :payment_id, :checkout_id, :order_id, 1, :provider, 'pending', :currency, :total WHERE :total > 0),
+    wanted AS (SELECT * FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[]), CAST(:quantities AS int[]))
+        AS w (sku, location, quantity)),
+    held AS (INSERT INTO stock_holds (checkout_id, sku, location, quantity, state)
+        SELECT :checkout_id, w.sku, w.location, w.quantity, 'held' FROM wanted w),
+    stock AS (UPDATE stock_levels s SET reserved = s.reserved + w.quantity FROM wanted w
+        WHERE s.sku = w.sku AND s.location = w.location)
+SELECT hold_expires_at FROM checkout
+""")
+
+_USE_PROMOTIONS = text("""
+WITH locked AS (SELECT id FROM promotions WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR UPDATE),
+    uses AS (INSERT INTO promotion_uses (promotion_id, checkout_id, customer_id)
+        SELECT id, :checkout_id, :customer_id FROM locked)
+UPDATE promotions p SET used = p.used + 1 FROM locked WHERE p.id = locked.id
+""")
+
+
+def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
+    """T1: reprices the cart as of now and takes its stock and promotions, or raises and takes nothing."""
+    if not lock_cart(connection, begin.cart_id):
+        raise NotFound("There is no such cart")
+    standing = (
+        connection.execute(
+            _STANDING,
+            {"checkout_id": begin.checkout_id, "cart_id": begin.cart_id, "key_digest": begin.key_digest},
+        )
+        .mappings()
+        .one()
+    )
+    if standing["mine"]:
+        return _held_before(connection, begin, standing["mine"])
+    if standing["fingerprint"] not in (None, begin.fingerprint):
+        raise IdempotencyKeyReused()
+    found = read_cart(connection, begin.cart_id)
+    assert found is not None
+    cart = found[0]
+    if standing["other"]:
+        raise CheckoutInProgress(checkout_id=standing["other"])
+    rules = read_rules(connection, cart)
+    quoted = quote(cart, rules)
+    check(cart, quoted, begin.expected_total)
+    taken = holds.lock_stock(connection, {item.sku: item.quantity for item in cart.items})
+    if quoted.promotions:
+        connection.execute(
+            _USE_PROMOTIONS,
+            {
+                "ids": [promotion.id for promotion in quoted.promotions],
+                "checkout_id": begin.checkout_id,
+                "customer_id": begin.customer_id,
+            },
+        )
+    expires_at = connection.execute(
+        _HOLD,
+        {
+            **begin.model_dump(include={"checkout_id", "cart_id", "order_id", "customer_id", "key_digest"}),
+            "fingerprint": begin.fingerprint,
+            "provider": begin.provider,
+            "hold_seconds": begin.hold_seconds,
+            "payment_id": payment_of(begin.checkout_id, 1),
+            "currency": cart.currency,
+            "total": quoted.total.amount,
+            "snapshot": json.dumps(snapshot(begin, cart, quoted)),
+            "contact": json.dumps(_contact(cart)),
+            **holds.columns(taken),
+        },
+    ).scalar_one()
+    return StockHeld(
+        total=quoted.total,
+        payment_id=payment_of(begin.checkout_id, 1) if quoted.total.amount else None,
+        expires_at=expires_at,
+    )
+
+
+def check(cart: Cart, quoted: Quote, expected_total: Money) -> None:
+    """Whether the cart may be bought for at most what the buyer saw; the same rule early and at the hold."""
+    if cart.completed_order_id:
+        raise CartCompleted(order_id=cart.completed_order_id)
+    if quoted.requirements:
+        raise CartIncomplete(
+            "Still missing: " + ", ".join(quoted.requirements),
+            requirements=list(quoted.requirements),
+            errors=[{"pointer": f"/cart/{name}", "detail": "is missing"} for name in quoted.requirements],
+        )
+    if quoted.total > expected_total:
+        raise PriceChanged(totals=quoted.priced.totals.model_dump())
+
+
+def _held_before(connection: Connection, begin: BeginCheckout, mine: Mapping[str, Any]) -> StockHeld:
+    total = Money.of(mine["total"], mine["currency"])
+    status = CheckoutStatus(mine["status"])
+    live = status in (CheckoutStatus.PROCESSING, CheckoutStatus.REQUIRES_ACTION)
+    return StockHeld(
+        total=total,
+        payment_id=payment_of(begin.checkout_id, 1) if total.amount else None,
+        expires_at=mine["hold_expires_at"] or mine["created_at"],
+        settled=None if live else kept_answer(connection, begin.key_digest) or Answer.refusal(Unavailable()),
+    )
+
+
+def snapshot(begin: BeginCheckout, cart: Cart, quoted: Quote) -> dict[str, Any]:
+    """What the order will be made of: the cart at this moment, without personal data."""
+    priced = quoted.priced
+    return {
+        "customer_id": cart.customer_id,
+        "cart_id": cart.id,
+        "checkout_id": begin.checkout_id,
+        "currency": cart.currency,
+        "lines": [
+            {
+                "id": derived_id("line", begin.order_id, item.sku),
+                "sku": item.sku,
+                "title": item.title,
+                "quantity": item.quantity,
+                **line.model_dump(include={"unit_price", "discount", "tax", "total"}),
+            }
+            for item, line in zip(cart.items, priced.lines, strict=True)
+        ],
+        "totals": priced.totals.model_dump(),
+        "tax_lines": [line.model_dump() for line in priced.tax_lines],
+        "discounts": [{"code": d.code, "amount": d.amount.model_dump()} for d in priced.discounts],
+        "shipping_option": chosen_option(quoted.option, priced),
+    }
+
+
+def _contact(cart: Cart) -> dict[str, Any]:
+    shipping = cart.shipping_address.model_dump() if cart.shipping_address else None
+    billing = cart.billing_address.model_dump() if cart.billing_address else shipping
+    return {"email": cart.email, "shipping": shipping, "billing": billing}
+
+
+_REQUIRE_ACTION = text("""
+WITH waiting AS (
+    UPDATE checkouts SET status = 'requires_action', next_action = CAST(:next_action AS jsonb),
+        action_expires_at = :expires_at, updated_at = now()
+    WHERE id = :checkout_id AND status IN ('processing', 'requires_action') RETURNING id, key_digest),
+    payment AS (UPDATE payments p SET state = 'requires_action', reference = :reference
+        FROM waiting w WHERE p.checkout_id = w.id AND p.state IN ('pending', 'requires_action')),
+    kept AS (UPDATE kept_answers k SET status = 202, body = :body FROM waiting w WHERE k.key_digest = w.key_digest)
+SELECT id FROM waiting
+""")
+
+
+def require_action(connection: Connection, command: RequireAction) -> ActionRequired:
+    """Step 3. The row's lock orders this against the webhook's transaction: one of the two sees the other."""
+    answer = Answer.of(
+        202,
+        {
+            "checkout_id": command.checkout_id,
+            "status": CheckoutStatus.REQUIRES_ACTION,
+            "next_action": command.next_action,
+            "expires_at": _utc(command.expires_at),
+        },
+    )
+    connection.execute(
+        _REQUIRE_ACTION,
+        {
+            **command.model_dump(include={"checkout_id", "reference", "expires_at"}),
+            "next_action": json.dumps(command.next_action),
+            "body": answer.body,
+        },
+    )
+    told = connection.execute(_TOLD, {"reference": command.reference}).scalar_one()
+    return ActionRequired(answer=answer, told=told)
+
+
+# `requires_action` itself and `created` are no news.
+_TOLD = text("""
+SELECT EXISTS (SELECT 1 FROM webhook_events WHERE subject = :reference
+    AND type NOT IN ('payment_intent.created', 'payment_intent.requires_action'))
+""")
+
+_LOCK = text("""
+SELECT c.*, now() AS now, nextval('order_numbers') AS number,
+    EXISTS (SELECT 1 FROM stock_holds h WHERE h.checkout_id = c.id AND h.state = 'released') AS released
+FROM checkouts c WHERE c.id = :checkout_id FOR UPDATE
+""")
+
+_CONFIRM = text("""
+WITH placed AS (
+        INSERT INTO orders (id, number, version, status, payment_status, customer_id, cart_id, checkout_id, currency,
+            total, document, email, shipping_address, billing_address, placed_at)
+        SELECT c.order_id, :number, 1, 'confirmed', :payment_status, c.customer_id, c.cart_id, c.id, c.currency,
+            c.total, CAST(:document AS jsonb), c.contact ->> 'email', c.contact -> 'shipping', c.contact -> 'billing',
+            :now
+        FROM checkouts c WHERE c.id = :checkout_id),
+    event AS (INSERT INTO order_events (order_id, version, type, at, actor, cause, data)
+        VALUES (:order_id, 1, 'order.confirmed', :now, CAST(:actor AS jsonb), :checkout_id, CAST(:data AS jsonb))),
+    published AS (INSERT INTO outbox (topic, aggregate, data, trace)
+        VALUES ('order.confirmed', :order_id, CAST(:published AS jsonb), CAST(:trace AS jsonb))),
+    allocated AS (UPDATE stock_holds SET state = 'allocated' WHERE checkout_id = :checkout_id AND state = 'held'),
+    used AS (UPDATE promotion_uses SET final = true WHERE checkout_id = :checkout_id),
+    payment AS (UPDATE payments SET state = 'authorised', reference = :reference WHERE id = :payment_id
+        RETURNING id, currency, amount),
+    entry AS (INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
+        SELECT 'authorise', id, :checkout_id, 'provider_authorised', 'authorisations', currency, amount FROM payment),
+    cart AS (UPDATE carts SET completed_order_id = :order_id, version = version + 1, updated_at = now()
+        WHERE id = :cart_id),
+    checkout AS (UPDATE checkouts SET status = 'confirmed', next_action = NULL, updated_at = now()
+        WHERE id = :checkout_id)
+UPDATE kept_answers SET status = 201, body = :body WHERE key_digest = :key_digest
+""")
+
+
+def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str] | None = None) -> Answer:
+    """T2: the order and all that goes with it, in one statement. Raises OutOfStock or CartCompleted."""
+    row = connection.execute(_LOCK, {"checkout_id": command.checkout_id}).mappings().one()
+    if row["status"] == CheckoutStatus.CONFIRMED:
+        kept = kept_answer(connection, row["key_digest"])
+        assert kept is not None
+        return kept
+    advance(CHECKOUT_TRANSITIONS, CheckoutStatus(row["status"]), CheckoutStatus.CONFIRMED)
+    if row["released"]:
+        wanted = {line["sku"]: line["quantity"] for line in row["snapshot"]["lines"]}
+        holds.reserve_again(connection, command.checkout_id, wanted)
+    event = _confirmed(row, command)
+    order = orders.apply(None, event, command.order_id)
+    contact = row["contact"]
+    body = {
+        "checkout_id": command.checkout_id,
+        "status": CheckoutStatus.CONFIRMED,
+        "order": orders.view(order, contact["email"], contact["shipping"], contact["billing"]),
+    }
+    answer = Answer.of(201, body)
+    try:
+        connection.execute(
+            _CONFIRM,
+            {
+                **command.model_dump(include={"checkout_id", "order_id", "payment_id", "reference"}),
+                "cart_id": row["cart_id"],
+                "key_digest": row["key_digest"],
+                "number": order.number,
+                "payment_status": order.payment_status,
+                "document": order.model_dump_json(),
+                "now": row["now"],
+                "actor": event.actor.model_dump_json(),
+                "data": json.dumps(event.data),
+                "published": json.dumps({"order_id": command.order_id, "version": 1}),
+                "trace": json.dumps(trace) if trace else None,
+                "body": answer.body,
+            },
+        )
+    except IntegrityError as error:
+        if "uq_orders_cart_id" in str(error.orig):
+            raise CartCompleted("Another checkout of this cart has become an order") from error
+        raise
+    return answer
+
+
+def _confirmed(row: RowMapping, command: ConfirmOrder) -> orders.Event:
+    total = Money.of(row["total"], row["currency"])
+    zero = Money.zero(row["currency"])
+    paid = command.payment_id is not None
+    status = PaymentStatus.AUTHORISED if paid else PaymentStatus.NOT_REQUIRED
+    customer = row["customer_id"]
+    return orders.Event(
+        version=1,
+        type=orders.ORDER_CONFIRMED,
+        at=row["now"],
+        actor=orders.Actor(type="customer" if customer else "guest", id=customer),
+        cause=command.checkout_id,
+        data={
+            **row["snapshot"],
+            "number": f"HF-{row['number']}",
+            "payment_status": str(status),
+            "payment": {
+                "id": command.payment_id,
+                "provider": command.provider if paid else None,
+                "authorised": total.model_dump(),
+                "captured": zero.model_dump(),
+                "refunded": zero.model_dump(),
+            },
+        },
+    )
+
+
+_CLOSE = text("""
+WITH closed AS (
+        INSERT INTO checkouts AS c (id, cart_id, order_id, customer_id, status, reason, key_digest, retryable, currency,
+            total, decline_code)
+        VALUES (:checkout_id, :cart_id, :order_id, :customer_id, :status, :reason, :key_digest, :retryable, :currency,
+            :total, :decline_code)
+        ON CONFLICT (id) DO UPDATE SET status = excluded.status, reason = excluded.reason, next_action = NULL,
+            retryable = excluded.retryable, decline_code = excluded.decline_code, updated_at = now()
+        WHERE c.status IN ('processing', 'requires_action')
+        RETURNING c.id),
+    payment AS (UPDATE payments p SET state = CASE WHEN :status = 'declined' THEN 'declined' ELSE 'voided' END
+        FROM closed WHERE p.checkout_id = closed.id AND p.state IN ('pending', 'requires_action')),
+    unused AS (DELETE FROM promotion_uses u USING closed WHERE u.checkout_id = closed.id AND NOT u.final
+        RETURNING u.promotion_id)
+UPDATE promotions p SET used = p.used - 1 FROM unused WHERE p.id = unused.promotion_id
+""")
+
+
+def close(connection: Connection, command: CloseCheckout) -> Answer:
+    """The unwinding of T1: stock and promotions back, the cart open again, the answer kept where it may be."""
+    begin = command.begin
+    error = command.refusal.raised()
+    connection.execute(
+        _CLOSE,
+        {
+            **begin.model_dump(include={"checkout_id", "cart_id", "order_id", "customer_id", "key_digest"}),
+            "status": command.status,
+            "reason": error.slug,
+            "retryable": not error.kept,
+            "currency": begin.expected_total.currency,
+            "total": begin.expected_total.amount,
+            "decline_code": error.extra.get("decline_code"),
+        },
+    )
+    holds.release(connection, begin.checkout_id)
+    answer = refusal_answer(error, begin.checkout_id)
+    if error.kept:
+        connection.execute(
+            _KEEP,
+            {
+                "key_digest": begin.key_digest,
+                "fingerprint": begin.fingerprint,
+                "status": answer.status,
+                "body": answer.body,
+            },
+        )
+    elif not isinstance(error, IdempotencyKeyReused):
+        connection.execute(_FORGET, {"key_digest": begin.key_digest, "fingerprint": begin.fingerprint})
+    return answer
+
+
+_KEEP = text("""
+INSERT INTO kept_answers (key_digest, fingerprint, status, body) VALUES (:key_digest, :fingerprint, :status, :body)
+ON CONFLICT (key_digest) DO UPDATE SET status = excluded.status, body = excluded.body
+WHERE kept_answers.fingerprint = excluded.fingerprint
+""")
+
+_FORGET = text("DELETE FROM kept_answers WHERE key_digest = :key_digest AND fingerprint = :fingerprint")
+
+
+def refusal_answer(error: HoldfastError, checkout_id: str) -> Answer:
+    return Answer.of(error.status, {**error.problem(), "checkout_id": checkout_id})
+
+
+def kept_answer(connection: Connection, key_digest: str) -> Answer | None:
+    row = connection.execute(
+        text("SELECT status, body FROM kept_answers WHERE key_digest = :key AND status IS NOT NULL"),
+        {"key": key_digest},
+    ).first()
+    return Answer(status=row.status, body=row.body) if row else None
+
+
+_ABANDON = text("""
+INSERT INTO checkouts (id, cart_id, order_id, customer_id, status, reason, key_digest, retryable, currency, total)
+VALUES (:checkout_id, :cart_id, :order_id, :customer_id, 'refused', 'unavailable', :key_digest, true, :currency, :total)
+ON CONFLICT (id) DO NOTHING RETURNING id
+""")
+
+
+def abandon(connection: Connection, begin: BeginCheckout) -> bool:
+    """Nobody has picked the attempt up: closes it before it can begin. False: it has begun, so it goes on."""
+    return (
+        connection.execute(
+            _ABANDON,
+            {
+                **begin.model_dump(include={"checkout_id", "cart_id", "order_id", "customer_id", "key_digest"}),
+                "currency": begin.expected_total.currency,
+                "total": begin.expected_total.amount,
+            },
+        ).first()
+        is not None
+    )
+
+
+def _utc(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,67 @@
+"""Stock held for checkouts: locked in one order everywhere (SKU, then location), so that nobody deadlocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, text
+
+from models.allocation import Level, Taken, allocate_stock
+
+_LOCK_SKUS = text("""
+SELECT s.sku, s.location, s.on_hand - s.reserved AS available, l.priority
+FROM stock_levels s JOIN stock_locations l ON l.code = s.location
+WHERE s.sku = ANY(CAST(:skus AS text[])) ORDER BY s.sku, s.location FOR UPDATE OF s
+""")
+
+_LOCK_HELD = text("""
+SELECT 1 FROM stock_levels s JOIN stock_holds h ON h.sku = s.sku AND h.location = s.location
+WHERE h.checkout_id = :checkout_id AND h.state = 'held' ORDER BY s.sku, s.location FOR UPDATE OF s
+""")
+
+_RELEASE = text("""
+WITH released AS (
+    UPDATE stock_holds SET state = 'released' WHERE checkout_id = :checkout_id AND state = 'held'
+    RETURNING sku, location, quantity)
+UPDATE stock_levels s SET reserved = s.reserved - r.quantity FROM released r
+WHERE s.sku = r.sku AND s.location = r.location
+""")
+
+_RESERVE_AGAIN = text("""
+WITH wanted AS (SELECT * FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[]), CAST(:quantities AS int[]))
+        AS w (sku, location, quantity)),
+    gone AS (DELETE FROM stock_holds h WHERE h.checkout_id = :checkout_id AND h.state = 'released'
+        AND NOT EXISTS (SELECT 1 FROM wanted w WHERE w.sku = h.sku AND w.location = h.location)),
+    holds AS (INSERT INTO stock_holds (checkout_id, sku, location, quantity, state)
+        SELECT :checkout_id, w.sku, w.location, w.quantity, 'held' FROM wanted w
+        ON CONFLICT (checkout_id, sku, location) DO UPDATE SET quantity = excluded.quantity, state = 'held')
+UPDATE stock_levels s SET reserved = s.reserved + w.quantity FROM wanted w
+WHERE s.sku = w.sku AND s.location = w.location
+""")
+
+
+def lock_stock(connection: Connection, wanted: Mapping[str, int]) -> list[Taken]:
+    """Locks the levels of these SKUs and says from where they would come. Raises OutOfStock."""
+    rows = connection.execute(_LOCK_SKUS, {"skus": sorted(wanted)})
+    return allocate_stock(wanted, [Level(*row) for row in rows])
+
+
+def columns(taken: Sequence[Taken]) -> dict[str, list[str] | list[int]]:
+    """As three arrays, for `unnest`."""
+    return {
+        "skus": [part.sku for part in taken],
+        "locations": [part.location for part in taken],
+        "quantities": [part.quantity for part in taken],
+    }
+
+
+def reserve_again(connection: Connection, checkout_id: str, wanted: Mapping[str, int]) -> None:
+    """Takes the stock of a hold that had run out, if it is still there. Raises OutOfStock."""
+    taken = lock_stock(connection, wanted)
+    connection.execute(_RESERVE_AGAIN, {"checkout_id": checkout_id, **columns(taken)})
+
+
+def release(connection: Connection, checkout_id: str) -> None:
+    """Gives back what is still held; what was released or allocated before is left alone, so twice is once."""
+    connection.execute(_LOCK_HELD, {"checkout_id": checkout_id})
+    connection.execute(_RELEASE, {"checkout_id": checkout_id})

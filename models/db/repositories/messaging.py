@@ -1,0 +1,98 @@
+"""Mails and webhooks: what was meant, what was told, and the order between the two."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from models.checkout import OpenTask
+from models.ids import new_id
+
+_BEGIN = text("""
+INSERT INTO notifications AS n (id, event, topic, channel, state) VALUES (:id, :event, :topic, :channel, 'sending')
+ON CONFLICT (event, topic, channel) DO UPDATE SET attempts = n.attempts + 1, sending_since = now()
+WHERE n.state = 'sending' AND n.sending_since < now() - make_interval(secs => :unknown_seconds)
+RETURNING n.id
+""")
+
+
+class Sending(NamedTuple):
+    """`may_send`: it is ours to send now; else it is `sent`, failed for good, or its outcome is still awaited."""
+
+    id: str
+    may_send: bool
+    state: str
+
+
+def begin_sending(connection: Connection, event: str, topic: str, channel: str, unknown_seconds: float) -> Sending:
+    """Claims the message. A send without a known outcome is ours again only after `unknown_seconds`."""
+    key = {"event": event, "topic": topic, "channel": channel}
+    claimed = connection.execute(
+        _BEGIN, {**key, "id": new_id("msg"), "unknown_seconds": unknown_seconds}
+    ).scalar_one_or_none()
+    if claimed is not None:
+        return Sending(claimed, True, "sending")
+    row = connection.execute(
+        text("SELECT id, state FROM notifications WHERE event = :event AND topic = :topic AND channel = :channel"),
+        key,
+    ).one()
+    return Sending(row.id, False, row.state)
+
+
+def end_sending(connection: Connection, message_id: str, state: str) -> None:
+    """`sent` or `failed`; what the provider's own word settled before stays."""
+    connection.execute(
+        text("UPDATE notifications SET state = :state WHERE id = :id AND state = 'sending'"),
+        {"id": message_id, "state": state},
+    )
+
+
+def not_sent(connection: Connection, message_id: str) -> None:
+    """The provider was certainly not reached: whoever comes next may send at once."""
+    connection.execute(
+        text("UPDATE notifications SET sending_since = '-infinity' WHERE id = :id AND state = 'sending'"),
+        {"id": message_id},
+    )
+
+
+_WEBHOOK = text("""
+INSERT INTO webhook_events (provider, event_id, type, subject) VALUES (:provider, :event_id, :type, :subject)
+ON CONFLICT DO NOTHING RETURNING event_id
+""")
+
+_WAITING = text("""
+SELECT c.id, c.status FROM payments p JOIN checkouts c ON c.id = p.checkout_id
+WHERE p.provider = :provider AND p.reference = :subject FOR UPDATE OF c
+""")
+
+
+def store_webhook(connection: Connection, provider: str, event_id: str, type_: str, subject: str | None) -> bool:
+    """Stores it once, and tells the checkout that waits for it through the outbox. False: known before."""
+    values = {"provider": provider, "event_id": event_id, "type": type_, "subject": subject}
+    if connection.execute(_WEBHOOK, values).first() is None:
+        return False
+    if subject is not None:
+        waiting = connection.execute(_WAITING, {"provider": provider, "subject": subject}).first()
+        if waiting is not None and waiting.status == "requires_action":
+            publish(connection, "payment.changed", waiting.id, {"checkout_id": waiting.id})
+    return True
+
+
+def publish(connection: Connection, topic: str, aggregate: str, data: dict[str, object]) -> None:
+    connection.execute(
+        text("INSERT INTO outbox (topic, aggregate, data) VALUES (:topic, :aggregate, CAST(:data AS jsonb))"),
+        {"topic": topic, "aggregate": aggregate, "data": json.dumps(data)},
+    )
+
+
+def open_task(connection: Connection, task: OpenTask) -> None:
+    """One open task per kind and subject, however often it is asked for."""
+    connection.execute(
+        text("""
+        INSERT INTO tasks (id, kind, subject, detail) VALUES (:id, :kind, :subject, :detail)
+        ON CONFLICT (kind, subject) WHERE closed_at IS NULL DO NOTHING
+        """),
+        {"id": new_id("task"), **task.model_dump()},
+    )

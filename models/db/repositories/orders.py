@@ -1,0 +1,151 @@
+"""Orders: every change appends events and rewrites the projection they fold to, in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, select, text
+
+from models import orders
+from models.db.tables.orders import order_events
+from models.db.tables.orders import orders as orders_table
+from models.errors import NotFound
+from models.orders import Actor, Event, Order
+
+
+class StoredOrder(NamedTuple):
+    """The fold, and the personal data beside it."""
+
+    order: Order
+    email: str | None
+    shipping: dict[str, Any] | None
+    billing: dict[str, Any] | None
+
+    def view(self) -> dict[str, Any]:
+        return orders.view(self.order, self.email, self.shipping, self.billing)
+
+
+_COLUMNS = (
+    orders_table.c.document,
+    orders_table.c.email,
+    orders_table.c.shipping_address,
+    orders_table.c.billing_address,
+)
+
+_APPEND = text("""
+WITH events AS (
+        INSERT INTO order_events (order_id, version, type, at, actor, cause, data)
+        SELECT :order_id, e.version, e.type, :now, CAST(:actor AS jsonb), :cause, e.data
+        FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS e (version int, type text, data jsonb)),
+    published AS (
+        INSERT INTO outbox (topic, aggregate, data, trace)
+        SELECT e.type, :order_id, jsonb_build_object('order_id', CAST(:order_id AS text), 'version', e.version),
+            CAST(:trace AS jsonb)
+        FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS e (version int, type text) ORDER BY e.version)
+UPDATE orders SET version = :version, status = :status, payment_status = :payment_status,
+    document = CAST(:document AS jsonb) WHERE id = :order_id
+""")
+
+
+def read_order(connection: Connection, order_id: str) -> StoredOrder | None:
+    row = connection.execute(select(*_COLUMNS).where(orders_table.c.id == order_id)).first()
+    return StoredOrder(Order.model_validate(row[0]), row[1], row[2], row[3]) if row else None
+
+
+def lock_order(connection: Connection, order_id: str) -> tuple[StoredOrder, datetime]:
+    """The order as its other writers left it, and the transaction's time. Raises NotFound."""
+    row = connection.execute(
+        select(*_COLUMNS, text("now() AS now")).where(orders_table.c.id == order_id).with_for_update()
+    ).first()
+    if row is None:
+        raise NotFound("There is no such order")
+    return StoredOrder(Order.model_validate(row[0]), row[1], row[2], row[3]), row[4]
+
+
+def append(
+    connection: Connection,
+    order: Order,
+    facts: Sequence[tuple[str, dict[str, Any]]],
+    *,
+    now: datetime,
+    actor: Actor,
+    cause: str,
+    trace: dict[str, str] | None = None,
+) -> Order:
+    """The locked order after these facts. An illegal one raises InvalidTransition and appends nothing."""
+    written = []
+    for type_, data in facts:
+        event = Event(version=order.version + 1, type=type_, at=now, actor=actor, cause=cause, data=data)
+        order = orders.apply(order, event, order.id)
+        written.append({"version": event.version, "type": type_, "data": data})
+    connection.execute(
+        _APPEND,
+        {
+            "order_id": order.id,
+            "now": now,
+            "actor": actor.model_dump_json(),
+            "cause": cause,
+            "events": json.dumps(written),
+            "trace": json.dumps(trace) if trace else None,
+            "version": order.version,
+            "status": order.status,
+            "payment_status": order.payment_status,
+            "document": order.model_dump_json(),
+        },
+    )
+    return order
+
+
+def read_events(connection: Connection, order_id: str, *, after: int = 0, limit: int | None = None) -> list[Event]:
+    """Oldest first, from the one after version `after`."""
+    rows = connection.execute(
+        select(order_events)
+        .where(order_events.c.order_id == order_id, order_events.c.version > after)
+        .order_by(order_events.c.version)
+        .limit(limit)
+    )
+    return [
+        Event(
+            version=row.version,
+            type=row.type,
+            at=row.at,
+            actor=Actor.model_validate(row.actor),
+            cause=row.cause,
+            data=row.data,
+        )
+        for row in rows
+    ]
+
+
+def list_orders(
+    connection: Connection,
+    *,
+    customer_id: str | None,
+    status: str | None,
+    placed_from: datetime | None,
+    placed_to: datetime | None,
+    query: str | None,
+    before: tuple[datetime, str] | None,
+    limit: int,
+) -> list[StoredOrder]:
+    """Newest first; `customer_id` None means everybody's; `query` is an order number or an e-mail address."""
+    table = orders_table
+    statement = select(*_COLUMNS).order_by(table.c.placed_at.desc(), table.c.id.desc()).limit(limit)
+    if customer_id is not None:
+        statement = statement.where(table.c.customer_id == customer_id)
+    if status is not None:
+        statement = statement.where(table.c.status == status)
+    if placed_from is not None:
+        statement = statement.where(table.c.placed_at >= placed_from)
+    if placed_to is not None:
+        statement = statement.where(table.c.placed_at < placed_to)
+    if query is not None:
+        statement = statement.where((table.c.number == query.upper()) | (table.c.email == query.lower()))
+    if before is not None:
+        statement = statement.where(
+            text("(placed_at, id) < (:before_at, :before_id)").bindparams(before_at=before[0], before_id=before[1])
+        )
+    return [StoredOrder(Order.model_validate(row[0]), row[1], row[2], row[3]) for row in connection.execute(statement)]

@@ -1,0 +1,73 @@
+"""What the warehouse asks of an order and what it is told: one command in, one result out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from models.answers import Answer
+from models.base import Record
+from models.money import Money
+from models.orders import Actor, ShippedLine
+from models.states import ShipmentStatus
+
+
+class FulfilOrder(Record):
+    """The Order process begins; everything else about it is in the database. Times in seconds."""
+
+    order_id: str
+    return_window_seconds: float
+
+
+class ShipParcel(Record):
+    """The warehouse hands a parcel over. `cause` is the command's own id; `key_digest` where it carried a key."""
+
+    order_id: str
+    shipment_id: str
+    lines: list[ShippedLine]
+    carrier: str
+    tracking_number: str
+    actor: Actor
+    cause: str
+    key_digest: str | None = None
+    fingerprint: str | None = None
+
+
+class ParcelPlanned(Record):
+    """What shipping it takes from the buyer: nothing where `reference` is None."""
+
+    capture: Money
+    final: bool
+    provider: str | None
+    reference: str | None
+    settled: Answer | None = None  # it had gone out before
+
+
+class CapturePayment(Record):
+    shipment_id: str
+    provider: str
+    reference: str
+    amount: Money
+    final: bool
+
+
+class ScanParcel(Record):
+    """What a carrier says of a parcel; `at` in UTC."""
+
+    order_id: str
+    shipment_id: str
+    status: ShipmentStatus
+    at: datetime
+    location: str | None
+    actor: Actor
+    cause: str
+    key_digest: str | None = None
+    fingerprint: str | None = None
+
+
+class ParcelScanned(Record):
+    answer: Answer
+    delivered: bool  # the whole order is with the buyer
+
+
+class OrderRef(Record):
+    order_id: str
