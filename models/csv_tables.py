@@ -1,7 +1,7 @@
 """A CSV file as rows of named cells: whatever can't be read is named by row and column, nothing is dropped.
 
 UTF-8 with or without a byte order mark; comma, semicolon or tab, whichever the header uses. The header is row 1, as
-a spreadsheet shows it. Cells are trimmed and normalised (NFC); an empty cell counts as absent. Blank rows are
+a spreadsheet shows it. Cells are trimmed and normalised (NFC); an empty cell counts as absent, a blank row is
 skipped. A column `group.name` belongs to a group (`price.USD`), and cells of a money group are read as prices.
 """
 
@@ -10,19 +10,17 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.base import Record
 from models.money import CURRENCIES, parse_major
 
 MONEY_GROUPS = frozenset({"price", "free_over", "amount", "minimum"})
 DELIMITERS = ",;\t"
-
-Row = TypeVar("Row", bound="TableRow")
 
 
 class RowError(Record):
@@ -34,62 +32,80 @@ class RowError(Record):
 
 
 class TableRow(BaseModel):
-    """Base of the row models: field names are column names, a group is a mapping, cells are text."""
+    """Base of the row models: a field is a column, a mapping is a group of columns, cells are text."""
 
-    model_config = {"frozen": True, "extra": "forbid"}
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     row: int
 
 
+Row = TypeVar("Row", bound=TableRow)
+
+
 @dataclass(slots=True)
 class Cells:
-    """One record of the file as it stands."""
+    """One record as it stands; empty cells are absent."""
 
     row: int
     by_column: Mapping[str, str]
 
 
 @dataclass(slots=True)
-class Table:
-    """What could be read, and every reason why something couldn't."""
+class Rows(Generic[Row]):
+    """What is valid, the errors, and the records that have one: their row numbers belong to something too."""
 
-    rows: list[Cells] = field(default_factory=list)
+    good: list[Row] = field(default_factory=list)
+    bad: list[Cells] = field(default_factory=list)
     errors: list[RowError] = field(default_factory=list)
 
 
-def read_rows(content: bytes, kind: type[Row]) -> tuple[list[Row], list[RowError]]:
-    """The rows of `content` that are valid as `kind`, and the errors of the others, by row."""
-    table = read_table(content, kind)
-    good, errors = [], list(table.errors)
-    for cells in table.rows:
-        row, wrong = _validate(cells, kind)
-        errors.extend(wrong)
-        if row is not None:
-            good.append(row)
-    return good, sorted(errors, key=lambda error: error.row)
-
-
-def read_table(content: bytes, kind: type[TableRow]) -> Table:
-    """The cells under a good header; a header that is wrong, or bytes that are not text, refuse the whole file."""
-    table = Table()
-    text = _decode(content, table.errors)
+def read_rows(content: bytes, kind: type[Row]) -> Rows[Row]:
+    """`content` read as rows of `kind`. A wrong header, bytes that aren't text or broken quoting refuse it whole."""
+    rows = Rows[Row]()
+    text = _decode(content, rows.errors)
     if text is None:
-        return table
-    records = _records(text, table.errors)
-    header = [cell.strip() for cell in next(records, (1, []))[1]]
-    table.errors.extend(_header_errors(header, kind))
-    if table.errors:
-        return table
-    for number, record in records:
-        if not any(cell.strip() for cell in record):
-            continue
-        if len(record) != len(header):
-            detail = f"has {len(record)} cells where the header has {len(header)}"
-            table.errors.append(RowError(row=number, detail=detail))
-            continue
-        named = {name: cell.strip() for name, cell in zip(header, record, strict=True)}
-        table.rows.append(Cells(number, {name: cell for name, cell in named.items() if cell}))
-    return table
+        return rows
+    records = _records(text, rows.errors)
+    if not records:
+        return rows
+    header = [cell.strip() for cell in records[0]]
+    rows.errors.extend(_header_errors(header, kind))
+    if rows.errors:
+        return rows
+    for number, record in enumerate(records[1:], start=2):
+        if any(cell.strip() for cell in record):
+            _read_row(number, header, record, kind, rows)
+    return rows
+
+
+def unique(rows: Sequence[Row], key: Callable[[Row], Hashable], column: str) -> Iterator[RowError]:
+    """An error for every row whose key a row above has already."""
+    first: dict[Hashable, int] = {}
+    for row in rows:
+        above = first.setdefault(key(row), row.row)
+        if above != row.row:
+            yield RowError(row=row.row, column=column, detail=f"stands in row {above} already")
+
+
+def whole_groups(rows: Rows[Row], column: str) -> list[list[Row]]:
+    """The rows that share `column`, in order of appearance; a group of which any row has an error is left out."""
+    wrong = {error.row for error in rows.errors}
+    spoilt = {cells.by_column.get(column) for cells in rows.bad}
+    spoilt |= {getattr(row, column) for row in rows.good if row.row in wrong}
+    groups: dict[str, list[Row]] = {}
+    for row in rows.good:
+        if getattr(row, column) not in spoilt:
+            groups.setdefault(getattr(row, column), []).append(row)
+    return list(groups.values())
+
+
+def without_errors(rows: Rows[Row]) -> list[Row]:
+    wrong = {error.row for error in rows.errors}
+    return [row for row in rows.good if row.row not in wrong]
+
+
+def in_order(errors: Sequence[RowError]) -> list[RowError]:
+    return sorted(errors, key=lambda error: (error.row, error.column or ""))
 
 
 def _decode(content: bytes, errors: list[RowError]) -> str | None:
@@ -101,65 +117,80 @@ def _decode(content: bytes, errors: list[RowError]) -> str | None:
         return None
 
 
-def _records(text: str, errors: list[RowError]) -> Iterator[tuple[int, list[str]]]:
-    """Numbered records; broken quoting ends the reading with an error, as what follows can't be trusted."""
+def _records(text: str, errors: list[RowError]) -> list[list[str]]:
     header = text.split("\n", 1)[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(DELIMITERS, key=header.count), strict=True)
-    number = 1
+    records: list[list[str]] = []
     try:
-        for record in reader:
-            yield number, record
-            number += 1
+        records.extend(reader)
     except csv.Error as error:
-        errors.append(RowError(row=number, detail=f"can't be read, nor what follows: {error}"))
+        errors.append(RowError(row=reader.line_num, detail=f"is not CSV, so the file can't be trusted: {error}"))
+        return []
+    if not records or not any(cell.strip() for cell in records[0]):
+        errors.append(RowError(row=1, detail="the file has no header"))
+        return []
+    return records
 
 
-def _header_errors(header: list[str], kind: type[TableRow]) -> Iterator[RowError]:
-    if not any(header):
-        yield RowError(row=1, detail="the file has no header")
-        return
-    fields = {name: info for name, info in kind.model_fields.items() if name != "row"}
+def _header_errors(header: Sequence[str], kind: type[TableRow]) -> Iterator[RowError]:
+    known = ", ".join(f"{name}.…" if _is_group(kind, name) else name for name in _columns(kind))
     for position, name in enumerate(header):
         group, dot, member = name.partition(".")
         if name in header[:position]:
             yield RowError(row=1, column=name, detail="stands twice")
-        elif group not in fields or bool(dot) != _is_group(kind, group) or (dot and not member):
-            yield RowError(row=1, column=name, detail=f"is not a column of this file: {_columns(kind)}")
+        elif group not in _columns(kind) or _is_group(kind, group) != bool(member) or bool(dot) != bool(member):
+            yield RowError(row=1, column=name, detail=f"is not a column of this file; those are {known}")
         elif group in MONEY_GROUPS and member not in CURRENCIES:
             yield RowError(row=1, column=name, detail=f"must name one of {', '.join(CURRENCIES)}")
-    for name, info in fields.items():
-        if info.is_required() and name not in header and not _is_group(kind, name):
-            yield RowError(row=1, column=name, detail="is missing")
+    present = {name.partition(".")[0] for name in header}
+    for name in _columns(kind):
+        if kind.model_fields[name].is_required() and name not in present:
+            yield RowError(row=1, column=name, detail="this column is missing")
+
+
+def _columns(kind: type[TableRow]) -> list[str]:
+    return [name for name in kind.model_fields if name != "row"]
 
 
 def _is_group(kind: type[TableRow], name: str) -> bool:
-    return "Mapping" in str(kind.model_fields[name].annotation)
+    return get_origin(kind.model_fields[name].annotation) is Mapping
 
 
-def _columns(kind: type[TableRow]) -> str:
-    return ", ".join(f"{n}.…" if _is_group(kind, n) else n for n in kind.model_fields if n != "row")
-
-
-def _validate(cells: Cells, kind: type[Row]) -> tuple[Row | None, list[RowError]]:
-    data: dict[str, Any] = {"row": cells.row}
-    errors = []
-    for column, text in cells.by_column.items():
-        try:
-            group, dot, member = column.partition(".")
-            value = _cell(text, group, member)
-        except ValueError as error:
-            errors.append(RowError(row=cells.row, column=column, detail=str(error)))
-            continue
-        if dot:
-            data.setdefault(group, {})[member] = value
-        else:
-            data[column] = value
+def _read_row(number: int, header: Sequence[str], record: Sequence[str], kind: type[Row], rows: Rows[Row]) -> None:
+    cells = Cells(number, {name: cell.strip() for name, cell in zip(header, record, strict=False) if cell.strip()})
+    errors: list[RowError] = []
+    if len(record) != len(header):
+        detail = f"has {len(record)} cells where the header has {len(header)}"
+        errors.append(RowError(row=number, detail=detail))
+    data = _typed(cells, errors)
     try:
         row = kind.model_validate(data)
     except ValidationError as error:
-        errors.extend(_row_error(cells.row, found) for found in error.errors())
-        return None, errors
-    return (None if errors else row), errors
+        named = {wrong.column for wrong in errors}
+        found = [_row_error(number, details) for details in error.errors(include_url=False)]
+        errors.extend(wrong for wrong in found if wrong.column not in named)
+    if errors:
+        rows.errors.extend(errors)
+        rows.bad.append(cells)
+    else:
+        rows.good.append(row)
+
+
+def _typed(cells: Cells, errors: list[RowError]) -> dict[str, Any]:
+    """The record as the model takes it; a cell that can't be read is kept as text, so that it isn't missed too."""
+    data: dict[str, Any] = {"row": cells.row}
+    for column, text in cells.by_column.items():
+        group, _, member = column.partition(".")
+        value: str | int = text
+        try:
+            value = _cell(text, group, member)
+        except ValueError as error:
+            errors.append(RowError(row=cells.row, column=column, detail=str(error)))
+        if member:
+            data.setdefault(group, {})[member] = value
+        else:
+            data[column] = value
+    return data
 
 
 def _cell(text: str, group: str, member: str) -> str | int:
@@ -169,6 +200,7 @@ def _cell(text: str, group: str, member: str) -> str | int:
 
 
 def _row_error(row: int, found: Any) -> RowError:
+    """Pydantic's finding, in the file's terms."""
     column = ".".join(str(part) for part in found["loc"] if part != "[key]") or None
     detail = "is empty" if found["type"] == "missing" else found["msg"].removeprefix("Value error, ")
     return RowError(row=row, column=column, detail=detail)

@@ -72,9 +72,9 @@ class Promotion(BaseModel):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if (self.kind is PromotionKind.PERCENTAGE) != (self.percent_ppm is not None):
-            raise ValueError("percent_ppm belongs to a percentage, and only to it")
+            raise ValueError("a percentage has a percent, and nothing else has")
         if (self.kind is PromotionKind.FIXED) != bool(self.amounts):
-            raise ValueError("amounts belong to a fixed discount, and only to it")
+            raise ValueError("a fixed discount has amounts, and nothing else has")
         if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
             raise ValueError("ends_at must be after starts_at")
         return self
