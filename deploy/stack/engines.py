@@ -1,16 +1,16 @@
 """The engines of one stack: the embedded ones, except where the settings name a server of one's own."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from deploy.stack import postgres, temporal, valkey
+from deploy.stack.errors import StackError
 from deploy.stack.process import Process
 from deploy.stack.supervisor import Supervisor
-from deploy.stack.temporal_binary import Say
 from models.settings import Settings
 
 
-def engines(settings: Settings, say: Say = print) -> list[Process]:
+def engines(settings: Settings) -> list[Process]:
     """Those to start here."""
     embedded = []
     if not settings.database_url:
@@ -18,7 +18,7 @@ def engines(settings: Settings, say: Say = print) -> list[Process]:
     if not settings.redis_url:
         embedded.append(valkey.process(settings))
     if not settings.temporal_address:
-        embedded.append(temporal.process(settings, say))
+        embedded.append(temporal.process(settings))
     return embedded
 
 
@@ -27,11 +27,28 @@ def start_together(
     processes: Iterable[Process],
     done: Callable[[str, float], None] = lambda name, seconds: None,
 ) -> None:
-    """Start them at once and wait for all; the first failure is raised when none is under way any more."""
+    """Start them at once and wait for all; with the first failure the rest is abandoned."""
 
     def start(process: Process) -> None:
         done(process.name, supervisor.start(process))
 
     with ThreadPoolExecutor(thread_name_prefix="start") as pool:
-        for started in [pool.submit(start, process) for process in processes]:
-            started.result()
+        try:
+            for started in as_completed([pool.submit(start, process) for process in processes]):
+                started.result()
+        except BaseException:
+            supervisor.abandon()
+            raise
+
+
+def check_own_servers(settings: Settings) -> None:
+    """Each configured server answers, or a StackError names its setting."""
+    for name, configured, answers in (
+        ("DATABASE_URL", settings.database_url, postgres.accepts_us),
+        ("REDIS_URL", settings.redis_url, valkey.answers),
+        ("TEMPORAL_ADDRESS", settings.temporal_address, temporal.serves_namespace),
+    ):
+        if configured and not answers(settings):
+            raise StackError(
+                f"the server of HOLDFAST_{name} does not answer", "start it, correct the setting or unset it"
+            )

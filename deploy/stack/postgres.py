@@ -89,7 +89,7 @@ def process(settings: Settings) -> Process:
             str(data),
             *(word for name, value in options.items() for word in ("-c", f"{name}={value}")),
         ],
-        ready=lambda: _accepts_us(settings),
+        ready=lambda: accepts_us(settings),
         prepare=lambda: prepare(data),
         listens=(Port(settings.postgres_port, "HOLDFAST_POSTGRES_PORT"),),
         user=user_for(data),
@@ -146,7 +146,7 @@ def _processes_in(data: Path) -> list[psutil.Process]:
     return found
 
 
-def _accepts_us(settings: Settings) -> bool:
+def accepts_us(settings: Settings) -> bool:
     dsn = settings.database.replace("+psycopg2", "", 1)
     with contextlib.suppress(psycopg2.Error):
         psycopg2.connect(dsn, connect_timeout=2).close()

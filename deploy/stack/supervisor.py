@@ -30,6 +30,7 @@ class Child:
     popen: subprocess.Popen[bytes]
     started: float
     wanted: bool = True
+    was_ready: bool = False  # only what has worked once is brought back
     deaths_in_a_row: int = 0
     back_at: float | None = None
 
@@ -46,7 +47,7 @@ class Supervisor:
     on_event: Event = print
     on_change: Callable[[], None] = lambda: None
     restarts: int | None = len(BACK_OFF)
-    failure: str | None = None
+    failure: StackError | None = None
     _children: dict[str, Child] = field(default_factory=dict)
     _orders: queue.SimpleQueue[tuple[Callable[[], None], Future[None]] | None] = field(
         default_factory=queue.SimpleQueue
@@ -66,17 +67,20 @@ class Supervisor:
         return time.monotonic() - began
 
     def wait_ready(self, name: str, patience: float = 60.0) -> None:
-        process = self._children[name].process
+        """Until it answers; at once a StackError when it has stopped before it ever did."""
         deadline = time.monotonic() + patience
-        while not process.ready():
+        while not self._children[name].process.ready():
             child = self._children[name]
             if self._closing.is_set():
                 raise StackError(f"{name} was stopped while starting", "start again")
-            if child.popen.poll() is not None and (child.back_at is None or child.deaths_in_a_row > 2):
+            if self.failure:
+                raise self.failure
+            if child.popen.poll() is not None and not child.was_ready:
                 raise StackError(f"{name} stopped while starting{self._last_words(name)}", self._see(name))
             if time.monotonic() > deadline:
                 raise StackError(f"{name} was not ready after {patience:.0f} s", self._see(name))
             time.sleep(0.05)
+        self._children[name].was_ready = True
 
     def kill(self, name: str) -> None:
         """SIGKILL, and let it lie until `restart`."""
@@ -102,15 +106,26 @@ class Supervisor:
             self.stop(name)
         return self.start(self._children[name].process, patience)
 
+    def abandon(self) -> None:
+        """Nothing starts any more, and whoever waits for a start is told."""
+        self._closing.set()
+
+    def kill_all(self) -> None:
+        """For an operator who does not want to wait for an orderly stop."""
+        for name in reversed(self.names):
+            self._signal(name, signal.SIGKILL)
+
     def close(self) -> None:
         """Stop everything, last started first."""
-        self._closing.set()
-        for name in reversed(list(self._children)):
+        self.abandon()
+        if self._thread is None:
+            return
+        self._order(lambda: None, last=True)  # after every start that was already asked for
+        for name in reversed(self.names):
             self.stop(name)
-        if self._thread:
-            self._orders.put(None)
-            self._thread.join()
-            self._thread = None
+        self._orders.put(None)
+        self._thread.join()  # not earlier: its end would kill the children
+        self._thread = None
 
     @property
     def pids(self) -> dict[str, int]:
@@ -126,13 +141,15 @@ class Supervisor:
 
     # -- what the thread does
 
-    def _order(self, what: Callable[[], None]) -> None:
+    def _order(self, what: Callable[[], None], *, last: bool = False) -> None:
+        done: Future[None] = Future()
         with self._lock:
+            if self._closing.is_set() and not last:
+                raise StackError("the stack is stopping", "start it again")
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
                 self._thread.start()
-        done: Future[None] = Future()
-        self._orders.put((what, done))
+            self._orders.put((what, done))
         done.result()
 
     def _watch(self) -> None:
@@ -151,7 +168,8 @@ class Supervisor:
                 self._look_after(child)
 
     def _look_after(self, child: Child) -> None:
-        if not child.wanted or self._closing.is_set() or child.popen.poll() is None:
+        expected = not (child.wanted and child.was_ready) or self._closing.is_set()
+        if expected or child.popen.poll() is None:
             return
         if child.back_at is None:
             self._schedule_return(child)
@@ -164,7 +182,7 @@ class Supervisor:
         name, how = child.process.name, _how_it_ended(child.popen.returncode)
         if self.restarts is not None and child.deaths_in_a_row > self.restarts:
             child.wanted = False
-            self.failure = f"{name} keeps stopping ({how}){self._last_words(name)}: {self._see(name)}"
+            self.failure = StackError(f"{name} keeps stopping ({how}){self._last_words(name)}", self._see(name))
             return
         delay = BACK_OFF[min(child.deaths_in_a_row, len(BACK_OFF)) - 1]
         child.back_at = time.monotonic() + delay
@@ -176,7 +194,8 @@ class Supervisor:
             self._launch(child.process)
         except (StackError, OSError) as error:
             child.wanted = False
-            self.failure = f"{child.process.name} could not be started again ({error}): see its log"
+            name = child.process.name
+            self.failure = StackError(f"{name} could not be started again ({error})", self._see(name))
 
     def _launch(self, process: Process) -> None:
         before = self._children.get(process.name)
@@ -184,8 +203,9 @@ class Supervisor:
         with self.log_of(process.name).open("ab") as output:
             popen = spawn(process, output)
         child = Child(process, popen, started=time.monotonic())
-        if before and before.wanted:
-            child.deaths_in_a_row = before.deaths_in_a_row
+        if before:
+            child.was_ready = before.was_ready
+            child.deaths_in_a_row = before.deaths_in_a_row if before.wanted else 0
         self._children[process.name] = child
         self.on_change()
 

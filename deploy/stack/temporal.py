@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deploy.stack.ports import Port, accepts
 from deploy.stack.process import Process
-from deploy.stack.temporal_binary import Say, find_or_get
+from deploy.stack.temporal_binary import get_program, program
 from models.settings import Settings
 
 # Why each is here: docs of the stack, and measured by tests/deploy/test_temporal_speed.py.
@@ -33,11 +33,12 @@ DYNAMIC_CONFIG = {
 }
 
 
-def process(settings: Settings, say: Say = print) -> Process:
+def process(settings: Settings) -> Process:
     return Process(
         name="temporal",
-        command=command(find_or_get(say), settings, search_attributes()),
-        ready=lambda: accepts(settings.temporal_port) and _serves_namespace(settings),
+        command=command(program(), settings, search_attributes()),
+        prepare=lambda: get_program(print),
+        ready=lambda: accepts(settings.temporal_port) and serves_namespace(settings),
         listens=(
             Port(settings.temporal_port, "HOLDFAST_TEMPORAL_PORT"),
             Port(settings.temporal_ui_port, "HOLDFAST_TEMPORAL_UI_PORT"),
@@ -45,7 +46,7 @@ def process(settings: Settings, say: Say = print) -> Process:
     )
 
 
-def command(program: Path, settings: Settings, attributes: Mapping[str, str]) -> list[str]:
+def command(server: Path, settings: Settings, attributes: Mapping[str, str]) -> list[str]:
     flags = {
         "--ip": "127.0.0.1",
         "--port": str(settings.temporal_port),
@@ -56,7 +57,7 @@ def command(program: Path, settings: Settings, attributes: Mapping[str, str]) ->
     }
     pairs = [("--dynamic-config-value", f"{key}={value}") for key, value in DYNAMIC_CONFIG.items()]
     pairs += [("--search-attribute", f"{name}={kind}") for name, kind in attributes.items()]
-    return [str(program), "server", "start-dev", *(word for pair in [*flags.items(), *pairs] for word in pair)]
+    return [str(server), "server", "start-dev", *(word for pair in [*flags.items(), *pairs] for word in pair)]
 
 
 def search_attributes() -> dict[str, str]:
@@ -95,7 +96,7 @@ def _snake(kind: str) -> str:
     return {"KeywordList": "KEYWORD_LIST"}.get(kind, kind.upper())
 
 
-def _serves_namespace(settings: Settings) -> bool:
+def serves_namespace(settings: Settings) -> bool:
     """It listens a moment before the namespace can take workflows."""
     from temporalio.service import RPCError
 

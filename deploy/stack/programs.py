@@ -1,0 +1,36 @@
+"""Runs a program to its end, so that a stop of the stack also ends the program and all that it started."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from deploy.stack.errors import StackError
+from deploy.stack.process import launched
+
+
+def run_to_end(
+    what: str, command: Sequence[str], environment: Mapping[str, str] | None = None, seconds: float = 300
+) -> str:
+    """Its output; a failure is `what` and its last line."""
+    program = subprocess.Popen(
+        launched(command, None, signal.SIGKILL),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **(environment or {})},
+        start_new_session=True,
+    )
+    try:
+        output, _ = program.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise StackError(f"{what} took more than {seconds:.0f} s", "try again on a less busy machine") from None
+    finally:  # also when a signal's exception passes through
+        if program.poll() is None:
+            os.killpg(program.pid, signal.SIGKILL)
+            program.wait()
+    if program.returncode:
+        last = (output.strip().splitlines() or ["no output"])[-1].strip()
+        raise StackError(f"{what} failed ({last[:300]})", f"run `{' '.join(command)}` to see all of it")
+    return output
