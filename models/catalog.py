@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.money import Money
+from models.money import Currency, MinorUnits, Money
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -88,3 +89,41 @@ class Product(BaseModel):
     rating: Rating
     version: int
     variants: tuple[Variant, ...]
+
+
+class ProductSort(StrEnum):
+    """`-price` is dearest first. Ties are broken by id, so that a page never repeats or skips a product."""
+
+    NEWEST = "newest"
+    PRICE = "price"
+    PRICE_DESCENDING = "-price"
+    TITLE = "title"
+
+
+class ProductQuery(BaseModel):
+    """Which products to list: active ones that have a price in `currency`.
+
+    `category`: a slug, its descendants included. `attributes`: for every name any of the values, compared without
+    case against attributes and variant options. Prices in minor units: some variant costs that much. `in_stock`:
+    some variant is (or, when false, none is).
+    """
+
+    model_config = _FROZEN
+
+    currency: Currency = "USD"
+    category: str | None = None
+    attributes: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    price_min: MinorUnits | None = None
+    price_max: MinorUnits | None = None
+    in_stock: bool | None = None
+    sort: ProductSort = ProductSort.NEWEST
+    limit: int = Field(default=20, ge=1, le=100)
+
+
+def facet_values(attributes: Mapping[str, str], options: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:
+    """What a product can be found by: every attribute and option value, in lower case, sorted."""
+    found: dict[str, set[str]] = {}
+    for named in (attributes, *options):
+        for name, value in named.items():
+            found.setdefault(name, set()).add(value.lower())
+    return {name: sorted(values) for name, values in sorted(found.items())}

@@ -15,10 +15,10 @@ from pydantic import BeforeValidator, Field
 from models.base import Record
 from models.catalog import ProductStatus
 from models.csv_tables import RowError, Rows, TableRow, in_order, read_rows, unique, whole_groups, without_errors
+from models.inventory import MAX_STOCK
 from models.money import Currency, MinorUnits
 
 MAX_PRICE = 10**11
-MAX_STOCK = 10**9
 
 
 def whole_number(text: Any) -> Any:

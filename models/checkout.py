@@ -132,6 +132,11 @@ class Refusal(Record):
     def of(cls, error: HoldfastError) -> Refusal:
         return cls(error=type(error).__name__, detail=error.detail, extra=error.extra)
 
+    @property
+    def certain(self) -> bool:
+        """Final, and known to have had no effect."""
+        return not type(self.raised()).retryable
+
     def raised(self) -> HoldfastError:
         return (error_named(self.error) or HoldfastError)(self.detail, **self.extra)
 
@@ -156,3 +161,15 @@ class OpenTask(Record):
     kind: str
     subject: str
     detail: str
+
+
+class CheckoutRef(Record):
+    checkout_id: str
+
+
+class AbandonedCheckout(Record):
+    """A live checkout without a process, as far as the database remembers it."""
+
+    begin: BeginCheckout
+    paying: bool
+    created_at: datetime

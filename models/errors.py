@@ -17,6 +17,7 @@ HoldfastError                      status  slug
 │   ├── PriceChanged               409     price-changed
 │   ├── CartCompleted              409     cart-completed
 │   ├── CheckoutInProgress         409     checkout-in-progress
+│   ├── CheckoutExpired            409     checkout-expired
 │   ├── RequestInProgress          409     request-in-progress
 │   ├── InvalidTransition          409     invalid-transition
 │   ├── NotEnoughToShip            409     not-enough-to-ship
@@ -157,6 +158,10 @@ class CheckoutInProgress(Conflict):
     @property
     def kept(self) -> bool:
         return False
+
+
+class CheckoutExpired(Conflict):
+    slug, title = "checkout-expired", "The payment was not completed in time, and nothing was charged"
 
 
 class RequestInProgress(Conflict):

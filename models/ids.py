@@ -65,8 +65,8 @@ def order_of(checkout_id: str) -> str:
     return derived_id("ord", checkout_id)
 
 
-def payment_of(checkout_id: str, attempt: int) -> str:
-    return derived_id("pay", checkout_id, str(attempt))
+def payment_of(checkout_id: str) -> str:
+    return derived_id("pay", checkout_id)
 
 
 def checkout_workflow(checkout_id: str) -> str:

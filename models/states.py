@@ -51,7 +51,6 @@ class ShipmentStatus(StrEnum):
     IN_TRANSIT = "in_transit"
     OUT_FOR_DELIVERY = "out_for_delivery"
     DELIVERED = "delivered"
-    FAILED = "failed"  # its capture was refused: nothing left the house
 
 
 class HoldState(StrEnum):
@@ -162,7 +161,7 @@ PAYMENT_TRANSITIONS: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
 }
 
 SHIPMENT_TRANSITIONS: Mapping[ShipmentStatus, frozenset[ShipmentStatus]] = {
-    ShipmentStatus.PREPARING: frozenset({ShipmentStatus.SHIPPED, ShipmentStatus.FAILED}),
+    ShipmentStatus.PREPARING: frozenset({ShipmentStatus.SHIPPED}),
     ShipmentStatus.SHIPPED: frozenset(
         {ShipmentStatus.IN_TRANSIT, ShipmentStatus.OUT_FOR_DELIVERY, ShipmentStatus.DELIVERED}
     ),
@@ -171,7 +170,6 @@ SHIPMENT_TRANSITIONS: Mapping[ShipmentStatus, frozenset[ShipmentStatus]] = {
     ),
     ShipmentStatus.OUT_FOR_DELIVERY: frozenset({ShipmentStatus.IN_TRANSIT, ShipmentStatus.DELIVERED}),
     ShipmentStatus.DELIVERED: frozenset(),
-    ShipmentStatus.FAILED: frozenset(),
 }
 
 

@@ -38,11 +38,12 @@ _STATES = {
 
 
 class ProviderEvent(Record):
-    """A verified webhook: the provider's id of the event, its type, and the payment it is about."""
+    """A verified webhook: the provider's id of the event, its type, the payment and the checkout it is about."""
 
     id: str
     type: str
     subject: str | None
+    checkout_id: str | None
 
 
 class StripeGateway:
@@ -70,40 +71,47 @@ class StripeGateway:
                     "amount": amount.amount,
                     "currency": amount.currency.lower(),
                     "payment_method": method,
-                    "payment_method_types": ["card"],
+                    # Cards that need no redirect; 3-D Secure goes through Stripe's script in the browser.
+                    "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
                     "capture_method": "manual",
                     "confirm": True,
                     "metadata": metadata,
                 },
                 {"idempotency_key": key},
             )
-        except stripe.error.CardError as error:
+        except stripe.CardError as error:
             return ProviderPayment(
                 state=PaymentAt.DECLINED,
                 reference=_intent_of(error),
                 decline_code=_decline_code(error),
             )
-        except stripe.error.StripeError as error:
+        except stripe.StripeError as error:
             raise _ours(error) from error
         return _payment(intent)
 
-    def find(self, metadata: dict[str, str], not_before: datetime, reference: str | None = None) -> ProviderPayment:
-        """The payment by its reference or our metadata; ABSENT only when the consistent list has none.
+    def look(self, reference: str) -> ProviderPayment:
+        """The payment by Stripe's own id. Raises ProviderUnavailable or OutcomeUnknown."""
+        try:
+            return _payment(self._client.v1.payment_intents.retrieve(reference))
+        except stripe.StripeError as error:
+            raise _ours(error) from error
+
+    def find(self, metadata: dict[str, str], not_before: datetime) -> ProviderPayment:
+        """The payment by our metadata; ABSENT only when the list, which is consistent, has none.
 
         Raises ProviderUnavailable or OutcomeUnknown when it can't be looked up.
         """
         try:
-            if reference is not None:
-                return _payment(self._client.v1.payment_intents.retrieve(reference))
             query = " AND ".join(f"metadata['{name}']:'{value}'" for name, value in metadata.items())
             for intent in self._client.v1.payment_intents.search({"query": query, "limit": 1}).data:
                 return _payment(intent)
             since = int((not_before - CLOCK_MARGIN).timestamp())
             listed = self._client.v1.payment_intents.list({"created": {"gte": since}, "limit": 100})
             for intent in listed.auto_paging_iter():
-                if all((intent.metadata or {}).get(name) == value for name, value in metadata.items()):
+                held = intent.metadata.to_dict() if intent.metadata else {}
+                if all(held.get(name) == value for name, value in metadata.items()):
                     return _payment(intent)
-        except stripe.error.StripeError as error:
+        except stripe.StripeError as error:
             raise _ours(error) from error
         return ProviderPayment(state=PaymentAt.ABSENT)
 
@@ -120,39 +128,44 @@ class StripeGateway:
                     {"idempotency_key": key},
                 )
             )
-        except stripe.error.StripeError as error:
+        except stripe.StripeError as error:
             raise _ours(error) from error
 
     def cancel(self, reference: str, key: str) -> ProviderPayment:
         """Release an authorisation. Where it can't be cancelled (paid, or cancelled before), what it is instead."""
         try:
             return _payment(self._client.v1.payment_intents.cancel(reference, {}, {"idempotency_key": key}))
-        except stripe.error.InvalidRequestError as error:
+        except stripe.InvalidRequestError as error:
             if error.code == "payment_intent_unexpected_state":
-                return self.find({}, datetime.min, reference)
+                return self.look(reference)
             raise _ours(error) from error
-        except stripe.error.StripeError as error:
+        except stripe.StripeError as error:
             raise _ours(error) from error
 
     def refund(self, reference: str, key: str) -> None:
         """Give back all that was captured; done before counts as done."""
         try:
             self._client.v1.refunds.create({"payment_intent": reference}, {"idempotency_key": key})
-        except stripe.error.InvalidRequestError as error:
+        except stripe.InvalidRequestError as error:
             if error.code != "charge_already_refunded":
                 raise _ours(error) from error
-        except stripe.error.StripeError as error:
+        except stripe.StripeError as error:
             raise _ours(error) from error
 
     def event(self, body: bytes, signature: str) -> ProviderEvent:
         """A webhook, if Stripe signed these very bytes within five minutes; else BadSignature."""
         try:
             event = stripe.Webhook.construct_event(body, signature, self._webhook_secret)
-        except (ValueError, stripe.error.SignatureVerificationError) as error:
+        except (ValueError, stripe.SignatureVerificationError) as error:
             raise BadSignature() from error
-        subject = event.data.object
+        subject = event.data.object.to_dict()
         is_intent = subject.get("object") == "payment_intent"
-        return ProviderEvent(id=event.id, type=event.type, subject=subject.get("id" if is_intent else "payment_intent"))
+        return ProviderEvent(
+            id=event.id,
+            type=event.type,
+            subject=subject.get("id" if is_intent else "payment_intent"),
+            checkout_id=(subject.get("metadata") or {}).get("checkout_id"),
+        )
 
 
 def _payment(intent: stripe.PaymentIntent) -> ProviderPayment:
@@ -178,30 +191,30 @@ def _next_action(intent: stripe.PaymentIntent) -> dict[str, Any]:
     return found
 
 
-def _decline_code(error: stripe.error.CardError) -> str:
+def _decline_code(error: stripe.CardError) -> str:
     details = error.error
     return str((details and details.decline_code) or error.code or "declined")
 
 
-def _intent_of(error: stripe.error.CardError) -> str | None:
+def _intent_of(error: stripe.CardError) -> str | None:
     intent = error.error.payment_intent if error.error else None
     return intent.id if intent else None
 
 
-def _ours(error: stripe.error.StripeError) -> Exception:
+def _ours(error: stripe.StripeError) -> Exception:
     """What we can be certain of. Anything else is unknown, and is looked up before it is tried again."""
-    if isinstance(error, stripe.error.APIConnectionError):
+    if isinstance(error, stripe.APIConnectionError):
         return ProviderUnavailable() if _never_sent(error) else OutcomeUnknown()
-    if isinstance(error, stripe.error.RateLimitError | stripe.error.AuthenticationError | stripe.error.PermissionError):
+    if isinstance(error, stripe.RateLimitError | stripe.AuthenticationError | stripe.PermissionError):
         return ProviderUnavailable(f"Stripe answered {error.http_status}")
-    if isinstance(error, stripe.error.IdempotencyError) or error.http_status == 409:
+    if isinstance(error, stripe.IdempotencyError) or error.http_status == 409:
         return OutcomeUnknown("An earlier request with this key is still running at Stripe")
-    if isinstance(error, stripe.error.InvalidRequestError | stripe.error.CardError):
+    if isinstance(error, stripe.InvalidRequestError | stripe.CardError):
         return PaymentMethodInvalid(
             f"Stripe refused the payment method: {error.code or 'invalid_request'}",
             errors=[{"pointer": "/payment/method", "detail": "is not a usable payment method"}],
         )
-    return OutcomeUnknown(f"Stripe answered {error.http_status}")
+    return OutcomeUnknown(f"Stripe answered {error.http_status}", answered=True)
 
 
 def _never_sent(error: BaseException) -> bool:

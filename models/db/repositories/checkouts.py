@@ -14,6 +14,7 @@ from models import orders
 from models.answers import Answer
 from models.carts import Cart, Quote, chosen_option, quote
 from models.checkout import (
+    AbandonedCheckout,
     ActionRequired,
     BeginCheckout,
     CloseCheckout,
@@ -21,7 +22,7 @@ from models.checkout import (
     RequireAction,
     StockHeld,
 )
-from models.db.repositories import holds
+from models.db.repositories import answers, holds
 from models.db.repositories.carts import lock_cart, read_cart, read_rules
 from models.errors import (
     CartCompleted,
@@ -55,8 +56,8 @@ WITH checkout AS (
     kept AS (INSERT INTO kept_answers (key_digest, fingerprint) VALUES (:key_digest, :fingerprint)
         ON CONFLICT (key_digest) DO NOTHING),
     payment AS (
-        INSERT INTO payments (id, checkout_id, order_id, attempt, provider, state, currency, amount)
-        SELECT :payment_id, :checkout_id, :order_id, 1, :provider, 'pending', :currency, :total WHERE :total > 0),
+        INSERT INTO payments (id, checkout_id, order_id, provider, state, currency, amount)
+        SELECT :payment_id, :checkout_id, :order_id, :provider, 'pending', :currency, :total WHERE :total > 0),
     wanted AS (SELECT * FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[]), CAST(:quantities AS int[]))
         AS w (sku, location, quantity)),
     held AS (INSERT INTO stock_holds (checkout_id, sku, location, quantity, state)
@@ -115,7 +116,7 @@ def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
             "fingerprint": begin.fingerprint,
             "provider": begin.provider,
             "hold_seconds": begin.hold_seconds,
-            "payment_id": payment_of(begin.checkout_id, 1),
+            "payment_id": payment_of(begin.checkout_id),
             "currency": cart.currency,
             "total": quoted.total.amount,
             "snapshot": json.dumps(snapshot(begin, cart, quoted)),
@@ -125,7 +126,7 @@ def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
     ).scalar_one()
     return StockHeld(
         total=quoted.total,
-        payment_id=payment_of(begin.checkout_id, 1) if quoted.total.amount else None,
+        payment_id=payment_of(begin.checkout_id) if quoted.total.amount else None,
         expires_at=expires_at,
     )
 
@@ -150,9 +151,11 @@ def _held_before(connection: Connection, begin: BeginCheckout, mine: Mapping[str
     live = status in (CheckoutStatus.PROCESSING, CheckoutStatus.REQUIRES_ACTION)
     return StockHeld(
         total=total,
-        payment_id=payment_of(begin.checkout_id, 1) if total.amount else None,
+        payment_id=payment_of(begin.checkout_id) if total.amount else None,
         expires_at=mine["hold_expires_at"] or mine["created_at"],
-        settled=None if live else kept_answer(connection, begin.key_digest) or Answer.refusal(Unavailable()),
+        settled=None
+        if live
+        else answers.find(connection, begin.key_digest, begin.fingerprint) or Answer.refusal(Unavailable()),
     )
 
 
@@ -230,6 +233,7 @@ SELECT EXISTS (SELECT 1 FROM webhook_events WHERE subject = :reference
 
 _LOCK = text("""
 SELECT c.*, now() AS now, nextval('order_numbers') AS number,
+    (SELECT k.body FROM kept_answers k WHERE k.key_digest = c.key_digest) AS kept,
     EXISTS (SELECT 1 FROM stock_holds h WHERE h.checkout_id = c.id AND h.state = 'released') AS released
 FROM checkouts c WHERE c.id = :checkout_id FOR UPDATE
 """)
@@ -264,9 +268,7 @@ def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str]
     """T2: the order and all that goes with it, in one statement. Raises OutOfStock or CartCompleted."""
     row = connection.execute(_LOCK, {"checkout_id": command.checkout_id}).mappings().one()
     if row["status"] == CheckoutStatus.CONFIRMED:
-        kept = kept_answer(connection, row["key_digest"])
-        assert kept is not None
-        return kept
+        return Answer(status=201, body=row["kept"])
     advance(CHECKOUT_TRANSITIONS, CheckoutStatus(row["status"]), CheckoutStatus.CONFIRMED)
     if row["released"]:
         wanted = {line["sku"]: line["quantity"] for line in row["snapshot"]["lines"]}
@@ -369,39 +371,17 @@ def close(connection: Connection, command: CloseCheckout) -> Answer:
     holds.release(connection, begin.checkout_id)
     answer = refusal_answer(error, begin.checkout_id)
     if error.kept:
-        connection.execute(
-            _KEEP,
-            {
-                "key_digest": begin.key_digest,
-                "fingerprint": begin.fingerprint,
-                "status": answer.status,
-                "body": answer.body,
-            },
-        )
+        answers.keep(connection, begin.key_digest, begin.fingerprint, answer)
     elif not isinstance(error, IdempotencyKeyReused):
         connection.execute(_FORGET, {"key_digest": begin.key_digest, "fingerprint": begin.fingerprint})
     return answer
 
-
-_KEEP = text("""
-INSERT INTO kept_answers (key_digest, fingerprint, status, body) VALUES (:key_digest, :fingerprint, :status, :body)
-ON CONFLICT (key_digest) DO UPDATE SET status = excluded.status, body = excluded.body
-WHERE kept_answers.fingerprint = excluded.fingerprint
-""")
 
 _FORGET = text("DELETE FROM kept_answers WHERE key_digest = :key_digest AND fingerprint = :fingerprint")
 
 
 def refusal_answer(error: HoldfastError, checkout_id: str) -> Answer:
     return Answer.of(error.status, {**error.problem(), "checkout_id": checkout_id})
-
-
-def kept_answer(connection: Connection, key_digest: str) -> Answer | None:
-    row = connection.execute(
-        text("SELECT status, body FROM kept_answers WHERE key_digest = :key AND status IS NOT NULL"),
-        {"key": key_digest},
-    ).first()
-    return Answer(status=row.status, body=row.body) if row else None
 
 
 _ABANDON = text("""
@@ -424,6 +404,48 @@ def abandon(connection: Connection, begin: BeginCheckout) -> bool:
         ).first()
         is not None
     )
+
+
+_LIVE = text("""
+SELECT c.*, p.provider, k.fingerprint FROM checkouts c
+LEFT JOIN payments p ON p.checkout_id = c.id
+LEFT JOIN kept_answers k ON k.key_digest = c.key_digest
+WHERE c.id = :checkout_id AND c.status IN ('processing', 'requires_action')
+""")
+
+
+def abandoned(connection: Connection, checkout_id: str) -> AbandonedCheckout | None:
+    """A live checkout as the row remembers it; None when it has ended."""
+    row = connection.execute(_LIVE, {"checkout_id": checkout_id}).mappings().first()
+    if row is None:
+        return None
+    begin = BeginCheckout(
+        checkout_id=row["id"],
+        order_id=row["order_id"],
+        cart_id=row["cart_id"],
+        customer_id=row["customer_id"],
+        key_digest=row["key_digest"],
+        fingerprint=row["fingerprint"] or "",
+        expected_total=Money.of(row["total"], row["currency"]),
+        provider=row["provider"] or "",
+        method="",
+        hold_seconds=0,
+        payment_action_seconds=0,
+        payment_lookup_seconds=0,
+    )
+    return AbandonedCheckout(begin=begin, paying=row["provider"] is not None, created_at=row["created_at"])
+
+
+_OVERDUE = text("""
+SELECT id FROM checkouts WHERE status IN ('processing', 'requires_action')
+    AND greatest(hold_expires_at, action_expires_at) < now() - make_interval(secs => :margin)
+ORDER BY id LIMIT 100
+""")
+
+
+def overdue(connection: Connection, margin: float) -> list[str]:
+    """Live checkouts whose every deadline passed `margin` seconds ago: do they still have a process?"""
+    return list(connection.execute(_OVERDUE, {"margin": margin}).scalars())
 
 
 def _utc(moment: datetime) -> str:

@@ -61,6 +61,13 @@ def reserve_again(connection: Connection, checkout_id: str, wanted: Mapping[str,
     connection.execute(_RESERVE_AGAIN, {"checkout_id": checkout_id, **columns(taken)})
 
 
+def expire(connection: Connection, checkout_id: str) -> None:
+    """The hold's time is over. The checkout's lock orders this against its confirmation."""
+    live = text("SELECT 1 FROM checkouts WHERE id = :id AND status IN ('processing', 'requires_action') FOR UPDATE")
+    if connection.execute(live, {"id": checkout_id}).first() is not None:
+        release(connection, checkout_id)
+
+
 def release(connection: Connection, checkout_id: str) -> None:
     """Gives back what is still held; what was released or allocated before is left alone, so twice is once."""
     connection.execute(_LOCK_HELD, {"checkout_id": checkout_id})

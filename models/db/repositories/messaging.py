@@ -62,21 +62,21 @@ INSERT INTO webhook_events (provider, event_id, type, subject) VALUES (:provider
 ON CONFLICT DO NOTHING RETURNING event_id
 """)
 
-_WAITING = text("""
-SELECT c.id, c.status FROM payments p JOIN checkouts c ON c.id = p.checkout_id
-WHERE p.provider = :provider AND p.reference = :subject FOR UPDATE OF c
-""")
+# The lock orders this against `require_action`: one of the two transactions sees the other.
+_WAITING = text("SELECT status FROM checkouts WHERE id = :checkout_id FOR UPDATE")
 
 
-def store_webhook(connection: Connection, provider: str, event_id: str, type_: str, subject: str | None) -> bool:
+def store_webhook(
+    connection: Connection, provider: str, event_id: str, type_: str, subject: str | None, checkout_id: str | None
+) -> bool:
     """Stores it once, and tells the checkout that waits for it through the outbox. False: known before."""
     values = {"provider": provider, "event_id": event_id, "type": type_, "subject": subject}
     if connection.execute(_WEBHOOK, values).first() is None:
         return False
-    if subject is not None:
-        waiting = connection.execute(_WAITING, {"provider": provider, "subject": subject}).first()
-        if waiting is not None and waiting.status == "requires_action":
-            publish(connection, "payment.changed", waiting.id, {"checkout_id": waiting.id})
+    if checkout_id is not None:
+        status = connection.execute(_WAITING, {"checkout_id": checkout_id}).scalar_one_or_none()
+        if status == "requires_action":
+            publish(connection, "payment.changed", checkout_id, {"checkout_id": checkout_id})
     return True
 
 

@@ -13,7 +13,8 @@ from models import orders
 from models.db.tables.orders import order_events
 from models.db.tables.orders import orders as orders_table
 from models.errors import NotFound
-from models.orders import Actor, Event, Order
+from models.orders import SYSTEM, Actor, Event, Order
+from models.states import OrderStatus
 
 
 class StoredOrder(NamedTuple):
@@ -39,12 +40,7 @@ _APPEND = text("""
 WITH events AS (
         INSERT INTO order_events (order_id, version, type, at, actor, cause, data)
         SELECT :order_id, e.version, e.type, :now, CAST(:actor AS jsonb), :cause, e.data
-        FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS e (version int, type text, data jsonb)),
-    published AS (
-        INSERT INTO outbox (topic, aggregate, data, trace)
-        SELECT e.type, :order_id, jsonb_build_object('order_id', CAST(:order_id AS text), 'version', e.version),
-            CAST(:trace AS jsonb)
-        FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS e (version int, type text) ORDER BY e.version)
+        FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS e (version int, type text, data jsonb))
 UPDATE orders SET version = :version, status = :status, payment_status = :payment_status,
     document = CAST(:document AS jsonb) WHERE id = :order_id
 """)
@@ -73,7 +69,6 @@ def append(
     now: datetime,
     actor: Actor,
     cause: str,
-    trace: dict[str, str] | None = None,
 ) -> Order:
     """The locked order after these facts. An illegal one raises InvalidTransition and appends nothing."""
     written = []
@@ -89,7 +84,6 @@ def append(
             "actor": actor.model_dump_json(),
             "cause": cause,
             "events": json.dumps(written),
-            "trace": json.dumps(trace) if trace else None,
             "version": order.version,
             "status": order.status,
             "payment_status": order.payment_status,
@@ -97,6 +91,20 @@ def append(
         },
     )
     return order
+
+
+def complete(connection: Connection, order_id: str) -> None:
+    """The return window has closed. Repeated, it adds nothing."""
+    stored, now = lock_order(connection, order_id)
+    if stored.order.status is OrderStatus.DELIVERED:
+        append(
+            connection,
+            stored.order,
+            [(orders.ORDER_COMPLETED, {})],
+            now=now,
+            actor=SYSTEM,
+            cause=order_id,
+        )
 
 
 def read_events(connection: Connection, order_id: str, *, after: int = 0, limit: int | None = None) -> list[Event]:

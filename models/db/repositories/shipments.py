@@ -100,9 +100,7 @@ def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
     )
 
 
-def confirm_shipment(
-    connection: Connection, command: ShipParcel, captured: Money, trace: dict[str, str] | None = None
-) -> Answer:
+def confirm_shipment(connection: Connection, command: ShipParcel, captured: Money) -> Answer:
     """The money is taken: the parcel is out, its stock gone, its events written. Repeated, it says the same."""
     stored, now = lock_order(connection, command.order_id)
     order = stored.order
@@ -139,8 +137,13 @@ def confirm_shipment(
         _SHIP,
         {"shipment_id": command.shipment_id, "order_id": order.id, "amount": captured.amount},
     )
-    order = append(connection, order, facts, now=now, actor=command.actor, cause=command.cause, trace=trace)
+    order = append(connection, order, facts, now=now, actor=command.actor, cause=command.cause)
     return shipment_answer(stored._replace(order=order), command.shipment_id)
+
+
+def drop_plan(connection: Connection, shipment_id: str) -> None:
+    """Its money could not be taken, so nothing leaves; the tracking number is free again."""
+    connection.execute(text("DELETE FROM shipments WHERE id = :id AND status = 'preparing'"), {"id": shipment_id})
 
 
 def _take_stock(connection: Connection, order: Order, parcel: list[ShippedLine]) -> None:
@@ -173,7 +176,7 @@ def _status_after(order: Order, parcel: list[ShippedLine]) -> OrderStatus:
     return OrderStatus.PARTIALLY_SHIPPED if any(q > 0 for q in left.values()) else OrderStatus.SHIPPED
 
 
-def record_scan(connection: Connection, command: ScanParcel, trace: dict[str, str] | None = None) -> ParcelScanned:
+def record_scan(connection: Connection, command: ScanParcel) -> ParcelScanned:
     """One more word of the carrier; the last parcel's delivery delivers the order. Repeated, it adds nothing."""
     stored, now = lock_order(connection, command.order_id)
     order = stored.order
@@ -196,7 +199,7 @@ def record_scan(connection: Connection, command: ScanParcel, trace: dict[str, st
         last = all(s.status is ShipmentStatus.DELIVERED for s in others)
         if delivered and last and order.status is OrderStatus.SHIPPED:
             facts.append((orders.ORDER_DELIVERED, {}))
-        order = append(connection, order, facts, now=now, actor=command.actor, cause=command.cause, trace=trace)
+        order = append(connection, order, facts, now=now, actor=command.actor, cause=command.cause)
         connection.execute(
             text("UPDATE shipments SET status = :status WHERE id = :id"),
             {"status": command.status, "id": shipment.id},

@@ -1,0 +1,84 @@
+"""The database steps of a checkout, one transaction each; the constraints decide who wins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.failpoints import failpoint
+from activities.tracing import trace_context
+from models.answers import Answer
+from models.checkout import (
+    AbandonedCheckout,
+    ActionRequired,
+    BeginCheckout,
+    CheckoutRef,
+    CloseCheckout,
+    ConfirmOrder,
+    ReleaseHold,
+    RequireAction,
+    StockHeld,
+)
+
+if TYPE_CHECKING:
+    from models.db.session import Database
+
+
+class Checkouts:
+    def __init__(self, database: Database) -> None:
+        from models.db.repositories import checkouts, holds
+
+        self._database = database
+        self._checkouts = checkouts
+        self._holds = holds
+
+    @activity.defn
+    def hold_stock(self, begin: BeginCheckout) -> StockHeld:
+        """Step 1. Raises OutOfStock, PriceChanged, CartIncomplete, CartCompleted, CheckoutInProgress."""
+        failpoint("hold_stock:before")
+        with self._database.transaction() as connection:
+            held = self._checkouts.hold(connection, begin)
+        failpoint("hold_stock:after")
+        return held
+
+    @activity.defn
+    def require_action(self, command: RequireAction) -> ActionRequired:
+        """Step 3: the buyer is asked to go to the bank."""
+        failpoint("require_action:before")
+        with self._database.transaction() as connection:
+            required = self._checkouts.require_action(connection, command)
+        failpoint("require_action:after")
+        return required
+
+    @activity.defn
+    def confirm_order(self, command: ConfirmOrder) -> Answer:
+        """Step 5. Raises OutOfStock (the hold had run out), CartCompleted, InvalidTransition (closed before)."""
+        failpoint("confirm_order:before")
+        with self._database.transaction() as connection:
+            answer = self._checkouts.confirm(connection, command, trace_context())
+        failpoint("confirm_order:after")
+        return answer
+
+    @activity.defn
+    def close_checkout(self, command: CloseCheckout) -> Answer:
+        """The undo of step 1, and the attempt's last word."""
+        failpoint("close_checkout:before")
+        with self._database.transaction() as connection:
+            answer = self._checkouts.close(connection, command)
+        failpoint("close_checkout:after")
+        return answer
+
+    @activity.defn
+    def release_hold(self, command: ReleaseHold) -> None:
+        """The hold has run out; whether the stock is still there is asked again at the confirmation."""
+        failpoint("release_hold:before")
+        with self._database.transaction() as connection:
+            self._holds.expire(connection, command.checkout_id)
+        failpoint("release_hold:after")
+
+    @activity.defn
+    def abandoned_checkout(self, ref: CheckoutRef) -> AbandonedCheckout | None:
+        """What a checkout without a process left behind; None when it has ended."""
+        with self._database.reading() as connection:
+            return self._checkouts.abandoned(connection, ref.checkout_id)

@@ -1,0 +1,132 @@
+"""Money at the provider: authorise, look up, void, capture. Each names its own idempotency key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.failpoints import failpoint
+from models.checkout import (
+    AuthorisePayment,
+    FindPayment,
+    PaymentAt,
+    ProviderPayment,
+    VoidPayment,
+)
+from models.errors import OutcomeUnknown
+from models.fulfilment import CapturePayment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from activities.gateways.stripe import StripeGateway
+    from models.db.session import Database
+
+
+def _metadata(checkout_id: str, attempt: int) -> dict[str, str]:
+    return {"checkout_id": checkout_id, "attempt": str(attempt)}
+
+
+class Payments:
+    """`gateways` by provider name."""
+
+    def __init__(self, database: Database, gateways: Mapping[str, StripeGateway]) -> None:
+        from models.db.repositories import payments
+
+        self._database = database
+        self._gateways = gateways
+        self._payments = payments
+
+    @activity.defn
+    def authorise_payment(self, command: AuthorisePayment) -> ProviderPayment:
+        """Step 2, key `{checkout_id}:authorise:{attempt}`. Raises PaymentMethodInvalid, ProviderUnavailable,
+        OutcomeUnknown."""
+        failpoint("authorise_payment:before")
+        payment = self._authorise(command)
+        failpoint("authorise_payment:after")
+        return payment
+
+    @activity.defn
+    def settle_payment(self, command: AuthorisePayment) -> ProviderPayment:
+        """What became of an attempt whose outcome is unknown: looked up, and only if absent asked again with
+        the same key. ABSENT when the provider has answered that key with an error and holds nothing."""
+        gateway = self._gateways[command.provider]
+        metadata = _metadata(command.checkout_id, command.attempt)
+        found = gateway.find(metadata, command.not_before)
+        if found.state is not PaymentAt.ABSENT:
+            return found
+        failpoint("settle_payment:before")
+        try:
+            payment = self._authorise(command)
+        except OutcomeUnknown as error:
+            if not error.extra.get("answered"):
+                raise
+            # The provider has finished with this key, so what its list says now is final.
+            return gateway.find(metadata, command.not_before)
+        failpoint("settle_payment:after")
+        return payment
+
+    def _authorise(self, command: AuthorisePayment) -> ProviderPayment:
+        return self._gateways[command.provider].authorise(
+            command.amount,
+            command.method,
+            {
+                **_metadata(command.checkout_id, command.attempt),
+                "cart_id": command.cart_id,
+                "order_id": command.order_id,
+                "payment_id": command.payment_id,
+            },
+            f"{command.checkout_id}:authorise:{command.attempt}",
+        )
+
+    @activity.defn
+    def look_up_payment(self, command: FindPayment) -> ProviderPayment:
+        """What the provider holds now."""
+        gateway = self._gateways[command.provider]
+        if command.reference is not None:
+            return gateway.look(command.reference)
+        return gateway.find(_metadata(command.checkout_id, command.attempt), command.not_before)
+
+    @activity.defn
+    def void_payment(self, command: VoidPayment) -> ProviderPayment:
+        """The undo of step 2: cancelled, or refunded where it was captured. ABSENT: there was nothing to undo."""
+        gateway = self._gateways[command.provider]
+        reference = command.reference
+        if reference is None:
+            found = gateway.find(_metadata(command.checkout_id, command.attempt), command.not_before)
+            if found.reference is None:
+                return found
+            reference = found.reference
+        failpoint("void_payment:before")
+        payment = gateway.cancel(reference, f"{command.checkout_id}:void:{command.attempt}")
+        if payment.state is PaymentAt.CAPTURED:
+            gateway.refund(reference, f"{command.checkout_id}:refund:{command.attempt}")
+        failpoint("void_payment:after")
+        with self._database.transaction() as connection:
+            self._payments.record_void(connection, command.checkout_id, payment)
+        return payment
+
+    @activity.defn
+    def cancel_payment(self, command: VoidPayment) -> ProviderPayment:
+        """Expiry asks the provider first: CANCELLED, or what it turned out to be instead."""
+        assert command.reference is not None
+        failpoint("cancel_payment:before")
+        payment = self._gateways[command.provider].cancel(
+            command.reference, f"{command.checkout_id}:expire:{command.attempt}"
+        )
+        failpoint("cancel_payment:after")
+        return payment
+
+    @activity.defn
+    def capture_payment(self, command: CapturePayment) -> ProviderPayment:
+        """Key `{shipment_id}:capture`, so that a parcel is paid once."""
+        failpoint("capture_payment:before")
+        payment = self._gateways[command.provider].capture(
+            command.reference,
+            command.amount.amount,
+            final=command.final,
+            key=f"{command.shipment_id}:capture",
+        )
+        failpoint("capture_payment:after")
+        return payment

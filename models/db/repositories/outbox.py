@@ -1,0 +1,43 @@
+"""The outbox: rows written with the facts they tell of, and gone once they are told."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+
+class Message(NamedTuple):
+    """`due` is false while an earlier try of it waits; later ones of its aggregate wait with it."""
+
+    id: int
+    topic: str
+    aggregate: str
+    data: dict[str, Any]
+    trace: dict[str, str] | None
+    due: bool
+
+
+_PENDING = text("""
+SELECT id, topic, aggregate, data, trace, due_at <= now() AS due FROM outbox ORDER BY id LIMIT :limit
+""")
+
+_POSTPONE = text("""
+UPDATE outbox SET attempts = attempts + 1,
+    due_at = now() + make_interval(secs => least(60, 0.5 * power(2, least(attempts, 10))))
+WHERE id = ANY(CAST(:ids AS bigint[]))
+""")
+
+
+def pending(connection: Connection, limit: int) -> list[Message]:
+    """Oldest first."""
+    return [Message(*row) for row in connection.execute(_PENDING, {"limit": limit})]
+
+
+def told(connection: Connection, ids: list[int]) -> None:
+    connection.execute(text("DELETE FROM outbox WHERE id = ANY(CAST(:ids AS bigint[]))"), {"ids": ids})
+
+
+def postpone(connection: Connection, ids: list[int]) -> None:
+    """Half a second after the first failure, doubling to a minute."""
+    connection.execute(_POSTPONE, {"ids": ids})

@@ -1,0 +1,99 @@
+"""A worker process: registers what its queues need, and runs until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client
+from temporalio.contrib.opentelemetry import TracingInterceptor
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.worker import PollerBehaviorAutoscaling, Worker
+
+from activities import failpoints
+from models.db.session import Database
+from models.settings import Settings
+from workers.janitor import Janitor
+from workers.registry import Work, build
+from workers.relay import Relay
+from workflows import queues
+from workflows.failures import DATA_CONVERTER
+
+log = structlog.get_logger()
+
+
+def run(settings: Settings, only: Iterable[str] = ()) -> None:
+    """Blocks until SIGTERM or SIGINT, then finishes what it has begun. All queues where none is named."""
+    asyncio.run(_run(settings, tuple(only) or queues.ALL))
+
+
+async def _run(settings: Settings, names: tuple[str, ...]) -> None:
+    failpoints.arm(settings.failpoints)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    database = Database(settings.database, pool_size=16, application="holdfast-worker")
+    try:
+        client = await connect(settings)
+        async with AsyncExitStack() as stack:
+            work = build(settings, database)
+            for name in names:
+                await stack.enter_async_context(worker(client, name, work[name], stack))
+            background = [asyncio.create_task(job) for job in _background(settings, database, client, names)]
+            log.info("worker_ready", queues=names)
+            await stop.wait()
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+    finally:
+        database.close()
+
+
+def _background(settings: Settings, database: Database, client: Client, names: tuple[str, ...]):  # type: ignore[no-untyped-def]
+    if queues.ORDERS in names:
+        yield Relay(settings, database, client).run()
+    if queues.CHECKOUT in names:
+        yield Janitor(database, client).run()
+
+
+async def connect(settings: Settings) -> Client:
+    """Waits for the server: a worker that starts before it is a worker that starts with it."""
+    runtime = Runtime(
+        telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=f"127.0.0.1:{settings.worker_metrics_port}"))
+    )
+    while True:
+        try:
+            return await Client.connect(
+                settings.temporal,
+                namespace=settings.temporal_namespace,
+                data_converter=DATA_CONVERTER,
+                interceptors=[TracingInterceptor()],
+                runtime=runtime,
+            )
+        except RuntimeError as error:
+            log.warning("temporal_unreachable", address=settings.temporal, error=str(error))
+            await asyncio.sleep(1)
+
+
+def worker(client: Client, queue: str, work: Work, stack: AsyncExitStack) -> Worker:
+    executor = stack.enter_context(ThreadPoolExecutor(work.slots, thread_name_prefix=queue))
+    return Worker(
+        client,
+        task_queue=queue,
+        workflows=work.workflows,
+        activities=work.activities,
+        activity_executor=executor,
+        max_concurrent_activities=work.slots,
+        max_concurrent_local_activities=work.slots,
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(initial=2),
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(initial=1),
+        # A killed worker's executions move on after this, not after the usual ten seconds.
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
+        graceful_shutdown_timeout=timedelta(seconds=5),
+    )

@@ -1,0 +1,90 @@
+"""What each queue's worker runs: the activity classes with their clients, built once, and the workflows by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from activities.checkouts import Checkouts
+from activities.fulfilment import Fulfilment
+from activities.gateways.mail import MailGateway
+from activities.gateways.stripe import StripeGateway
+from activities.notifications import Notifications
+from activities.payments import Payments
+from activities.tasks import Tasks
+from models.db.session import Database
+from models.settings import Settings
+from workflows import queues
+from workflows.checkout import Checkout
+from workflows.cleanup import CheckoutCleanup
+from workflows.order import Order
+
+
+@dataclass(frozen=True)
+class Work:
+    """One queue's share. `slots` bounds what runs at once, so that no queue starves another."""
+
+    workflows: list[type]
+    activities: list[Callable[..., Any]]
+    slots: int
+
+
+def build(settings: Settings, database: Database) -> Mapping[str, Work]:
+    gateways = {
+        StripeGateway.name: StripeGateway(
+            settings.stripe_api_key.get_secret_value(),
+            base=settings.stripe_base,
+            webhook_secret=settings.stripe_webhook_secret.get_secret_value(),
+        )
+    }
+    mail = MailGateway(
+        settings.sendgrid_api_key.get_secret_value(),
+        base=settings.sendgrid_base,
+        sender=settings.mail_from,
+    )
+    checkouts = Checkouts(database)
+    payments = Payments(database, gateways)
+    fulfilment = Fulfilment(database)
+    tasks = Tasks(database)
+    notifications = Notifications(
+        database,
+        mail,
+        shop=settings.shop_name,
+        public_url=settings.storefront_url,
+        unknown_seconds=settings.mail_unknown_seconds,
+    )
+    return {
+        queues.CHECKOUT: Work(
+            workflows=[Checkout, CheckoutCleanup],
+            activities=[
+                checkouts.hold_stock,
+                checkouts.require_action,
+                checkouts.confirm_order,
+                checkouts.close_checkout,
+                checkouts.release_hold,
+                checkouts.abandoned_checkout,
+                payments.authorise_payment,
+                payments.settle_payment,
+                payments.look_up_payment,
+                payments.void_payment,
+                payments.cancel_payment,
+                tasks.open_task,
+            ],
+            slots=24,
+        ),
+        queues.ORDERS: Work(
+            workflows=[Order],
+            activities=[
+                fulfilment.plan_shipment,
+                fulfilment.confirm_shipment,
+                fulfilment.drop_shipment,
+                fulfilment.record_scan,
+                fulfilment.complete_order,
+                payments.capture_payment,
+                notifications.send_order_confirmation,
+                tasks.open_task,
+            ],
+            slots=8,
+        ),
+    }

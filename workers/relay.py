@@ -1,0 +1,152 @@
+"""Tells what the outbox holds, in order per aggregate, at least once; every listener knows a repeat.
+
+It asks ten times a second rather than LISTEN: a NOTIFY would serialise the commits of all checkouts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+
+import structlog
+from opentelemetry import context, propagate
+from temporalio.client import Client
+from temporalio.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from models.db.repositories import outbox
+from models.db.repositories.outbox import Message
+from models.db.session import Database
+from models.errors import Unavailable
+from models.fulfilment import FulfilOrder
+from models.ids import checkout_workflow, order_workflow
+from models.search_attributes import ORDER_ID, ORDER_STATUS
+from models.settings import Settings
+from models.states import OrderStatus
+from workflows import queues
+from workflows.checkout import Checkout
+from workflows.order import Order
+
+BATCH = 100
+AT_ONCE = 8
+IDLE_SECONDS = 0.1
+TASK_TIMEOUT = timedelta(seconds=5)
+
+log = structlog.get_logger()
+
+Tell = Callable[[Message], Awaitable[None]]
+
+
+class Relay:
+    """One round at a time; `run` goes on until cancelled."""
+
+    def __init__(self, settings: Settings, database: Database, client: Client) -> None:
+        self._settings = settings
+        self._database = database
+        self._client = client
+        self._listeners: Mapping[str, Tell] = {
+            "order.confirmed": self._start_order,
+            "payment.changed": self._tell_checkout,
+        }
+
+    async def run(self) -> None:
+        while True:
+            try:
+                told = await self.round()
+            except Unavailable:
+                log.warning("outbox_unreachable")
+                told = 0
+            if told < BATCH:
+                await asyncio.sleep(IDLE_SECONDS)
+
+    async def round(self) -> int:
+        """Tells one batch; returns how many were told."""
+        messages = await asyncio.to_thread(self._pending)
+        if not messages:
+            return 0
+        slots = asyncio.Semaphore(AT_ONCE)
+        by_aggregate: dict[str, list[Message]] = {}
+        for message in messages:
+            by_aggregate.setdefault(message.aggregate, []).append(message)
+        outcomes = await asyncio.gather(*(self._tell_in_order(run, slots) for run in by_aggregate.values()))
+        told = [message.id for done, _ in outcomes for message in done]
+        failed = [message.id for _, failure in outcomes if (message := failure) is not None]
+        await asyncio.to_thread(self._record, told, failed)
+        return len(told)
+
+    def _pending(self) -> list[Message]:
+        with self._database.reading() as connection:
+            return outbox.pending(connection, BATCH)
+
+    def _record(self, told: list[int], failed: list[int]) -> None:
+        with self._database.reading() as connection:
+            if told:
+                outbox.told(connection, told)
+            if failed:
+                outbox.postpone(connection, failed)
+
+    async def _tell_in_order(
+        self, messages: list[Message], slots: asyncio.Semaphore
+    ) -> tuple[list[Message], Message | None]:
+        """What was told, and the one that failed; those behind it wait."""
+        done: list[Message] = []
+        async with slots:
+            for message in messages:
+                if not message.due:
+                    return done, None
+                try:
+                    await self._tell(message)
+                except (RPCError, RuntimeError, OSError) as error:  # the SDK says RuntimeError for "no connection"
+                    log.warning("outbox_message_failed", id=message.id, topic=message.topic, error=str(error))
+                    return done, message
+                done.append(message)
+        return done, None
+
+    async def _tell(self, message: Message) -> None:
+        listener = self._listeners.get(message.topic)
+        if listener is None:
+            log.error("outbox_topic_unknown", topic=message.topic)
+            return
+        token = context.attach(propagate.extract(message.trace or {}))
+        try:
+            await listener(message)
+        finally:
+            context.detach(token)
+
+    async def _start_order(self, message: Message) -> None:
+        order_id = message.data["order_id"]
+        try:
+            await self._client.start_workflow(
+                Order.run,
+                FulfilOrder(order_id=order_id, return_window_seconds=self._settings.return_window_seconds),
+                id=order_workflow(order_id),
+                task_queue=queues.ORDERS,
+                task_timeout=TASK_TIMEOUT,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                search_attributes=TypedSearchAttributes(
+                    [
+                        SearchAttributePair(SearchAttributeKey.for_keyword(ORDER_ID), order_id),
+                        SearchAttributePair(SearchAttributeKey.for_keyword(ORDER_STATUS), OrderStatus.CONFIRMED),
+                    ]
+                ),
+                static_summary=f"Fulfilment of {message.data.get('number', order_id)}",
+            )
+        except WorkflowAlreadyStartedError:
+            return  # told before
+
+    async def _tell_checkout(self, message: Message) -> None:
+        handle = self._client.get_workflow_handle(checkout_workflow(message.data["checkout_id"]))
+        try:
+            await handle.signal(Checkout.payment_changed)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:  # it has ended: nothing left to tell
+                raise

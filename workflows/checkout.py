@@ -1,0 +1,329 @@
+"""One buyer's click, to its final answer: confirmed, declined, refused or expired (see docs/checkout.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import datetime, timedelta
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.checkouts import Checkouts
+    from activities.payments import Payments
+    from activities.tasks import Tasks
+    from models.answers import Answer
+    from models.checkout import (
+        AuthorisePayment,
+        BeginCheckout,
+        CloseCheckout,
+        ConfirmOrder,
+        FindPayment,
+        OpenTask,
+        PaymentAt,
+        ProviderPayment,
+        Refusal,
+        ReleaseHold,
+        RequireAction,
+        StockHeld,
+        VoidPayment,
+    )
+    from models.errors import (
+        CheckoutExpired,
+        HoldfastError,
+        IdempotencyKeyReused,
+        OutcomeUnknown,
+        PaymentDeclined,
+        ProviderUnavailable,
+        RequestInProgress,
+        Unavailable,
+    )
+    from models.search_attributes import CHECKOUT_STATUS
+    from models.states import CheckoutStatus
+    from workflows.compensation import Compensations
+    from workflows.failures import refusal_in
+    from workflows.options import COMPENSATION, DATABASE, PAYMENT, PAYMENT_GLANCE, PAYMENT_LOOKUP
+
+STATUS = SearchAttributeKey.for_keyword(CHECKOUT_STATUS)
+AUTHORISE_ATTEMPTS = 3
+
+
+@workflow.defn(name="Checkout", failure_exception_types=[HoldfastError])
+class Checkout:
+    @workflow.init
+    def __init__(self, begin: BeginCheckout) -> None:
+        self._begin = begin
+        self._undo = Compensations(begin.checkout_id)
+        self._attempt = 1
+        self._answer: Answer | None = None  # what the buyer is told as things stand
+        self._final = False
+        self._nudges = 0  # reasons to look at the payment: a webhook, a buyer who is back
+        self._looked = 0  # of which this many have been looked into
+
+    @workflow.run
+    async def run(self, begin: BeginCheckout) -> CheckoutStatus:
+        """Hold, authorise, wait if the bank asks, compare, confirm; unwind on any refusal."""
+        try:
+            held = await self._hold_stock()
+            if held.settled is not None:
+                return self._settle(CheckoutStatus.REFUSED, held.settled)
+            payment = None
+            if held.payment_id is not None:
+                payment = await self._authorise(held, held.payment_id)
+                payment = await self._wait_for_the_bank(held, payment)
+                await self._compare(held, payment)
+            status = self._settle(CheckoutStatus.CONFIRMED, await self._confirm(held, payment))
+        except (ActivityError, HoldfastError, asyncio.CancelledError) as error:
+            status = await self._refuse(refusal_in(error) or Refusal.of(Unavailable()))
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return status
+
+    # What others say to it
+
+    @workflow.update
+    async def submit(self, fingerprint: str) -> Answer:
+        """The buyer's click: the first answer there is. A repeated click joins the running attempt."""
+        await workflow.wait_condition(lambda: self._answer is not None)
+        assert self._answer is not None
+        return self._answer
+
+    @submit.validator
+    def _same_body(self, fingerprint: str) -> None:
+        if fingerprint != self._begin.fingerprint:
+            raise IdempotencyKeyReused()
+
+    @workflow.update
+    async def resume(self) -> Answer:
+        """The buyer is back from the bank: looks at once, and says how things stand."""
+        self._nudges += 1
+        mine = self._nudges
+        await workflow.wait_condition(lambda: self._final or self._looked >= mine)
+        assert self._answer is not None
+        return self._answer
+
+    @resume.validator
+    def _can_resume(self) -> None:
+        if self._answer is None:
+            raise RequestInProgress()
+
+    @workflow.signal
+    def payment_changed(self) -> None:
+        """The provider says that something happened to this payment."""
+        self._nudges += 1
+
+    # The steps
+
+    async def _hold_stock(self) -> StockHeld:
+        self._details("Holding stock")
+        return await workflow.execute_local_activity_method(
+            Checkouts.hold_stock, self._begin, summary="hold stock", **DATABASE
+        )
+
+    async def _authorise(self, held: StockHeld, payment_id: str) -> ProviderPayment:
+        """One bounded call; an unknown outcome is looked up, and only a certain absence allows another key."""
+        for self._attempt in range(1, AUTHORISE_ATTEMPTS + 1):
+            self._details(f"Authorising {_words(held)}, attempt {self._attempt}")
+            command = AuthorisePayment(
+                checkout_id=self._begin.checkout_id,
+                order_id=self._begin.order_id,
+                cart_id=self._begin.cart_id,
+                payment_id=payment_id,
+                attempt=self._attempt,
+                amount=held.total,
+                provider=self._begin.provider,
+                method=self._begin.method,
+                not_before=workflow.now(),
+            )
+            try:
+                payment: ProviderPayment = await workflow.execute_local_activity_method(
+                    Payments.authorise_payment, command, summary=f"authorise {_words(held)}", **PAYMENT
+                )
+            except ActivityError as error:
+                refusal = refusal_in(error)
+                if refusal is not None and refusal.error != OutcomeUnknown.__name__:
+                    raise  # certain: nothing to undo at the provider
+                self._push_void(command)
+                self._details("Payment outcome unknown: asking the provider")
+                payment = await workflow.execute_activity_method(
+                    Payments.settle_payment, command, summary="settle unknown outcome", **PAYMENT_LOOKUP
+                )
+            if payment.state is not PaymentAt.ABSENT:
+                break
+            self._undo.drop()
+        else:
+            raise ProviderUnavailable()
+        if payment.state is PaymentAt.DECLINED:
+            self._undo.drop()
+            raise PaymentDeclined(decline_code=payment.decline_code)
+        self._undo.drop()
+        self._push_void(command, payment.reference)
+        return payment
+
+    def _push_void(self, command: AuthorisePayment, reference: str | None = None) -> None:
+        void = VoidPayment(
+            checkout_id=command.checkout_id,
+            attempt=command.attempt,
+            provider=command.provider,
+            not_before=command.not_before,
+            reference=reference,
+        )
+        self._undo.push(
+            "void-payment",
+            lambda: workflow.execute_activity_method(
+                Payments.void_payment, void, summary="void payment", **COMPENSATION
+            ),
+        )
+
+    async def _wait_for_the_bank(self, held: StockHeld, payment: ProviderPayment) -> ProviderPayment:
+        """Until the payment is decided: a webhook, the buyer's return, a look at intervals, or expiry."""
+        if payment.state is PaymentAt.AUTHORISED:
+            return payment
+        assert payment.reference is not None
+        deadline = workflow.now() + timedelta(seconds=self._begin.payment_action_seconds)
+        if await self._ask_buyer(payment, deadline):
+            self._nudges += 1
+        hold_ends = asyncio.create_task(self._release_hold_when_due())
+        try:
+            while workflow.now() < deadline:
+                await self._nudged_or(min(deadline - workflow.now(), self._look_interval))
+                seen = self._nudges
+                payment = await self._look(payment)
+                self._looked = seen
+                if payment.state in (PaymentAt.AUTHORISED, PaymentAt.CAPTURED):
+                    return payment
+                if payment.state in (PaymentAt.DECLINED, PaymentAt.CANCELLED):
+                    raise PaymentDeclined(decline_code=payment.decline_code or "authentication_required")
+            return await self._expire(payment)
+        finally:
+            hold_ends.cancel()
+
+    @property
+    def _look_interval(self) -> timedelta:
+        return timedelta(seconds=self._begin.payment_lookup_seconds)
+
+    async def _ask_buyer(self, payment: ProviderPayment, deadline: datetime) -> bool:
+        """Records and answers `requires_action`; true if the provider has said more in the meantime."""
+        required = await workflow.execute_local_activity_method(
+            Checkouts.require_action,
+            RequireAction(
+                checkout_id=self._begin.checkout_id,
+                reference=payment.reference or "",
+                next_action=payment.next_action or {"type": "wait"},
+                expires_at=deadline,
+            ),
+            summary="ask the buyer to authenticate",
+            **DATABASE,
+        )
+        self._answer = required.answer
+        self._details(f"Waiting for the buyer at the bank until {deadline:%H:%M:%S} UTC")
+        workflow.upsert_search_attributes([STATUS.value_set(CheckoutStatus.REQUIRES_ACTION)])
+        return required.told
+
+    async def _nudged_or(self, patience: timedelta) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._nudges > self._looked, timeout=patience, timeout_summary="next look at the payment"
+            )
+
+    async def _look(self, payment: ProviderPayment) -> ProviderPayment:
+        find = FindPayment(
+            checkout_id=self._begin.checkout_id,
+            attempt=self._attempt,
+            provider=self._begin.provider,
+            not_before=workflow.now(),
+            reference=payment.reference,
+        )
+        try:
+            return await workflow.execute_local_activity_method(
+                Payments.look_up_payment, find, summary="look at the payment", **PAYMENT_GLANCE
+            )
+        except ActivityError:  # the provider is down: as far as we know nothing has changed
+            return payment
+
+    async def _release_hold_when_due(self) -> None:
+        await asyncio.sleep(self._begin.hold_seconds)
+        await workflow.execute_local_activity_method(
+            Checkouts.release_hold,
+            ReleaseHold(checkout_id=self._begin.checkout_id),
+            summary="hold has run out",
+            **DATABASE,
+        )
+
+    async def _expire(self, payment: ProviderPayment) -> ProviderPayment:
+        """The provider first: only what it has cancelled is expired. If it turns out paid, the order goes on."""
+        self._details("Out of time: cancelling at the provider")
+        void = VoidPayment(
+            checkout_id=self._begin.checkout_id,
+            attempt=self._attempt,
+            provider=self._begin.provider,
+            not_before=workflow.now(),
+            reference=payment.reference,
+        )
+        cancelled = await workflow.execute_activity_method(
+            Payments.cancel_payment, void, summary="cancel expired payment", **COMPENSATION
+        )
+        if cancelled.state is PaymentAt.CANCELLED:
+            raise CheckoutExpired()
+        return cancelled
+
+    async def _compare(self, held: StockHeld, payment: ProviderPayment) -> None:
+        """What the provider holds must be what was asked for, to the unit; else it goes back."""
+        if payment.amount == held.total and payment.state in (PaymentAt.AUTHORISED, PaymentAt.CAPTURED):
+            return
+        detail = f"asked {held.total}, the provider holds {payment.amount} ({payment.state})"
+        await workflow.execute_local_activity_method(
+            Tasks.open_task,
+            OpenTask(kind="payment-mismatch", subject=self._begin.checkout_id, detail=detail),
+            summary="payment differs",
+            **DATABASE,
+        )
+        raise ProviderUnavailable("The payment did not match and was given back")
+
+    async def _confirm(self, held: StockHeld, payment: ProviderPayment | None) -> Answer:
+        self._details("Confirming the order")
+        command = ConfirmOrder(
+            checkout_id=self._begin.checkout_id,
+            order_id=self._begin.order_id,
+            payment_id=held.payment_id,
+            provider=self._begin.provider,
+            reference=payment.reference if payment else None,
+        )
+        return await workflow.execute_local_activity_method(
+            Checkouts.confirm_order, command, summary="confirm order", **DATABASE
+        )
+
+    # The ends
+
+    def _settle(self, status: CheckoutStatus, answer: Answer) -> CheckoutStatus:
+        self._answer = answer
+        self._final = True
+        self._details(f"Done: {status}")
+        workflow.upsert_search_attributes([STATUS.value_set(status)])
+        return status
+
+    async def _refuse(self, refusal: Refusal) -> CheckoutStatus:
+        """Unwinds, shielded from cancellation: money first, then stock and promotion; then the answer."""
+        self._details(f"Unwinding: {refusal.error}, {refusal.detail}")
+        status = {
+            PaymentDeclined.__name__: CheckoutStatus.DECLINED,
+            CheckoutExpired.__name__: CheckoutStatus.EXPIRED,
+        }.get(refusal.error, CheckoutStatus.REFUSED)
+        await self._undo.unwind()
+        close = CloseCheckout(begin=self._begin, status=status, refusal=refusal)
+        answer = await asyncio.shield(
+            workflow.execute_local_activity_method(
+                Checkouts.close_checkout, close, summary=f"close: {refusal.error}", **DATABASE
+            )
+        )
+        self._settle(status, answer)
+        self._details(f"Ended {status}: {refusal.error}, {refusal.detail}")
+        return status
+
+    def _details(self, words: str) -> None:
+        workflow.set_current_details(words)
+
+
+def _words(held: StockHeld) -> str:
+    return f"{held.total.amount} {held.total.currency}"

@@ -1,0 +1,54 @@
+"""A checkout whose own process is gone (terminated by hand): its money, then its stock, go back."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from activities.checkouts import Checkouts
+    from activities.payments import Payments
+    from models.checkout import AbandonedCheckout, CheckoutRef, CloseCheckout, Refusal, VoidPayment
+    from models.errors import CheckoutExpired
+    from models.states import CheckoutStatus
+    from workflows.checkout import AUTHORISE_ATTEMPTS
+    from workflows.compensation import Compensations, Undo
+    from workflows.options import COMPENSATION, DATABASE
+
+
+def _void(found: AbandonedCheckout, attempt: int) -> Undo:
+    void = VoidPayment(
+        checkout_id=found.begin.checkout_id,
+        attempt=attempt,
+        provider=found.begin.provider,
+        not_before=found.created_at,
+    )
+    return lambda: workflow.execute_activity_method(
+        Payments.void_payment, void, summary=f"void attempt {attempt}", **COMPENSATION
+    )
+
+
+@workflow.defn(name="CheckoutCleanup")
+class CheckoutCleanup:
+    @workflow.run
+    async def run(self, ref: CheckoutRef) -> CheckoutStatus:
+        """Void whatever any of its attempts left at the provider, then close it as expired."""
+        found: AbandonedCheckout | None = await workflow.execute_local_activity_method(
+            Checkouts.abandoned_checkout, ref, summary="what it left", **DATABASE
+        )
+        if found is None:
+            return CheckoutStatus.CONFIRMED  # it ended by itself after all
+        undo = Compensations(ref.checkout_id)
+        for attempt in range(1, AUTHORISE_ATTEMPTS + 1) if found.paying else ():
+            undo.push("void-payment", _void(found, attempt))
+        await undo.unwind()
+        await workflow.execute_local_activity_method(
+            Checkouts.close_checkout,
+            CloseCheckout(
+                begin=found.begin,
+                status=CheckoutStatus.EXPIRED,
+                refusal=Refusal.of(CheckoutExpired()),
+            ),
+            summary="close: its process is gone",
+            **DATABASE,
+        )
+        return CheckoutStatus.EXPIRED

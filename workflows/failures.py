@@ -1,0 +1,44 @@
+"""Domain errors on their way through Temporal: by class name, with what they know, and back again."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+from temporalio.api.failure.v1 import Failure
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import DataConverter, DefaultFailureConverter, PayloadConverter
+from temporalio.exceptions import ApplicationError, FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from models.checkout import Refusal
+    from models.errors import HoldfastError, error_named
+
+
+class DomainFailureConverter(DefaultFailureConverter):
+    """Raises of HoldfastError become ApplicationErrors of that type; final ones are not tried again."""
+
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        if isinstance(exception, HoldfastError):
+            exception = ApplicationError(
+                exception.detail,
+                exception.extra,
+                type=type(exception).__name__,
+                non_retryable=not exception.retryable,
+            )
+        super().to_failure(exception, payload_converter, failure)
+
+
+DATA_CONVERTER = DataConverter(
+    payload_converter_class=PydanticPayloadConverter, failure_converter_class=DomainFailureConverter
+)
+
+
+def refusal_in(error: BaseException) -> Refusal | None:
+    """The domain error at the bottom of a failed activity or update; None if it is something else."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ApplicationError) and cause.type and error_named(cause.type):
+            return Refusal(error=cause.type, detail=cause.message, extra=cause.details[0] if cause.details else {})
+        if isinstance(cause, HoldfastError):
+            return Refusal.of(cause)
+        cause = cause.cause if isinstance(cause, FailureError) else cause.__cause__
+    return None

@@ -1,0 +1,75 @@
+"""Patience, in one table: how long each kind of step may take and how it is tried again. Spread into the call."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final, TypedDict
+
+from temporalio.common import RetryPolicy
+
+
+class Patience(TypedDict):
+    start_to_close_timeout: timedelta
+    schedule_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+def _seconds(value: float) -> timedelta:
+    return timedelta(seconds=value)
+
+
+# Short transactions, beside the workflow's own task: a lock or a restart of the database is waited out.
+DATABASE: Final[Patience] = {
+    "start_to_close_timeout": _seconds(20),
+    "schedule_to_close_timeout": timedelta(days=1),
+    "retry_policy": RetryPolicy(initial_interval=_seconds(0.1), maximum_interval=_seconds(5)),
+}
+
+# The buyer waits: one bounded call. What it leaves unknown goes to PAYMENT_LOOKUP, which looks before it leaps.
+PAYMENT: Final[Patience] = {
+    "start_to_close_timeout": _seconds(4),
+    "schedule_to_close_timeout": _seconds(4),
+    "retry_policy": RetryPolicy(maximum_attempts=1),
+}
+
+# A payment whose outcome is not known: looked up until the provider says, for as long as Stripe keeps its keys.
+PAYMENT_LOOKUP: Final[Patience] = {
+    "start_to_close_timeout": _seconds(15),
+    "schedule_to_close_timeout": timedelta(hours=23),
+    "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_interval=_seconds(30)),
+}
+
+# A look at a payment whose buyer is at the bank; the next look comes anyway.
+PAYMENT_GLANCE: Final[Patience] = {
+    "start_to_close_timeout": _seconds(5),
+    "schedule_to_close_timeout": _seconds(15),
+    "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_attempts=3),
+}
+
+# Money that is the buyer's again, and every other undo: tried for days, then it is a person's.
+COMPENSATION: Final[Patience] = {
+    "start_to_close_timeout": _seconds(15),
+    "schedule_to_close_timeout": timedelta(days=3),
+    "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_interval=timedelta(minutes=5)),
+}
+
+# Taking what was authorised, as a parcel leaves.
+CAPTURE: Final[Patience] = {
+    "start_to_close_timeout": _seconds(15),
+    "schedule_to_close_timeout": timedelta(days=1),
+    "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_interval=timedelta(minutes=1)),
+}
+
+# A mail, first beside the workflow's own task and once only …
+MAIL: Final[Patience] = {
+    "start_to_close_timeout": _seconds(8),
+    "schedule_to_close_timeout": _seconds(8),
+    "retry_policy": RetryPolicy(maximum_attempts=1),
+}
+
+# … then for as long as a buyer could still want it.
+MAIL_LATER: Final[Patience] = {
+    "start_to_close_timeout": _seconds(20),
+    "schedule_to_close_timeout": timedelta(days=3),
+    "retry_policy": RetryPolicy(initial_interval=_seconds(2), maximum_interval=timedelta(minutes=2)),
+}
