@@ -1,0 +1,49 @@
+"""The sandbox as one ASGI app and one process: providers, control API and a page for people."""
+
+import os
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from sandbox.config import SandboxConfig
+from sandbox.control import control_routes
+from sandbox.page import page_routes
+from sandbox.pipeline import Pipeline
+from sandbox.server import build_server, ended_by_sigterm
+from sandbox.sms import API_VERSION
+from sandbox.world import World
+
+__all__ = ["SandboxConfig", "create_app", "serve"]
+
+
+def create_app(config: SandboxConfig) -> Starlette:
+    """The app; scripted connection resets and time-outs need it to run under `serve` or `build_server`.
+
+    Raises sqlite3.OperationalError when another process holds the state file.
+    """
+    world = World(config)
+    pipeline = Pipeline(world.store, world.calls, world.scripts, world.service_at)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        world.webhooks.resume()
+        yield
+        world.webhooks.stop()
+        world.store.close()
+
+    roots = ("/v1", "/v3", f"/{API_VERSION}")
+    providers = [Route(root + "/{path:path}", endpoint=pipeline) for root in roots]
+    return Starlette(routes=[*providers, *control_routes(world), *page_routes(world)], lifespan=lifespan)
+
+
+def serve(config: SandboxConfig, host: str = "127.0.0.1", port: int = 8010) -> None:
+    """Run until SIGTERM or SIGINT. Raises RuntimeError in production, where nothing may be played."""
+    if os.environ.get("HOLDFAST_ENV") == "production":
+        raise RuntimeError("The sandbox never runs in production.")
+    server = build_server(create_app(config), host, port)
+    in_main = threading.current_thread() is threading.main_thread()
+    with ended_by_sigterm() if in_main else nullcontext():
+        server.run()

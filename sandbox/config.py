@@ -1,0 +1,25 @@
+"""What one sandbox is told when it starts; every field has a value that suits a developer's machine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+# Fixed test keys: they protect nothing, and every side of a local stack has to know them.
+SENDGRID_PRIVATE_KEY = (
+    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgdGsnFaZIKMWRW6PESYkzKoCzaN2cTozgzuNiFpWvIBqhRANCAASwcGT7"
+    "+Mhy4qNm5ALejXtO2XAHQF1PFkLWo18PEGobiOUqDh6zuvkQ4ev1sx35NIc2w66AjxgiTkErZur0AGbf"
+)
+
+
+@dataclass(frozen=True)
+class SandboxConfig:
+    """Settings of one sandbox process.
+
+    `state`: SQLite file that outlives a kill -9, or None for memory only. `webhook_target`: base URL of
+    the shop's API. `sendgrid_private_key`: base64 DER PKCS8, prime256v1.
+    """
+
+    state: Path | None = None
+    webhook_target: str = "http://127.0.0.1:8000"
+    stripe_webhook_secret: str = "whsec_sandbox"  # noqa: S105 - a published test value
+    sendgrid_private_key: str = SENDGRID_PRIVATE_KEY
+    twilio_auth_token: str = "sandbox"  # noqa: S105 - a published test value

@@ -1,0 +1,111 @@
+"""The way of every provider call: log it, meet its scripted fate, act at most once, answer or stay silent."""
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.types import Message, Receive, Scope, Send
+
+from sandbox.calls import CallLog
+from sandbox.exchange import Answer, Call, Outcome, Request, Service
+from sandbox.scripts import BENDS, Scripts
+from sandbox.server import CUT
+from sandbox.store import Row, Store
+
+HELD_FOR = 60_000  # milliseconds that a scripted time-out keeps a client waiting, unless it says otherwise
+
+
+class Pipeline:
+    """Runs calls against the services; `choose` finds the service by path, or None."""
+
+    def __init__(self, store: Store, calls: CallLog, scripts: Scripts, choose: Callable[[str], Service | None]) -> None:
+        self._store = store
+        self._calls = calls
+        self._scripts = scripts
+        self._choose = choose
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI: one provider call."""
+        request = await read_request(scope, receive)
+        service = self._choose(request.path)
+        if service is None:
+            await _send(send, Answer(404, b'{"error": "no such service"}'))
+            return
+        call = service.read(request)
+        entry = self._calls.open(call)
+        early = service.begin(call)
+        outcome = self._scripts.take(call, will_replay=early is not None)
+        try:
+            answer = await self._meet(service, call, early, outcome)
+        finally:
+            if early is None:
+                service.end(call)
+        if answer is not None:
+            entry["status"] = answer.status
+            entry["replayed"] = answer.replayed
+        self._finish(entry)
+        if answer is not None:
+            await _send(send, answer)
+        elif outcome is not None:
+            await _stay_silent(scope, receive, outcome)
+
+    async def _meet(self, service: Service, call: Call, early: Answer | None, outcome: Outcome | None) -> Answer | None:
+        """Act as scripted. Returns the answer to send, or None to send none."""
+        kind = outcome.kind if outcome else ""
+        if outcome and kind == "delay":
+            await asyncio.sleep((outcome.ms or 0) / 1000)
+        if kind in ("timeout_before", "reset_connection_before"):
+            return None
+        if outcome and kind == "status_before":
+            broken = service.break_down(call, outcome.status)
+            if early is None:
+                service.remember(call, broken)
+            return broken
+        answer = early
+        if answer is None:
+            answer = service.execute(call, outcome if kind in BENDS else None)
+        if outcome and kind == "status_after":
+            broken = service.break_down(call, outcome.status)
+            if early is None:
+                service.remember(call, broken)
+            return broken
+        return None if kind in ("timeout_after", "reset_connection_after") else answer
+
+    def _finish(self, entry: Row) -> None:
+        self._calls.keep(entry)
+        self._store.commit()
+
+
+async def read_request(scope: Scope, receive: Receive) -> Request:
+    """Read one ASGI request to its end."""
+    chunks = []
+    more = True
+    while more:
+        message = await receive()
+        chunks.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    query = scope["query_string"].decode("latin-1")
+    return Request(scope["method"], scope["path"], query, headers, b"".join(chunks))
+
+
+async def _send(send: Send, answer: Answer) -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
+    headers.append((b"content-length", str(len(answer.body)).encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def _stay_silent(scope: Scope, receive: Receive, outcome: Outcome) -> None:
+    """Let the client wait until it leaves or the time is up, and then cut the connection."""
+    leaving = asyncio.ensure_future(_client_left(receive))
+    if outcome.kind.startswith("timeout"):
+        held_ms = HELD_FOR if outcome.ms is None else outcome.ms
+        await asyncio.wait({leaving}, timeout=held_ms / 1000)
+    scope["extensions"][CUT]()
+    await leaving  # the server has to learn of the cut before we return, or it would answer 500 itself
+
+
+async def _client_left(receive: Receive) -> None:
+    message: Message = {"type": ""}
+    while message["type"] != "http.disconnect":
+        message = await receive()

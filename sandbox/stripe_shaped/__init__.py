@@ -1,0 +1,1 @@
+"""The Stripe-shaped provider: card payments as docs.stripe.com/api describes them, without Stripe."""

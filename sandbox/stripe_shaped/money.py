@@ -1,0 +1,43 @@
+"""Which currencies and amounts a card payment may have; source: docs.stripe.com/currencies."""
+
+from sandbox.stripe_shaped.errors import BadParameter, StripeError
+
+# Amounts are plain minor units: JPY has none, BHD has three places, and both are taken as they come.
+_CODES = (
+    "usd aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bhd bif bmd bnd bob brl bsd bwp byn bzd cad "
+    "cdf chf clp cny cop crc cve czk djf dkk dop dzd egp etb eur fjd fkp gbp gel gip gmd gnf gtq gyd hkd hnl "
+    "htg huf idr ils inr isk jmd jod jpy kes kgs khr kmf krw kwd kyd kzt lak lbp lkr lrd lsl mad mdl mga mkd "
+    "mmk mnt mop mur mvr mwk mxn myr mzn nad ngn nio nok npr nzd omr pab pen pgk php pkr pln pyg qar ron rsd "
+    "rub rwf sar sbd scr sek sgd shp sle sos srd std szl thb tjs tnd top try ttd twd tzs uah ugx uyu uzs vnd "
+    "vuv wst xaf xcd xof xpf yer zar zmw"
+)
+CURRENCIES = frozenset(_CODES.split())
+MINIMUM = {
+    "usd": 50, "aed": 200, "aud": 50, "brl": 50, "cad": 50, "chf": 50, "czk": 1500, "dkk": 250, "eur": 50,
+    "gbp": 30, "hkd": 400, "huf": 17500, "inr": 50, "jpy": 50, "mxn": 1000, "myr": 200, "nok": 300,
+    "nzd": 50, "pln": 200, "ron": 200, "sek": 300, "sgd": 50, "thb": 1000,
+}  # fmt: skip
+MAXIMUM = 99_999_999
+
+
+def check_currency(code: str) -> str:
+    """The code in lower case. Raises BadParameter when Stripe doesn't take it."""
+    if code.lower() not in CURRENCIES:
+        supported = ", ".join(sorted(CURRENCIES))
+        message = f"Invalid currency: {code.lower()}. Stripe currently supports these currencies: {supported}"
+        raise BadParameter(message, param="currency")
+    return code.lower()
+
+
+def check_amount(amount: int, currency: str) -> int:
+    """The amount in minor units. Raises StripeError `amount_too_small` or `amount_too_large`."""
+    if amount < MINIMUM.get(currency, 1):
+        raise StripeError("Amount is below the minimum charge amount.", "amount_too_small", "amount")
+    if amount > MAXIMUM:
+        raise StripeError("Amount must be no more than 99999999.", "amount_too_large", "amount")
+    return amount
+
+
+def processing_fee(amount: int) -> int:
+    """What the provider keeps of a captured amount: 2.9 % and 30, rounded, never more than the amount."""
+    return min(amount, round(amount * 0.029) + 30)

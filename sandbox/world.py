@@ -1,0 +1,83 @@
+"""One sandbox's parts, put together: the only place that knows them all."""
+
+import json
+import secrets
+
+from sandbox import mail, signing, sms
+from sandbox.calls import CallLog
+from sandbox.clock import Clock
+from sandbox.config import SandboxConfig
+from sandbox.exchange import Service
+from sandbox.scripts import Scripts
+from sandbox.store import Store
+from sandbox.stripe_shaped.account import Account
+from sandbox.stripe_shaped.service import StripeService
+from sandbox.webhooks import Sender, Webhooks
+
+
+class World:
+    """The outside world of one shop."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self.store = Store(config.state)
+        self.clock = Clock(self.store)
+        self.calls = CallLog(self.store, self.clock)
+        self.scripts = Scripts(self.store)
+        self.webhooks = Webhooks(self.store, config.webhook_target, _senders(config))
+        self.stripe = StripeService(Account(self.store, self.clock, self.webhooks))
+        self.mail = mail.MailService(self.store, self.clock, self.webhooks)
+        self.sms = sms.SmsService(self.store, self.clock, self.webhooks)
+        self._services: dict[str, Service] = {
+            "/v1/": self.stripe,
+            "/v3/": self.mail,
+            f"/{sms.API_VERSION}/": self.sms,
+        }
+
+    @property
+    def service_names(self) -> list[str]:
+        """The services that scripts and webhook settings can name."""
+        return [service.name for service in self._services.values()]
+
+    def service_at(self, path: str) -> Service | None:
+        """Which service answers for a path."""
+        for prefix, service in self._services.items():
+            if path.startswith(prefix):
+                return service
+        return None
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.webhooks.stop()
+        self.store.clear()
+        self.stripe.account.reset()
+
+
+def _senders(config: SandboxConfig) -> dict[str, Sender]:
+    key = signing.sendgrid_key(config.sendgrid_private_key)
+    wrong_key = signing.new_key()
+
+    def sign_stripe(_url: str, body: str, forged: bool) -> dict[str, str]:
+        return signing.stripe_headers("whsec_forged" if forged else config.stripe_webhook_secret, body)
+
+    def sign_sendgrid(_url: str, body: str, forged: bool) -> dict[str, str]:
+        return signing.sendgrid_headers(wrong_key if forged else key, body)
+
+    def sign_twilio(url: str, body: str, forged: bool) -> dict[str, str]:
+        return signing.twilio_headers("forged" if forged else config.twilio_auth_token, url, body)
+
+    return {
+        "stripe": Sender(sign_stripe, _forge_stripe),
+        "sendgrid": Sender(sign_sendgrid, mail.forge),
+        "twilio": Sender(sign_twilio, sms.forge),
+    }
+
+
+def _forge_stripe(body: str) -> str:
+    """An event of its own that claims that everything was paid."""
+    event = json.loads(body)
+    event["id"] = f"evt_{secrets.token_hex(12)}"
+    claimed = event["data"]["object"]
+    if claimed["object"] == "payment_intent":
+        event["type"] = "payment_intent.succeeded"
+        claimed.update(status="succeeded", amount_received=claimed["amount"], amount_capturable=0)
+    return json.dumps(event)
