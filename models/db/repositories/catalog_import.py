@@ -117,13 +117,14 @@ def save_products(connection: Connection, wanted: Sequence[ProductImport]) -> Wr
     }
     skus = [variant.sku for product in wanted for variant in product.variants]
     owners = {row.sku: row.slug for row in connection.execute(_OWNERS, {"skus": skus})}
+    new_ids = iter(sorted(new_id("prod") for _ in wanted))  # ids in the file's order: "newest" is its last
     changes = []
     for product in wanted:
         error = _conflict(product, slugs, owners)
         if error is not None:
             written.errors.append(error)
             continue
-        change = _change(product, stored.get(product.slug))
+        change = _change(product, stored.get(product.slug), next(new_ids))
         if change is None:
             written.unchanged += 1
             continue
@@ -181,11 +182,11 @@ def _conflict(
     return None
 
 
-def _change(product: ProductImport, stored: Mapping[Any, Any] | None) -> _Change | None:
+def _change(product: ProductImport, stored: Mapping[Any, Any] | None, product_id: str) -> _Change | None:
     """None if what is stored is the same already."""
     if stored is None:
         named = [(new_id("var"), variant) for variant in product.variants]
-        return _Change(new_id("prod"), True, product, named)
+        return _Change(product_id, True, product, named)
     before = [(row["id"], VariantImport(**{**row, "row": 0})) for row in stored["variants"]]
     after = _merged(before, product.variants)
     names = ("title", "description", "status", "category", "attributes")
