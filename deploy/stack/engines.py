@@ -46,7 +46,7 @@ def check_own_servers(settings: Settings) -> None:
     for name, configured, answers in (
         ("DATABASE_URL", settings.database_url, postgres.accepts_us),
         ("REDIS_URL", settings.redis_url, valkey.answers),
-        ("TEMPORAL_ADDRESS", settings.temporal_address, temporal.serves_namespace),
+        ("TEMPORAL_ADDRESS", settings.temporal_address, temporal.serves),
     ):
         if configured and not answers(settings):
             raise StackError(

@@ -1,16 +1,17 @@
 """The Temporal server and its Web UI, with the flags without which it is silently five times slow."""
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from deploy.stack.errors import StackError
 from deploy.stack.ports import Port, accepts
 from deploy.stack.process import Process
 from deploy.stack.temporal_binary import get_program, program
+from models.search_attributes import SEARCH_ATTRIBUTES
 from models.settings import Settings
 
-# Why each is here: docs of the stack, and measured by tests/deploy/test_temporal_speed.py.
+# Measured, and asserted by tests/deploy/test_temporal.py.
 DYNAMIC_CONFIG = {
     # The dev server has one shard, and a shard polls 20 times a second: every dispatch waits for a 50 ms slot.
     "history.transferProcessorMaxPollRPS": "20000",
@@ -32,13 +33,17 @@ DYNAMIC_CONFIG = {
     "matching.rps": "100000",
 }
 
+# Its own default is a rollback journal: as durable as this, and at half the speed.
+SQLITE_PRAGMAS = {"journal_mode": "WAL", "synchronous": "FULL"}
+WIRE_NAMES = {"KeywordList": "KEYWORD_LIST"}
+
 
 def process(settings: Settings) -> Process:
     return Process(
         name="temporal",
-        command=command(program(), settings, search_attributes()),
+        command=command(program(), settings, SEARCH_ATTRIBUTES),
         prepare=lambda: get_program(print),
-        ready=lambda: accepts(settings.temporal_port) and serves_namespace(settings),
+        ready=lambda: accepts(settings.temporal_port) and serves(settings),
         listens=(
             Port(settings.temporal_port, "HOLDFAST_TEMPORAL_PORT"),
             Port(settings.temporal_ui_port, "HOLDFAST_TEMPORAL_UI_PORT"),
@@ -56,59 +61,43 @@ def command(server: Path, settings: Settings, attributes: Mapping[str, str]) -> 
         "--log-level": "warn",
     }
     pairs = [("--dynamic-config-value", f"{key}={value}") for key, value in DYNAMIC_CONFIG.items()]
+    pairs += [("--sqlite-pragma", f"{name}={value}") for name, value in SQLITE_PRAGMAS.items()]
     pairs += [("--search-attribute", f"{name}={kind}") for name, kind in attributes.items()]
     return [str(server), "server", "start-dev", *(word for pair in [*flags.items(), *pairs] for word in pair)]
 
 
-def search_attributes() -> dict[str, str]:
-    """What workflows may be found by, as the models name it."""
-    from models.search_attributes import SEARCH_ATTRIBUTES
+def serves(settings: Settings) -> bool:
+    """Takes workflows, and finds them by our search attributes; it listens a moment before either."""
+    from temporalio.service import RPCError, RPCStatusCode
 
-    return dict(SEARCH_ATTRIBUTES)
+    try:
+        asyncio.run(asyncio.wait_for(_register_missing(settings), timeout=5))
+    except RPCError as error:
+        if error.status in {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION_DENIED}:
+            raise StackError(
+                f"Temporal refuses our search attributes ({error})", "see models/search_attributes.py"
+            ) from None
+        return False
+    except (RuntimeError, TimeoutError):  # no connection
+        return False
+    return True
 
 
-def register_search_attributes(settings: Settings) -> None:
-    """For a server that is not ours: add what it does not know yet."""
-    asyncio.run(_register(settings))
-
-
-async def _register(settings: Settings) -> None:
+async def _register_missing(settings: Settings) -> None:
+    """The flag works on a fresh file only, and servers of one's own have no flag: so what is missing is added."""
     from temporalio.api.enums.v1 import IndexedValueType
     from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
     from temporalio.client import Client
 
-    client = await Client.connect(settings.temporal, namespace=settings.temporal_namespace)
-    known = await client.operator_service.list_search_attributes(
-        ListSearchAttributesRequest(namespace=settings.temporal_namespace)
-    )
+    namespace = settings.temporal_namespace
+    client = await Client.connect(settings.temporal, namespace=namespace)
+    listed = await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace=namespace))
     missing = {
-        name: IndexedValueType.Value(f"INDEXED_VALUE_TYPE_{_snake(kind)}")
-        for name, kind in search_attributes().items()
-        if name not in known.custom_attributes
+        name: IndexedValueType.Value(f"INDEXED_VALUE_TYPE_{WIRE_NAMES.get(kind, kind.upper())}")
+        for name, kind in SEARCH_ATTRIBUTES.items()
+        if name not in listed.custom_attributes
     }
     if missing:
         await client.operator_service.add_search_attributes(
-            AddSearchAttributesRequest(namespace=settings.temporal_namespace, search_attributes=missing)
+            AddSearchAttributesRequest(namespace=namespace, search_attributes=missing)
         )
-
-
-def _snake(kind: str) -> str:
-    return {"KeywordList": "KEYWORD_LIST"}.get(kind, kind.upper())
-
-
-def serves_namespace(settings: Settings) -> bool:
-    """It listens a moment before the namespace can take workflows."""
-    from temporalio.service import RPCError
-
-    with contextlib.suppress(RPCError, RuntimeError, TimeoutError):
-        asyncio.run(asyncio.wait_for(_describe_namespace(settings), timeout=5))
-        return True
-    return False
-
-
-async def _describe_namespace(settings: Settings) -> None:
-    from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
-    from temporalio.client import Client
-
-    client = await Client.connect(settings.temporal, namespace=settings.temporal_namespace)
-    await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=settings.temporal_namespace))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from deploy.demo_order import DemoOrder, place
-from deploy.stack import engines, plan, temporal
+from deploy.stack import engines, plan
 from deploy.stack.folder import end_leftovers, held, write_record
 from deploy.stack.logs import LogFollower, rotate
 from deploy.stack.ports import check_free
@@ -61,9 +61,6 @@ class Stack:
             run_to_end("the migration", plan.MIGRATE, plan.environment(settings))
         with self._timed("demo catalogue"):
             run_to_end("the demo catalogue", plan.SEED, plan.environment(settings))
-        if settings.temporal_address:
-            with self._timed("search attributes"):
-                temporal.register_search_attributes(settings)
         self._start(plan.holdfast(settings))
         order = self._place_order()
         self.console.print(welcome(settings, order, time.monotonic() - self.began))
