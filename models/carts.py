@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from models.addresses import Address
@@ -65,6 +65,10 @@ class Rules:
     zones: Sequence[ShippingZone]
     promotions: Sequence[Promotion]
     used_by_customer: Mapping[str, int] = field(default_factory=dict)
+
+
+NO_RULES = Rules(now=datetime.max.replace(tzinfo=UTC), tax_rates=(), zones=(), promotions=())
+"""Enough for an empty cart."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,12 @@ import asyncio
 from typing import Any
 
 import structlog
-from sqlalchemy import text
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from models.checkout import CheckoutRef
-from models.db.repositories import checkouts
+from models.db.repositories import answers, checkouts
 from models.db.session import Database
 from models.errors import Unavailable
 from models.ids import checkout_workflow
@@ -58,7 +57,7 @@ class Janitor:
 
     def _overdue(self) -> list[str]:
         with self._database.transaction() as connection:
-            connection.execute(text("DELETE FROM kept_answers WHERE created_at < now() - interval '30 days'"))
+            answers.forget_old(connection)
             return checkouts.overdue(connection, self._margin)
 
     async def _running(self, checkout_id: str) -> bool:

@@ -78,7 +78,7 @@ class Relay:
             by_aggregate.setdefault(message.aggregate, []).append(message)
         outcomes = await asyncio.gather(*(self._tell_in_order(run, slots) for run in by_aggregate.values()))
         told = [message.id for done, _ in outcomes for message in done]
-        failed = [message.id for _, failure in outcomes if (message := failure) is not None]
+        failed = [failure.id for _, failure in outcomes if failure is not None]
         await asyncio.to_thread(self._record, told, failed)
         return len(told)
 

@@ -53,6 +53,11 @@ class Database:
                 raise Unavailable("The database is not available for the moment") from error
             raise
 
+    def ping(self) -> None:
+        """One round trip. Raises Unavailable."""
+        with self.reading() as connection:
+            connection.exec_driver_sql("SELECT 1")
+
     def close(self) -> None:
         self.engine.dispose()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from sqlalchemy import Connection, text
 
 from models.answers import Answer
@@ -17,6 +19,33 @@ INSERT INTO kept_answers (key_digest, fingerprint, status, body) VALUES (:key_di
 ON CONFLICT (key_digest) DO UPDATE SET status = excluded.status, body = excluded.body
 WHERE kept_answers.fingerprint = excluded.fingerprint
 """)
+
+
+class Kept(NamedTuple):
+    """`running`: the first request with that key goes on. `spent`: how often it ended in a 5xx and began anew."""
+
+    answer: Answer | None
+    running: bool
+    spent: int
+
+
+_LOOK = text("""
+SELECT (SELECT json_build_array(k.fingerprint, k.status, k.body) FROM kept_answers k WHERE k.key_digest = :key_digest),
+    (SELECT count(*) FROM checkouts c WHERE c.key_digest = :key_digest AND c.retryable)
+""")
+
+
+def look(connection: Connection, key_digest: str, fingerprint: str) -> Kept:
+    """Everything about a key in one round trip. Raises IdempotencyKeyReused."""
+    kept, spent = connection.execute(_LOOK, {"key_digest": key_digest}).one()
+    if kept is None:
+        return Kept(None, running=False, spent=spent)
+    known, status, body = kept
+    if known != fingerprint:
+        raise IdempotencyKeyReused()
+    if status is None:
+        return Kept(None, running=True, spent=spent)
+    return Kept(Answer(status=status, body=body), running=False, spent=spent)
 
 
 def find(connection: Connection, key_digest: str, fingerprint: str) -> Answer | None:
@@ -50,3 +79,8 @@ def keep(connection: Connection, key_digest: str | None, fingerprint: str | None
             _KEEP,
             {"key_digest": key_digest, "fingerprint": fingerprint, "status": answer.status, "body": answer.body},
         )
+
+
+def forget_old(connection: Connection) -> None:
+    """Keys are kept for 30 days."""
+    connection.execute(text("DELETE FROM kept_answers WHERE created_at < now() - interval '30 days'"))

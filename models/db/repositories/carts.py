@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from models.addresses import Address
 from models.carts import Cart, CartItem, Rules
 from models.db.tables.carts import cart_items, carts
+from models.ids import new_id
 from models.promotions import Promotion
 from models.shipping import ShippingZone
 from models.tax import TaxRate
@@ -129,19 +130,37 @@ def remove_item(connection: Connection, cart_id: str, item_id: str) -> None:
     connection.execute(delete(cart_items).where(cart_items.c.cart_id == cart_id, cart_items.c.id == item_id))
 
 
-def find_variant(connection: Connection, sku: str, currency: str) -> tuple[int | None, int] | None:
-    """Price in that currency and what is available of an active product's variant; None: no such sku."""
-    row = connection.execute(_VARIANT, {"sku": sku, "currency": currency}).first()
-    return (row.amount, row.available) if row else None
-
-
 _VARIANT = text("""
-SELECT vp.amount, coalesce(
-    (SELECT sum(s.on_hand - s.reserved) FROM stock_levels s WHERE s.sku = v.sku), 0)::int AS available
+SELECT p.title AS product, v.title AS variant, vp.amount, coalesce(
+    (SELECT sum(s.on_hand - s.reserved) FROM stock_levels s WHERE s.sku = v.sku), 0) AS available
 FROM variants v JOIN products p ON p.id = v.product_id AND p.status = 'active'
 LEFT JOIN variant_prices vp ON vp.sku = v.sku AND vp.currency = :currency
 WHERE v.sku = :sku
 """)
+
+
+def find_item(connection: Connection, sku: str, currency: str) -> CartItem | None:
+    """A new line of an active product's variant, still without a quantity; None: no such SKU."""
+    row = connection.execute(_VARIANT, {"sku": sku, "currency": currency}).first()
+    if row is None:
+        return None
+    return CartItem(
+        id=new_id("item"),
+        sku=sku,
+        title=_title(row.product, row.variant),
+        quantity=0,
+        unit_price=row.amount,
+        seen_price=None,
+        available=int(row.available),
+    )
+
+
+def set_codes(connection: Connection, cart_id: str, codes: list[str]) -> None:
+    connection.execute(update(carts).where(carts.c.id == cart_id).values(discount_codes=codes))
+
+
+def _title(product: str, variant: str) -> str:
+    return f"{product}, {variant}" if variant and variant != product else product
 
 
 def _cart(row: Mapping[Any, Any]) -> Cart:
@@ -161,7 +180,7 @@ def _cart(row: Mapping[Any, Any]) -> Cart:
             CartItem(
                 id=item_id,
                 sku=sku,
-                title=f"{product}, {variant}" if variant and variant != product else product,
+                title=_title(product, variant),
                 quantity=quantity,
                 unit_price=price,
                 seen_price=seen,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, RowMapping, text
 from sqlalchemy.exc import IntegrityError
@@ -295,7 +295,7 @@ def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str]
                 "now": row["now"],
                 "actor": event.actor.model_dump_json(),
                 "data": json.dumps(event.data),
-                "published": json.dumps({"order_id": command.order_id, "version": 1}),
+                "published": json.dumps({"order_id": command.order_id, "number": order.number}),
                 "trace": json.dumps(trace) if trace else None,
                 "body": answer.body,
             },
@@ -404,6 +404,41 @@ def abandon(connection: Connection, begin: BeginCheckout) -> bool:
         ).first()
         is not None
     )
+
+
+class StoredCheckout(NamedTuple):
+    """The contract's Checkout, and whose it is."""
+
+    view: dict[str, Any]
+    customer_id: str | None
+    token_digest: bytes | None
+
+
+_READ = text("""
+SELECT c.id, c.status, c.next_action, c.decline_code, c.action_expires_at, c.reason, c.customer_id, t.token_digest,
+    o.document, o.email, o.shipping_address, o.billing_address
+FROM checkouts c JOIN carts t ON t.id = c.cart_id LEFT JOIN orders o ON o.checkout_id = c.id
+WHERE c.id = :checkout_id
+""")
+
+
+def read(connection: Connection, checkout_id: str) -> StoredCheckout | None:
+    """Where it is now."""
+    row = connection.execute(_READ, {"checkout_id": checkout_id}).mappings().first()
+    if row is None:
+        return None
+    view = {"checkout_id": row["id"], "status": row["status"]}
+    if row["document"] is not None:
+        order = orders.Order.model_validate(row["document"])
+        view["order"] = orders.view(order, row["email"], row["shipping_address"], row["billing_address"])
+    if row["status"] == CheckoutStatus.REQUIRES_ACTION:
+        view |= {"next_action": row["next_action"], "expires_at": _utc(row["action_expires_at"])}
+    if row["status"] == CheckoutStatus.DECLINED:
+        view["decline_code"] = row["decline_code"]
+    if row["reason"]:
+        view["reason"] = row["reason"]
+    digest = row["token_digest"]
+    return StoredCheckout(view, row["customer_id"], bytes(digest) if digest is not None else None)
 
 
 _LIVE = text("""

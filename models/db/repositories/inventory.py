@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, text
@@ -169,4 +170,5 @@ def _places(rows: Sequence[StockRow]) -> dict[str, list[Any]]:
 
 
 def _adjustment(row: RowMapping, reserved: int) -> StockAdjustment:
-    return StockAdjustment(**row, reserved=reserved, available=row["on_hand"] - reserved)
+    at = row["at"].astimezone(UTC)
+    return StockAdjustment(**{**row, "at": at}, reserved=reserved, available=row["on_hand"] - reserved)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, select, text
 
 from models import orders
+from models.db.tables.carts import carts
 from models.db.tables.orders import order_events
 from models.db.tables.orders import orders as orders_table
 from models.errors import NotFound
@@ -49,6 +50,19 @@ UPDATE orders SET version = :version, status = :status, payment_status = :paymen
 def read_order(connection: Connection, order_id: str) -> StoredOrder | None:
     row = connection.execute(select(*_COLUMNS).where(orders_table.c.id == order_id)).first()
     return StoredOrder(Order.model_validate(row[0]), row[1], row[2], row[3]) if row else None
+
+
+def read_order_with_owner(connection: Connection, order_id: str) -> tuple[StoredOrder, bytes | None] | None:
+    """The order, and the digest of its guest's cart token."""
+    row = connection.execute(
+        select(*_COLUMNS, carts.c.token_digest)
+        .join(carts, carts.c.id == orders_table.c.cart_id)
+        .where(orders_table.c.id == order_id)
+    ).first()
+    if row is None:
+        return None
+    digest = bytes(row[4]) if row[4] is not None else None
+    return StoredOrder(Order.model_validate(row[0]), row[1], row[2], row[3]), digest
 
 
 def lock_order(connection: Connection, order_id: str) -> tuple[StoredOrder, datetime]:

@@ -1,0 +1,76 @@
+"""Who is calling, and may they: bearer tokens for the signed-in, cart tokens for guests; deny by default."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Request
+
+from api.services import Shop
+from models.access import Principal, Scope
+from models.carts import Cart
+from models.errors import Forbidden, NotFound, Unauthenticated
+
+CartToken = Annotated[str | None, Header(alias="X-Cart-Token", max_length=200)]
+
+
+async def principal(request: Request, shop: Shop) -> Principal | None:
+    """The signed-in caller, or None for a guest. A bad token is a 401, never a guest."""
+    authorization = request.headers.get("authorization")
+    if authorization is None:
+        return None
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated("The Authorization header must be: Bearer <access token>")
+    return shop.tokens.check(token.strip())
+
+
+Caller = Annotated[Principal | None, Depends(principal)]
+
+
+def requires(scope: Scope) -> Callable[..., Coroutine[Any, Any, Principal]]:
+    """A dependency: the caller, if it has that scope. 401 for guests, 403 for others."""
+
+    async def check(caller: Caller) -> Principal:
+        if caller is None:
+            raise Unauthenticated()
+        if not caller.has(scope):
+            raise Forbidden(f"This needs the scope {scope}")
+        return caller
+
+    return check
+
+
+def new_cart_token() -> tuple[str, bytes]:
+    """A guest's secret of 256 bits, and the digest that is kept of it."""
+    token = secrets.token_urlsafe(32)
+    return token, token_digest(token)
+
+
+def token_digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def owns_cart(caller: Principal | None, cart_token: str | None, customer_id: str | None, digest: bytes | None) -> bool:
+    """A customer's cart is the customer's; a guest's is whoever's who holds its token."""
+    if customer_id is not None:
+        return caller is not None and caller.user_id == customer_id
+    return cart_token is not None and digest is not None and hmac.compare_digest(token_digest(cart_token), digest)
+
+
+def own_cart(found: tuple[Cart, bytes | None] | None, caller: Principal | None, cart_token: str | None) -> Cart:
+    """The cart, if it is this caller's; another's is not found, so that nothing can be learned of it."""
+    if found is None or not owns_cart(caller, cart_token, found[0].customer_id, found[1]):
+        raise NotFound("There is no such cart")
+    return found[0]
+
+
+def audience(caller: Principal | None, cart_token: str | None) -> str:
+    """What an Idempotency-Key belongs to: another caller's key is another key."""
+    if caller is not None:
+        return f"user:{caller.user_id}"
+    return f"guest:{token_digest(cart_token).hex()}" if cart_token else "anyone"

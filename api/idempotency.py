@@ -1,0 +1,58 @@
+"""Idempotency-Key, once for every route: same key and body, same bytes again (api.md, "Conventions")."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, NamedTuple
+
+from fastapi import Header, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from models.answers import Answer
+from models.errors import BadIdempotencyKey, IdempotencyKeyRequired
+from models.ids import digest_of
+
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", description="1 to 255 visible ASCII characters")]
+
+_VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class Key(NamedTuple):
+    """`digest` of audience, route and key; `fingerprint` of the body. Both hex SHA-256."""
+
+    digest: str
+    fingerprint: str
+
+
+def key_of(key: str | None, audience: str, route: str, body: BaseModel | dict[str, Any]) -> Key | None:
+    """None without a key. Raises BadIdempotencyKey."""
+    if key is None:
+        return None
+    if not _VISIBLE.fullmatch(key):
+        raise BadIdempotencyKey()
+    content = body.model_dump(mode="json") if isinstance(body, BaseModel) else body
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return Key(digest_of(audience, route, key).hex(), hashlib.sha256(canonical.encode()).hexdigest())
+
+
+def required(key: Key | None) -> Key:
+    if key is None:
+        raise IdempotencyKeyRequired()
+    return key
+
+
+def respond(request: Request, answer: Answer, *, replayed: bool = False) -> Response:
+    """The answer's bytes; a problem among them keeps its media type."""
+    problem = answer.status >= 400
+    headers = {"Idempotency-Replayed": "true"} if replayed else {}
+    if answer.status == 503:
+        headers["Retry-After"] = "1"
+    return Response(
+        answer.body,
+        status_code=answer.status,
+        headers=headers,
+        media_type="application/problem+json" if problem else "application/json",
+    )

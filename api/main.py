@@ -1,0 +1,84 @@
+"""The HTTP interface, put together: conventions around routes, services behind them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio.to_thread
+from fastapi import Depends, FastAPI, Request, Response
+
+from activities.gateways.mail import MailGateway
+from activities.gateways.stripe import StripeGateway
+from api import problems
+from api.limits import Limiter
+from api.middleware import Conventions
+from api.processes import Processes
+from api.routes import carts, catalogue, checkouts, fulfilment, health, orders, webhooks
+from api.services import Services, Shop
+from api.tokens import Tokens
+from models.db.session import Database
+from models.settings import Settings
+
+# One database connection a thread; more threads than this would only wait for two cores.
+THREADS = 16
+
+DESCRIPTION = """Holdfast: one buyer's click, at most one charge, exactly one order or none.
+
+Money is integer minor units. Errors are `application/problem+json`. POSTs that move money, stock or an order take an
+`Idempotency-Key`; the same key and body get the same bytes again."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """One process of the API. Opens without Temporal, Redis or the providers; each route degrades as promised."""
+    app = FastAPI(
+        title="Holdfast",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=_lifespan(settings),
+        dependencies=[Depends(limited)],
+        redirect_slashes=False,
+    )
+    for routes in (catalogue, carts, checkouts, orders, fulfilment, webhooks, health):
+        app.include_router(routes.router)
+    problems.install(app)
+    app.add_middleware(Conventions, max_body_bytes=settings.max_body_bytes)
+    return app
+
+
+async def limited(request: Request, response: Response, shop: Shop) -> None:
+    """Counts the request against its caller's limit; health and metrics are nobody's business."""
+    if request.url.path.startswith("/v1/"):
+        client = request.client.host if request.client else "unknown"
+        shop.limiter.check(request, response, client)
+
+
+def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        database = Database(settings.database, pool_size=THREADS, application="holdfast-api")
+        app.state.services = Services(
+            settings=settings,
+            database=database,
+            processes=await Processes.connect(settings, database),
+            tokens=Tokens.of(settings),
+            limiter=Limiter(settings.rate_limit, settings.redis),
+            stripe=StripeGateway(
+                settings.stripe_api_key.get_secret_value(),
+                base=settings.stripe_base,
+                webhook_secret=settings.stripe_webhook_secret.get_secret_value(),
+            ),
+            mail=MailGateway(
+                settings.sendgrid_api_key.get_secret_value(),
+                base=settings.sendgrid_base,
+                sender=settings.mail_from,
+                webhook_key=settings.sendgrid_webhook_key,
+            ),
+        )
+        try:
+            yield
+        finally:
+            database.close()
+
+    return lifespan

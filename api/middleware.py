@@ -1,0 +1,106 @@
+"""What every request passes: an id, its trace, size and type checks, measurement. Plain ASGI, because all do."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from fastapi import Request
+from opentelemetry import context, propagate
+from opentelemetry.trace import INVALID_SPAN, get_current_span
+from prometheus_client import Counter, Histogram
+
+from api.problems import problem
+from models.errors import HoldfastError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from models.ids import new_id
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+REQUESTS = Counter("holdfast_http_requests_total", "Requests answered", ["method", "route", "status"])
+SECONDS = Histogram("holdfast_http_request_seconds", "Time to answer", ["method", "route"])
+
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_RAW_BODIES = ("/v1/webhooks/",)  # whatever the sender calls it, the signature is over the bytes
+
+
+class Conventions:
+    """api.md, "Conventions": request ids, traces, body limit, content type, no NUL in paths."""
+
+    def __init__(self, app: App, *, max_body_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        request_id = headers.get(b"x-request-id", b"")
+        request_id = request_id if _REQUEST_ID.fullmatch(request_id) else new_id("req").encode()
+        scope["request_id"] = request_id.decode()
+        began = time.perf_counter()
+        status = 500
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id)]
+            await send(message)
+
+        parent = (
+            propagate.extract({"traceparent": headers[b"traceparent"].decode("latin-1")})
+            if (b"traceparent" in headers)
+            else None
+        )
+        token = context.attach(parent) if parent is not None else None
+        try:
+            refusal = self._refusal(scope, headers)
+            if refusal is not None:
+                await problem(Request(scope), refusal)(scope, receive, sending)
+            else:
+                await self._app(scope, self._bounded(receive), sending)
+        finally:
+            if token is not None:
+                context.detach(token)
+            route = getattr(scope.get("route"), "path", "unmatched")
+            REQUESTS.labels(scope["method"], route, str(status)).inc()
+            SECONDS.labels(scope["method"], route).observe(time.perf_counter() - began)
+
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> HoldfastError | None:
+        if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+            return InvalidRequest("The address holds a NUL character")
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._max_body_bytes:
+            return PayloadTooLarge(f"At most {self._max_body_bytes} bytes")
+        has_body = length not in (b"", b"0") or b"transfer-encoding" in headers
+        if has_body and not scope["path"].startswith(_RAW_BODIES):
+            media = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+            if media != b"application/json":
+                return UnsupportedMediaType()
+        return None
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """For bodies that don't say how long they are."""
+        seen = 0
+
+        async def bounded() -> MutableMapping[str, Any]:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max_body_bytes:
+                raise PayloadTooLarge(f"At most {self._max_body_bytes} bytes")
+            return message
+
+        return bounded
+
+
+def current_trace() -> str | None:
+    """The trace id of this request, for logs."""
+    span = get_current_span()
+    return None if span is INVALID_SPAN else format(span.get_span_context().trace_id, "032x")

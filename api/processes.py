@@ -1,0 +1,156 @@
+"""The door to the workflows: starts, updates, and what is told when nobody answers in time."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from starlette.concurrency import run_in_threadpool
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+)
+from temporalio.contrib.opentelemetry import TracingInterceptor
+from temporalio.service import RetryConfig, RPCError, RPCStatusCode
+
+from models.answers import Answer
+from models.checkout import BeginCheckout
+from models.db.repositories import checkouts
+from models.db.session import Database
+from models.errors import HoldfastError, NotFound, RequestInProgress, Unavailable
+from models.fulfilment import FulfilOrder
+from models.ids import checkout_workflow, order_workflow
+from models.search_attributes import CART_ID, CHECKOUT_STATUS, ORDER_ID
+from models.settings import Settings
+from models.states import CheckoutStatus
+from workflows import queues
+from workflows.checkout import Checkout
+from workflows.failures import DATA_CONVERTER, refusal_in
+from workflows.order import Order
+
+log = structlog.get_logger()
+
+# A killed worker costs a checkout this long, not the usual ten seconds.
+TASK_TIMEOUT = timedelta(seconds=5)
+ABANDON_SECONDS = 2.0
+
+
+class Processes:
+    def __init__(self, settings: Settings, database: Database, client: Client) -> None:
+        self._settings = settings
+        self._database = database
+        self.client = client
+
+    @classmethod
+    async def connect(cls, settings: Settings, database: Database) -> Processes:
+        """Lazily: the shop opens without Temporal, and checkouts are 503 until it is there."""
+        client = await Client.connect(
+            settings.temporal,
+            namespace=settings.temporal_namespace,
+            data_converter=DATA_CONVERTER,
+            interceptors=[TracingInterceptor()],
+            retry_config=RetryConfig(max_elapsed_time_millis=int(settings.checkout_deadline_seconds * 1000)),
+            lazy=True,
+        )
+        return cls(settings, database, client)
+
+    async def submit(self, begin: BeginCheckout) -> Answer:
+        """The checkout's first answer; within the deadline, or 503 (nothing was held) or 202 (something may be)."""
+        start = WithStartWorkflowOperation(
+            Checkout.run,
+            begin,
+            id=checkout_workflow(begin.checkout_id),
+            task_queue=queues.CHECKOUT,
+            task_timeout=TASK_TIMEOUT,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            search_attributes=_attributes(
+                {CART_ID: begin.cart_id, ORDER_ID: begin.order_id, CHECKOUT_STATUS: CheckoutStatus.PROCESSING}
+            ),
+            static_summary=f"Checkout of {begin.cart_id}",
+        )
+        update = self.client.execute_update_with_start_workflow(
+            Checkout.submit,
+            begin.fingerprint,
+            start_workflow_operation=start,
+            id=f"submit/{begin.fingerprint[:32]}",
+        )
+        try:
+            return await self._answer(update, self._settings.checkout_deadline_seconds)
+        except Unavailable:
+            return await self._give_up(begin)
+
+    async def resume(self, checkout_id: str) -> Answer:
+        """Looks at the payment now. Raises Unavailable, or NotFound when the process has ended."""
+        handle = self.client.get_workflow_handle_for(Checkout.run, checkout_workflow(checkout_id))
+        return await self._answer(handle.execute_update(Checkout.resume), self._settings.checkout_deadline_seconds)
+
+    async def tell_order(self, order_id: str, update: Any, command: Any, update_id: str) -> Answer:
+        """An update of the order's process, which is started if the outbox has not got to it yet."""
+        start = WithStartWorkflowOperation(
+            Order.run,
+            FulfilOrder(order_id=order_id, return_window_seconds=self._settings.return_window_seconds),
+            id=order_workflow(order_id),
+            task_queue=queues.ORDERS,
+            task_timeout=TASK_TIMEOUT,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            search_attributes=_attributes({ORDER_ID: order_id}),
+            static_summary="Fulfilment",
+        )
+        call = self.client.execute_update_with_start_workflow(
+            update, command, start_workflow_operation=start, id=update_id
+        )
+        return await self._answer(call, self._settings.checkout_deadline_seconds)
+
+    async def _answer(self, call: Any, deadline: float) -> Answer:
+        try:
+            answer = await asyncio.wait_for(call, deadline)
+            assert isinstance(answer, Answer)
+            return answer
+        except WorkflowUpdateFailedError as error:
+            refusal = refusal_in(error)
+            raise refusal.raised() if refusal else Unavailable() from error
+        except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+            raise Unavailable("Nobody has answered in time") from error
+        except RPCError as error:
+            raise _ours(error) from error
+        except RuntimeError as error:  # the SDK's word for "no connection"
+            raise Unavailable() from error
+
+    async def _give_up(self, begin: BeginCheckout) -> Answer:
+        """The database is the judge: what has not begun never will, so a 503 is the truth."""
+        try:
+            gone = await asyncio.wait_for(run_in_threadpool(self._abandon, begin), ABANDON_SECONDS)
+        except (HoldfastError, TimeoutError):
+            gone = None
+        log.warning("checkout_unanswered", checkout_id=begin.checkout_id, abandoned=gone)
+        if gone:
+            return checkouts.refusal_answer(Unavailable("Nothing was charged; try again"), begin.checkout_id)
+        return Answer.of(202, {"checkout_id": begin.checkout_id, "status": CheckoutStatus.PROCESSING})
+
+    def _abandon(self, begin: BeginCheckout) -> bool:
+        with self._database.transaction() as connection:
+            return checkouts.abandon(connection, begin)
+
+
+def _ours(error: RPCError) -> HoldfastError:
+    if error.status is RPCStatusCode.NOT_FOUND:
+        return NotFound("That process has ended")
+    if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:  # ten updates in flight
+        return RequestInProgress("Too many requests for this at once")
+    return Unavailable()
+
+
+def _attributes(values: dict[str, str]) -> TypedSearchAttributes:
+    return TypedSearchAttributes(
+        [SearchAttributePair(SearchAttributeKey.for_keyword(name), value) for name, value in values.items()]
+    )

@@ -1,0 +1,1 @@
+"""Routes, one file an area of the contract."""

@@ -1,0 +1,132 @@
+"""Checkout over HTTP: refuse early, then let the process answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from api.addresses import Body, Line
+from api.auth import Caller, CartToken, audience, own_cart, owns_cart
+from api.idempotency import IdempotencyKey, Key, key_of, required, respond
+from api.schemas import CheckoutOut, Problem
+from api.services import Services, Shop
+from models import carts as rules
+from models.access import Principal
+from models.answers import Answer
+from models.checkout import BeginCheckout
+from models.db.repositories import answers, checkouts
+from models.db.repositories import carts as cart_repository
+from models.errors import InvalidRequest, NotFound, PaymentDeclined
+from models.ids import derived_id, order_of
+from models.money import Money
+from models.states import CheckoutStatus
+
+router = APIRouter(prefix="/v1/checkouts", tags=["checkouts"])
+
+ROUTE = "POST /v1/checkouts"
+PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 402, 404, 409, 422, 503)}
+
+
+class PaymentIn(Body):
+    provider: Literal["stripe"]
+    method: Annotated[Line, Field(description="the provider's token for the method; never a card number")]
+
+
+class NewCheckout(Body):
+    cart_id: Line
+    expected_total: Annotated[Money, Field(description="what the buyer saw: a higher total is refused")]
+    payment: PaymentIn | None = None
+
+
+@router.post("", status_code=201, response_model=CheckoutOut, responses={202: {"model": CheckoutOut}, **PROBLEMS})
+async def create_checkout(
+    request: Request,
+    shop: Shop,
+    caller: Caller,
+    body: NewCheckout,
+    idempotency_key: IdempotencyKey = None,
+    cart_token: CartToken = None,
+) -> Response:
+    """One click: at most one charge, exactly one order or none. The same key is always safe to repeat."""
+    key = required(key_of(idempotency_key, audience(caller, cart_token), ROUTE, body))
+    known = await run_in_threadpool(_prepare, shop, caller, cart_token, key, body)
+    if isinstance(known, Answer):
+        return respond(request, known, replayed=True)
+    return respond(request, await shop.processes.submit(known))
+
+
+@router.get("/{checkout_id}", response_model=CheckoutOut, responses={404: {"model": Problem}})
+def read_checkout(
+    shop: Shop, caller: Caller, checkout_id: Annotated[str, Path(max_length=64)], cart_token: CartToken = None
+) -> JSONResponse:
+    """Where it is now, from the database; safe to poll."""
+    return JSONResponse(_read(shop, caller, cart_token, checkout_id))
+
+
+@router.post("/{checkout_id}/resume", response_model=CheckoutOut, responses={202: {"model": CheckoutOut}, **PROBLEMS})
+async def resume_checkout(
+    request: Request,
+    shop: Shop,
+    caller: Caller,
+    checkout_id: Annotated[str, Path(max_length=64)],
+    cart_token: CartToken = None,
+) -> Response:
+    """After the buyer's action. The provider's webhook resumes it as well: whichever comes first."""
+    standing = await run_in_threadpool(_read, shop, caller, cart_token, checkout_id)
+    if standing["status"] in (CheckoutStatus.PROCESSING, CheckoutStatus.REQUIRES_ACTION):
+        try:
+            answer = await shop.processes.resume(checkout_id)
+        except NotFound:  # it ended in between
+            standing = await run_in_threadpool(_read, shop, caller, cart_token, checkout_id)
+        else:
+            return respond(request, Answer(status=200, body=answer.body) if answer.status == 201 else answer)
+    if standing["status"] == CheckoutStatus.DECLINED:
+        raise PaymentDeclined(decline_code=standing["decline_code"], checkout_id=checkout_id)
+    live = standing["status"] in (CheckoutStatus.PROCESSING, CheckoutStatus.REQUIRES_ACTION)
+    return JSONResponse(standing, status_code=202 if live else 200)
+
+
+def _prepare(
+    shop: Services, caller: Principal | None, cart_token: str | None, key: Key, body: NewCheckout
+) -> Answer | BeginCheckout:
+    """The kept answer of that key, or what to begin; refuses what can't be bought before anything begins."""
+    with shop.database.reading() as connection:
+        kept = answers.look(connection, key.digest, key.fingerprint)
+        if kept.answer is not None:
+            return kept.answer
+        cart = own_cart(cart_repository.read_cart(connection, body.cart_id), caller, cart_token)
+        if body.expected_total.currency != cart.currency:
+            raise InvalidRequest.at("/expected_total/currency", f"the cart is in {cart.currency}")
+        if not kept.running:
+            quoted = rules.quote(cart, cart_repository.read_rules(connection, cart))
+            checkouts.check(cart, quoted, body.expected_total)
+            if body.payment is None and quoted.total.amount:
+                raise InvalidRequest.at("/payment", "is required: there is something to pay")
+    checkout_id = derived_id("chk", key.digest, cart.id, str(kept.spent))
+    settings = shop.settings
+    return BeginCheckout(
+        checkout_id=checkout_id,
+        order_id=order_of(checkout_id),
+        cart_id=cart.id,
+        customer_id=cart.customer_id,
+        key_digest=key.digest,
+        fingerprint=key.fingerprint,
+        expected_total=body.expected_total,
+        provider=body.payment.provider if body.payment else "",
+        method=body.payment.method if body.payment else "",
+        hold_seconds=settings.hold_seconds,
+        payment_action_seconds=settings.payment_action_seconds,
+        payment_lookup_seconds=settings.payment_lookup_seconds,
+    )
+
+
+def _read(shop: Services, caller: Principal | None, cart_token: str | None, checkout_id: str) -> dict[str, Any]:
+    with shop.database.reading() as connection:
+        found = checkouts.read(connection, checkout_id)
+    if found is None or not owns_cart(caller, cart_token, found.customer_id, found.token_digest):
+        raise NotFound("There is no such checkout")
+    return found.view

@@ -1,0 +1,134 @@
+"""What the warehouse does: parcels that capture what they ship, and the carrier's words about them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Path, Request
+from fastapi.responses import Response
+from pydantic import AwareDatetime, Field
+from starlette.concurrency import run_in_threadpool
+
+from api.addresses import Body, Line
+from api.auth import audience, requires
+from api.idempotency import IdempotencyKey, Key, key_of, respond
+from api.schemas import Problem, ShipmentOut
+from api.services import Services, Shop
+from models.access import Principal, Scope
+from models.answers import Answer
+from models.db.repositories import answers
+from models.db.repositories import orders as order_repository
+from models.db.repositories import shipments as shipment_repository
+from models.errors import InvalidRequest, NotFound
+from models.fulfilment import ScanParcel, ShipParcel
+from models.ids import derived_id, new_id
+from models.orders import Actor, ShippedLine
+from models.states import ShipmentStatus
+from workflows.order import Order
+
+router = APIRouter(
+    prefix="/v1/fulfilment",
+    tags=["fulfilment"],
+    responses={status: {"model": Problem} for status in (401, 403, 404, 409, 422, 503)},
+)
+
+Warehouse = Annotated[Principal, Depends(requires(Scope.FULFILMENT_WRITE))]
+Id = Annotated[str, Path(max_length=64)]
+
+
+class ParcelLine(Body):
+    line_id: Line
+    quantity: Annotated[int, Field(strict=True, ge=1, le=999)]
+
+
+class NewShipment(Body):
+    lines: Annotated[list[ParcelLine], Field(min_length=1, max_length=100)]
+    carrier: Line
+    tracking_number: Line
+
+
+class NewScan(Body):
+    status: Literal["in_transit", "out_for_delivery", "delivered"]
+    at: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    location: Line | None = None
+
+
+@router.post("/orders/{order_id}/shipments", status_code=201, response_model=ShipmentOut)
+async def create_shipment(
+    request: Request,
+    shop: Shop,
+    caller: Warehouse,
+    order_id: Id,
+    body: NewShipment,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """A parcel leaves: its share of the authorisation is captured, its stock is gone."""
+    if len({line.line_id for line in body.lines}) != len(body.lines):
+        raise InvalidRequest.at("/lines", "names a line twice")
+    route = f"POST /v1/fulfilment/orders/{order_id}/shipments"
+    key = key_of(idempotency_key, audience(caller, None), route, body)
+    kept = await run_in_threadpool(_kept, shop, key, order_id)
+    if kept is not None:
+        return respond(request, kept, replayed=True)
+    shipment_id = derived_id("shp", key.digest) if key else new_id("shp")
+    command = ShipParcel(
+        order_id=order_id,
+        shipment_id=shipment_id,
+        lines=[ShippedLine(line_id=line.line_id, quantity=line.quantity) for line in body.lines],
+        carrier=body.carrier,
+        tracking_number=body.tracking_number,
+        actor=Actor(type="staff", id=caller.user_id),
+        cause=shipment_id,
+        key_digest=key.digest if key else None,
+        fingerprint=key.fingerprint if key else None,
+    )
+    answer = await shop.processes.tell_order(order_id, Order.ship, command, f"ship/{shipment_id}")
+    return respond(request, answer)
+
+
+@router.post("/shipments/{shipment_id}/events", status_code=201, response_model=ShipmentOut)
+async def create_scan(
+    request: Request,
+    shop: Shop,
+    caller: Warehouse,
+    shipment_id: Id,
+    body: NewScan,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """What the carrier says of a parcel; the last delivery delivers the order."""
+    route = f"POST /v1/fulfilment/shipments/{shipment_id}/events"
+    key = key_of(idempotency_key, audience(caller, None), route, body)
+    order_id = await run_in_threadpool(_order_of, shop, shipment_id)
+    kept = await run_in_threadpool(_kept, shop, key, order_id)
+    if kept is not None:
+        return respond(request, kept, replayed=True)
+    cause = derived_id("evt", key.digest) if key else new_id("evt")
+    command = ScanParcel(
+        order_id=order_id,
+        shipment_id=shipment_id,
+        status=ShipmentStatus(body.status),
+        at=body.at or datetime.now(UTC),
+        location=body.location,
+        actor=Actor(type="staff", id=caller.user_id),
+        cause=cause,
+        key_digest=key.digest if key else None,
+        fingerprint=key.fingerprint if key else None,
+    )
+    answer = await shop.processes.tell_order(order_id, Order.scan, command, f"scan/{cause}")
+    return respond(request, answer)
+
+
+def _kept(shop: Services, key: Key | None, order_id: str) -> Answer | None:
+    with shop.database.reading() as connection:
+        if order_repository.read_order(connection, order_id) is None:
+            raise NotFound("There is no such order")
+        return answers.look(connection, key.digest, key.fingerprint).answer if key else None
+
+
+def _order_of(shop: Services, shipment_id: str) -> str:
+    with shop.database.reading() as connection:
+        order_id = shipment_repository.order_of_shipment(connection, shipment_id)
+    if order_id is None:
+        raise NotFound("There is no such shipment")
+    return order_id

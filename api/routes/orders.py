@@ -1,0 +1,114 @@
+"""Orders over HTTP: reads, straight from the database."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import JSONResponse
+
+from api import paging
+from api.auth import Caller, CartToken, owns_cart
+from api.paging import Cursor, Limit
+from api.schemas import EventPage, OrderOut, OrderPage, Problem
+from api.services import Services, Shop
+from models.access import Principal, Scope
+from models.db.repositories import orders as repository
+from models.db.repositories.orders import StoredOrder
+from models.errors import BadCursor, NotFound, Unauthenticated
+from models.states import OrderStatus
+
+router = APIRouter(prefix="/v1/orders", tags=["orders"], responses={404: {"model": Problem}})
+
+Id = Annotated[str, Path(max_length=64)]
+
+
+@router.get("", response_model=OrderPage)
+def list_orders(
+    shop: Shop,
+    caller: Caller,
+    q: Annotated[str | None, Query(max_length=200, description="an order number or an e-mail address")] = None,
+    status: OrderStatus | None = None,
+    placed_from: Annotated[datetime | None, Query(alias="from")] = None,
+    placed_to: Annotated[datetime | None, Query(alias="to")] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> JSONResponse:
+    """Newest first: the customer's own, or with `orders:read` everybody's."""
+    if caller is None:
+        raise Unauthenticated()
+    before = None
+    if cursor is not None:
+        at, order_id = paging.decode(cursor, str, str)
+        try:
+            before = (datetime.fromisoformat(at), order_id)
+        except ValueError as error:
+            raise BadCursor() from error
+    with shop.database.reading() as connection:
+        found = repository.list_orders(
+            connection,
+            customer_id=None if caller.has(Scope.ORDERS_READ) else caller.user_id,
+            status=status,
+            placed_from=placed_from,
+            placed_to=placed_to,
+            query=q,
+            before=before,
+            limit=limit + 1,
+        )
+    more = len(found) > limit
+    last = found[limit - 1].order if more else None
+    next_cursor = paging.encode(last.placed_at.isoformat(), last.id) if last else None
+    return JSONResponse(paging.page([order.view() for order in found[:limit]], next_cursor))
+
+
+@router.get("/{order_id}", response_model=OrderOut)
+def read_order(shop: Shop, caller: Caller, order_id: Id, cart_token: CartToken = None) -> JSONResponse:
+    """For its customer, for a guest with the cart's X-Cart-Token, and for `orders:read`."""
+    return JSONResponse(visible_order(shop, caller, cart_token, order_id).view())
+
+
+@router.get("/{order_id}/events", response_model=EventPage)
+def read_events(
+    shop: Shop,
+    caller: Caller,
+    order_id: Id,
+    cart_token: CartToken = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> JSONResponse:
+    """The order's event stream, oldest first."""
+    visible_order(shop, caller, cart_token, order_id)
+    after = paging.decode(cursor, int)[0] if cursor is not None else 0
+    if not 0 <= after < 2**31:
+        raise BadCursor()
+    with shop.database.reading() as connection:
+        events = repository.read_events(connection, order_id, after=after, limit=limit + 1)
+    next_cursor = paging.encode(events[limit - 1].version) if len(events) > limit else None
+    return JSONResponse(paging.page([event.model_dump(mode="json") for event in events[:limit]], next_cursor))
+
+
+@router.get("/{order_id}/tracking")
+def read_tracking(shop: Shop, caller: Caller, order_id: Id, cart_token: CartToken = None) -> JSONResponse:
+    """Its parcels, with what their carriers have said."""
+    order = visible_order(shop, caller, cart_token, order_id).order
+    return JSONResponse(
+        {
+            "items": [
+                shipment.model_dump(mode="json", exclude={"captured"}) | {"eta": None} for shipment in order.shipments
+            ]
+        }
+    )
+
+
+def visible_order(shop: Services, caller: Principal | None, cart_token: str | None, order_id: str) -> StoredOrder:
+    """The order, if this caller may see it; else it is not found."""
+    with shop.database.reading() as connection:
+        found = repository.read_order_with_owner(connection, order_id)
+    if found is not None:
+        stored, digest = found
+        if caller is not None and caller.has(Scope.ORDERS_READ):
+            return stored
+        if owns_cart(caller, cart_token, stored.order.customer_id, digest):
+            return stored
+    raise NotFound("There is no such order")

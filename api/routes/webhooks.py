@@ -1,0 +1,56 @@
+"""Webhooks in: signature over the raw bytes, stored once, answered at once, acted on through the outbox."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from activities.gateways.mail import MailEvent
+from activities.gateways.stripe import ProviderEvent
+from api.schemas import Problem
+from api.services import Services, Shop
+from models.db.repositories import messaging
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses={400: {"model": Problem}})
+
+# What SendGrid says once it has taken a message on, whatever becomes of it.
+_TAKEN = frozenset({"processed", "delivered", "deferred", "bounce", "dropped", "open", "click"})
+
+
+@router.post("/stripe")
+async def stripe(
+    request: Request, shop: Shop, signature: Annotated[str, Header(alias="Stripe-Signature")] = ""
+) -> JSONResponse:
+    """Duplicates and any order are harmless. 400 for a bad or stale signature."""
+    event = shop.stripe.event(await request.body(), signature)
+    new = await run_in_threadpool(_store, shop, event)
+    return JSONResponse({"received": True, "duplicate": not new})
+
+
+@router.post("/sendgrid")
+async def sendgrid(
+    request: Request,
+    shop: Shop,
+    signature: Annotated[str, Header(alias="X-Twilio-Email-Event-Webhook-Signature")] = "",
+    timestamp: Annotated[str, Header(alias="X-Twilio-Email-Event-Webhook-Timestamp")] = "",
+) -> JSONResponse:
+    """The mail provider's word on what became of a message."""
+    events = shop.mail.events(await request.body(), signature, timestamp)
+    await run_in_threadpool(_settle, shop, events)
+    return JSONResponse({"received": True})
+
+
+def _store(shop: Services, event: ProviderEvent) -> bool:
+    with shop.database.transaction() as connection:
+        return messaging.store_webhook(connection, "stripe", event.id, event.type, event.subject, event.checkout_id)
+
+
+def _settle(shop: Services, events: list[MailEvent]) -> None:
+    taken = [event.message_id for event in events if event.type in _TAKEN]
+    if taken:
+        with shop.database.reading() as connection:
+            for message_id in dict.fromkeys(taken):
+                messaging.end_sending(connection, message_id, "sent")

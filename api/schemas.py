@@ -1,0 +1,155 @@
+"""The contract's shapes for OpenAPI: what routes answer, as api.md names it. More fields may stand beside them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from models.addresses import Address
+from models.money import Money
+from models.shipping import QuotedOption
+
+
+class Out(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class FieldError(Out):
+    pointer: str
+    detail: str
+
+
+class Problem(Out):
+    """RFC 9457, as application/problem+json."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    errors: list[FieldError] | None = None
+
+
+class Totals(Out):
+    items: Money
+    discount: Money
+    shipping: Money
+    tax: Money
+    total: Money
+
+
+class CartItemOut(Out):
+    id: str
+    sku: str
+    title: str
+    quantity: int
+    unit_price: Money
+    total: Money
+    available: int
+
+
+class AppliedDiscount(Out):
+    code: str
+    amount: Money
+
+
+class CartOut(Out):
+    id: str
+    token: str | None = None
+    version: int
+    currency: str
+    country: str
+    email: str | None
+    items: list[CartItemOut]
+    shipping_address: Address | None
+    billing_address: Address | None
+    shipping_option: QuotedOption | None
+    discounts: list[AppliedDiscount]
+    tax_lines: list[dict[str, Any]]
+    totals: Totals
+    requirements: list[str]
+    warnings: list[dict[str, Any]]
+    completed_order: str | None = None
+
+
+class ShippingOptions(Out):
+    items: list[QuotedOption]
+
+
+class OrderLineOut(Out):
+    id: str
+    sku: str
+    title: str
+    quantity: int
+    unit_price: Money
+    discount: Money
+    tax: Money
+    total: Money
+    shipped: int
+    returned: int
+    refunded: int
+
+
+class OrderOut(Out):
+    id: str
+    number: str
+    status: str
+    payment_status: str
+    customer_id: str | None
+    email: str | None
+    currency: str
+    lines: list[OrderLineOut]
+    totals: Totals
+    addresses: dict[str, Address | None]
+    shipments: list[dict[str, Any]]
+    refunds: list[dict[str, Any]]
+    returns: list[dict[str, Any]]
+    placed_at: datetime
+    version: int
+
+
+class OrderPage(Out):
+    items: list[OrderOut]
+    next_cursor: str | None
+
+
+class EventOut(Out):
+    version: int
+    type: str
+    at: datetime
+    actor: dict[str, Any]
+    cause: str
+    data: dict[str, Any]
+
+
+class EventPage(Out):
+    items: list[EventOut]
+    next_cursor: str | None
+
+
+class NextAction(Out):
+    type: str
+    client_secret: str | None = None
+    redirect_url: str | None = None
+
+
+class CheckoutOut(Out):
+    checkout_id: str
+    status: str
+    order: OrderOut | None = None
+    next_action: NextAction | None = None
+    decline_code: str | None = None
+    expires_at: datetime | None = None
+
+
+class ShipmentOut(Out):
+    id: str
+    order_id: str
+    status: str
+    carrier: str
+    tracking_number: str
+    lines: list[dict[str, Any]]
+    captured: Money

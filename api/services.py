@@ -1,0 +1,34 @@
+"""What the routes work with, built once by `create_app` and found on the application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from activities.gateways.mail import MailGateway
+from activities.gateways.stripe import StripeGateway
+from api.limits import Limiter
+from api.processes import Processes
+from api.tokens import Tokens
+from models.db.session import Database
+from models.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    database: Database
+    processes: Processes
+    tokens: Tokens
+    limiter: Limiter
+    stripe: StripeGateway
+    mail: MailGateway
+
+
+async def services(request: Request) -> Services:
+    return cast(Services, request.app.state.services)
+
+
+Shop = Annotated[Services, Depends(services)]
