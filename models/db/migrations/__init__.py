@@ -1,0 +1,1 @@
+"""Migrations: dated, expand then contract, with a lock timeout."""
