@@ -1,7 +1,12 @@
-"""The import contracts of our own kind: which rooms a room may enter, and who alone may touch a vendor's SDK."""
+"""The import contracts of our own kind: which rooms a room may enter, who alone may touch a vendor's SDK, and
+what importing a package must never load."""
 
+import json
+import pkgutil
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 import grimp
@@ -80,6 +85,31 @@ class VendorContract(_Listed):
 
     def _present(self, modules: Iterable[str]) -> Iterator[str]:
         return (module for module in sorted(modules) if module.split(".")[0] in self.packages)
+
+
+class UnloadedContract(_Listed):
+    """Importing all of `room` loads none of the `modules`, by whatever chain: tried, not derived.
+
+    An import inside a function does not run then; a derived chain would count it.
+    """
+
+    room: Any = fields.StringField()
+    modules: Any = fields.SetField(subfield=fields.StringField())
+
+    def check(self, graph: grimp.ImportGraph, verbose: bool) -> ContractCheck:
+        loaded = modules_loaded_by(self.room)
+        breaches = [f"- importing {self.room} loads {module}" for module in sorted(loaded & set(self.modules))]
+        return ContractCheck(kept=not breaches, metadata={"breaches": breaches})
+
+
+def modules_loaded_by(package: str) -> set[str]:
+    """What is in `sys.modules` of a fresh interpreter that has imported the package and all in it."""
+    spec = find_spec(package)
+    inside = pkgutil.walk_packages(spec.submodule_search_locations if spec else None, f"{package}.")
+    lines = [f"import {name}" for name in (package, *(module.name for module in inside))]
+    code = "\n".join([*lines, "import sys, json", "print(json.dumps(list(sys.modules)))"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout))
 
 
 def _told(graph: grimp.ImportGraph, importer: str, imported: str) -> str:

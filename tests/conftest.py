@@ -55,9 +55,17 @@ def _remove_unless_in_use(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def settings(data_dir: Path) -> Settings:
-    """Every port free, every engine the embedded one."""
-    names = ("api", "postgres", "valkey", "temporal", "temporal_ui", "sandbox", "worker_metrics")
-    ports = {f"{name}_port": port for name, port in zip(names, free_ports(len(names)), strict=True)}
+    """Every port free (and four more for further workers), every engine the embedded one."""
+    names = (
+        "api",
+        "postgres",
+        "valkey",
+        "temporal",
+        "temporal_ui",
+        "sandbox",
+        "worker_metrics",
+    )  # the last has followers
+    ports = {f"{name}_port": port for name, port in zip(names, free_ports(len(names) + 4), strict=False)}
     return Settings.model_validate({"env": Environment.TEST, "data_dir": data_dir, **ports})
 
 

@@ -18,7 +18,7 @@ from deploy.stack.errors import StackError
 LOCK = "stack.lock"
 RECORD = "stack.json"
 # What the stack and its processes write here, and so all that `reset` deletes.
-OURS = ("postgres", "postgres.new-*", "temporal.db*", "sandbox.db*", "signing-key*", "media", "logs", RECORD)
+OURS = ("postgres", "postgres.new-*", "temporal.db*", "sandbox.db*", "keys", "logs", RECORD)
 
 
 @contextmanager

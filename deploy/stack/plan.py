@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 from pydantic import SecretStr
 
-from deploy.stack.ports import Port, accepts
+from deploy.stack.ports import Port
 from deploy.stack.process import Process
 from models.settings import Settings
+from workflows import queues
 
 HOLDFAST = (sys.executable, "-m", "deploy.cli")
 MIGRATE = (*HOLDFAST, "migrate")
@@ -29,31 +30,44 @@ def outside_world(settings: Settings) -> list[Process]:
             "sandbox",
             "--state",
             str(state),
-            ready=_answers(f"{settings.sandbox_url}/_sandbox/calls"),
+            ready=lambda: read(f"{settings.sandbox_url}/_sandbox/calls") is not None,
             listens=Port(settings.sandbox_port, "HOLDFAST_SANDBOX_PORT"),
         )
     ]
 
 
 def holdfast(settings: Settings) -> list[Process]:
-    """The API and the workers, in the order in which they start; stopped the other way round."""
-    metrics = settings.worker_metrics_port
+    """The workers and the API. The checkout's queue has a process of its own: nothing else delays a buyer."""
+    others = [queue for queue in queues.ALL if queue != queues.CHECKOUT]
     return [
-        _ours(
-            settings,
-            "workers",
-            "worker",
-            ready=lambda: accepts(metrics),
-            listens=Port(metrics, "HOLDFAST_WORKER_METRICS_PORT"),
-        ),
+        _workers(settings, "checkout-worker", [queues.CHECKOUT], settings.worker_metrics_port),
+        _workers(settings, "orders-worker", others, settings.worker_metrics_port + 1),
         _ours(
             settings,
             "api",
             "api",
-            ready=_answers(f"{settings.api_url}/health/ready"),
+            ready=lambda: read(f"{settings.api_url}/health/ready") is not None,
             listens=Port(settings.api_port, "HOLDFAST_API_PORT"),
         ),
     ]
+
+
+def _workers(settings: Settings, name: str, served: list[str], metrics: int) -> Process:
+    return _ours(
+        settings.model_copy(update={"worker_metrics_port": metrics}),
+        name,
+        "worker",
+        *(word for queue in served for word in ("--queue", queue)),
+        ready=lambda: _polls(metrics, served),
+        listens=Port(metrics, "HOLDFAST_WORKER_METRICS_PORT"),
+    )
+
+
+def _polls(metrics: int, served: list[str]) -> bool:
+    """Asks the worker itself: its SDK counts the pollers of each queue."""
+    figures = (read(f"http://127.0.0.1:{metrics}/metrics") or "").splitlines()
+    pollers = [line for line in figures if line.startswith("temporal_num_pollers")]
+    return all(any(f'"{queue}"' in line for line in pollers) for queue in served)
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -80,12 +94,10 @@ def _ours(settings: Settings, name: str, *arguments: str, ready: Callable[[], bo
     )
 
 
-def _answers(url: str) -> Callable[[], bool]:
-    def asked() -> bool:
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310  our own address
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, http.client.HTTPException, OSError):
-            return False
-
-    return asked
+def read(url: str) -> str | None:
+    """The body of a 200; None for anything else, or nothing at all."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310  our own address
+            return str(answer.read().decode()) if answer.status == 200 else None
+    except (urllib.error.URLError, http.client.HTTPException, OSError):
+        return None

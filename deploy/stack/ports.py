@@ -1,6 +1,7 @@
 """Ports: whether they are free, who holds the ones that are not, and free ones for tests."""
 
 import contextlib
+import random
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -51,19 +52,15 @@ def accepts(number: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different free ports, outside the range that outgoing connections take theirs from."""
-    found: list[int] = []
+    """Free ports in a row, outside the range that outgoing connections take theirs from."""
     low, high = _ephemeral_range()
     candidates = range(20_000, low) if low > 21_000 else range(high + 1, 65_000)
-    with socket.socket() as seed:  # the kernel's own random choice, folded into our range
-        seed.bind(("127.0.0.1", 0))
-        offset = seed.getsockname()[1]
-    for step in range(len(candidates)):
-        number = candidates[(offset * 7 + step) % len(candidates)]
-        if is_free(number):
-            found.append(number)
-        if len(found) == count:
-            return found
+    begin = random.randrange(len(candidates))  # noqa: S311  so that two searches rarely meet
+    for step in range(0, len(candidates), count):
+        first = (begin + step) % (len(candidates) - count)
+        row = list(candidates[first : first + count])
+        if all(map(is_free, row)):
+            return row
     raise StackError("no free ports", "close some programs")
 
 

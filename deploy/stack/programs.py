@@ -4,15 +4,21 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from deploy.stack.errors import StackError
 from deploy.stack.process import launched
 
 
 def run_to_end(
-    what: str, command: Sequence[str], environment: Mapping[str, str] | None = None, seconds: float = 300
-) -> str:
-    """Its output; a failure is `what` and its last line."""
+    what: str,
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    log: Path | None = None,
+    seconds: float = 300,
+) -> None:
+    """A failure is told as `what` and the last line that it printed; all of it is in the log, if one is named."""
     program = subprocess.Popen(
         launched(command, None, signal.SIGKILL),
         stdin=subprocess.DEVNULL,
@@ -30,7 +36,8 @@ def run_to_end(
         if program.poll() is None:
             os.killpg(program.pid, signal.SIGKILL)
             program.wait()
+    if log:
+        log.write_text(output)
     if program.returncode:
         last = (output.strip().splitlines() or ["no output"])[-1].strip()
-        raise StackError(f"{what} failed ({last[:300]})", f"run `{' '.join(command)}` to see all of it")
-    return output
+        raise StackError(f"{what} failed ({last[:300]})", f"see {log}" if log else f"try `{' '.join(command)}`")

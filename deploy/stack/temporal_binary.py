@@ -80,7 +80,7 @@ def _build(folder: Path, say: Say) -> None:
         environment = {**home, "GOBIN": temporary, "GOFLAGS": "-modcacherw"}
         command = [go, "install", "-ldflags", "-s -w", MODULE]
         try:
-            run_to_end("the build of the Temporal server", command, environment, BUILD_SECONDS)
+            run_to_end("the build of the Temporal server", command, environment, seconds=BUILD_SECONDS)
         except StackError as error:
             raise StackError(error.failed, REMEDY) from None
         (Path(temporary) / "temporal").rename(program())

@@ -1,8 +1,10 @@
 """The story of `make run`: from an empty folder to a shop that has just sold something, and back to silence."""
 
+import contextlib
+import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -23,13 +25,13 @@ from models.settings import Settings
 
 def run(settings: Settings, parent: int | None = None) -> None:
     """Returns after an orderly stop; a StackError says in one line why it could not start or go on."""
-    with stopping(parent) as stop, held(settings.data_dir):
+    with contextlib.suppress(StopRequested), stopping(parent) as stop, held(settings.data_dir):
         stack = Stack(settings, stop)
         try:
             stack.bring_up()
             stack.follow()
-        except StopRequested:
-            pass
+        except BrokenPipeError:
+            _speak_to_nobody()
         finally:
             stop.shield()
             stack.take_down()
@@ -57,10 +59,8 @@ class Stack:
         rotate(self.supervisor.logs)
         self._start([*engines.engines(settings), *plan.outside_world(settings)])
         engines.check_own_servers(settings)
-        with self._timed("schema"):
-            run_to_end("the migration", plan.MIGRATE, plan.environment(settings))
-        with self._timed("demo catalogue"):
-            run_to_end("the demo catalogue", plan.SEED, plan.environment(settings))
+        self._finish("schema", plan.MIGRATE)
+        self._finish("demo catalogue", plan.SEED)
         self._start(plan.holdfast(settings))
         order = self._place_order()
         self.console.print(welcome(settings, order, time.monotonic() - self.began))
@@ -87,8 +87,8 @@ class Stack:
     def say(self, line: str) -> None:
         try:
             print(line, flush=True)
-        except OSError:  # nobody reads us any more; the stop must go on
-            sys.stdout = None  # print() to nowhere
+        except BrokenPipeError:  # nobody reads us any more; a stop must go on all the same
+            _speak_to_nobody()
 
     def _everything(self) -> list[Process]:
         settings = self.settings
@@ -96,6 +96,11 @@ class Stack:
 
     def _start(self, processes: Iterable[Process]) -> None:
         engines.start_together(self.supervisor, processes, self._ready)
+
+    def _finish(self, name: str, command: Sequence[str]) -> None:
+        log = self.supervisor.log_of(name.replace(" ", "-"))
+        with self._timed(name):
+            run_to_end(f"the {name}", command, plan.environment(self.settings), log=log)
 
     def _place_order(self) -> DemoOrder:
         with self._timed("demo order"):
@@ -112,3 +117,7 @@ class Stack:
 
     def _record(self) -> None:
         write_record(self.settings.data_dir, addresses(self.settings), self.supervisor.pids)
+
+
+def _speak_to_nobody() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

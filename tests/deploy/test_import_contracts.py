@@ -4,7 +4,7 @@ import grimp
 import pytest
 from importlinter import Contract, ContractCheck
 
-from deploy.import_contracts import RoomContract, VendorContract, room_of
+from deploy.import_contracts import RoomContract, UnloadedContract, VendorContract, room_of
 
 
 def checked(contract: type[Contract], imports: list[tuple[str, str]], **options: object) -> ContractCheck:
@@ -49,3 +49,12 @@ def test_a_vendor_has_one_keeper() -> None:
     imports = [("activities.gateways.pay", "stripe"), ("activities.payments", "stripe")]
     check = checked(VendorContract, imports, packages=["stripe"], rooms=["activities.gateways"])
     assert check.metadata["breaches"] == ["- activities.payments (line 1) imports stripe"]
+
+
+def test_what_an_import_loads_is_tried() -> None:
+    check = checked(UnloadedContract, [], room="models.db", modules=["sqlalchemy", "stripe"])
+    assert check.metadata["breaches"] == ["- importing models.db loads sqlalchemy"]
+
+
+def test_an_import_inside_a_function_does_not_count() -> None:
+    assert checked(UnloadedContract, [], room="workflows", modules=["sqlalchemy", "stripe"]).kept
