@@ -24,11 +24,9 @@ class CallLog:
 
     def open(self, call: Call) -> Row:
         """Enter a call that has just arrived and return its entry."""
-        counter = self._store.get("settings", "calls") or {"n": 0}
-        counter["n"] += 1
-        self._store.put("settings", "calls", counter)
+        last = next(reversed(self._rows.values()), None)
         entry: Row = {
-            "n": counter["n"],
+            "n": last["n"] + 1 if last else 1,
             "at": self._clock.iso(),
             "service": call.service,
             "method": call.request.method,

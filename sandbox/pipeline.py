@@ -101,8 +101,9 @@ async def _stay_silent(scope: Scope, receive: Receive, outcome: Outcome) -> None
     if outcome.kind.startswith("timeout"):
         held_ms = HELD_FOR if outcome.ms is None else outcome.ms
         await asyncio.wait({leaving}, timeout=held_ms / 1000)
-    scope["extensions"][CUT]()
-    await leaving  # the server has to learn of the cut before we return, or it would answer 500 itself
+    if not leaving.done():
+        scope["extensions"][CUT]()
+        await leaving  # the server has to learn of the cut before we return, or it would answer 500 itself
 
 
 async def _client_left(receive: Receive) -> None:

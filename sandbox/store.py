@@ -79,7 +79,7 @@ class Store:
 
 def _open(path: Path) -> sqlite3.Connection:
     """Open or create the state file, for this process alone (sqlite3.OperationalError when in use)."""
-    db = sqlite3.connect(path)
+    db = sqlite3.connect(path, timeout=1)  # a predecessor may be on its way out
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = OFF")

@@ -63,7 +63,8 @@ def charge(account: Account, intent: Row, method: Row) -> None:
     method["_spent"] = True
     account.save(method)
     taken = _new_charge(account, intent, method, None)
-    manual = intent["capture_method"] == "manual"
+    options = intent.get("payment_method_options", {}).get("card", {})
+    manual = "manual" in (intent["capture_method"], options.get("capture_method"))
     intent.update(latest_charge=taken["id"], next_action=None, last_payment_error=None)
     if manual:
         intent.update(status="requires_capture", amount_capturable=intent["amount"])

@@ -113,7 +113,8 @@ def _parse(query: str) -> tuple[list[dict[str, Any]], bool]:
 def _candidates(account: Account, kind: str, clauses: list[dict[str, Any]], any_of: bool) -> Iterable[Row]:
     if kind == "payment_intent" and not any_of:
         for clause in clauses:
-            if clause["field"] == "metadata" and clause["op"] == ":" and not clause["negated"]:
+            exact = clause["field"] == "metadata" and clause["op"] == ":" and clause["bare"] != "null"
+            if exact and not clause["negated"]:
                 return account.intents_with(clause["key"] or "", _wanted(clause))
     return account.newest(kind)
 
@@ -126,7 +127,7 @@ def _wanted(clause: dict[str, Any]) -> str:
 def _holds(row: Row, clause: dict[str, Any]) -> bool:
     field, op, wanted = clause["field"], clause["op"], _wanted(clause)
     actual = row["metadata"].get(clause["key"]) if field == "metadata" else row.get(field)
-    if wanted == "null":
+    if clause["bare"] == "null":
         held = actual is None
     elif op in (":", "~"):
         text = "" if actual is None else str(actual)
