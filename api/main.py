@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import FastAPI
 
 from activities.gateways.mail import MailGateway
 from activities.gateways.stripe import StripeGateway
@@ -15,7 +15,7 @@ from api.limits import Limiter
 from api.middleware import Conventions
 from api.processes import Processes
 from api.routes import carts, catalogue, checkouts, fulfilment, health, orders, webhooks
-from api.services import Services, Shop
+from api.services import Services
 from api.tokens import Tokens
 from models.db.session import Database
 from models.settings import Settings
@@ -36,7 +36,6 @@ def create_app(settings: Settings) -> FastAPI:
         version="1",
         description=DESCRIPTION,
         lifespan=_lifespan(settings),
-        dependencies=[Depends(limited)],
         redirect_slashes=False,
     )
     for routes in (catalogue, carts, checkouts, orders, fulfilment, webhooks, health):
@@ -44,13 +43,6 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     app.add_middleware(Conventions, max_body_bytes=settings.max_body_bytes)
     return app
-
-
-async def limited(request: Request, response: Response, shop: Shop) -> None:
-    """Counts the request against its caller's limit; health and metrics are nobody's business."""
-    if request.url.path.startswith("/v1/"):
-        client = request.client.host if request.client else "unknown"
-        shop.limiter.check(request, response, client)
 
 
 def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]

@@ -9,11 +9,10 @@ from typing import Any
 
 from fastapi import Request
 from opentelemetry import context, propagate
-from opentelemetry.trace import INVALID_SPAN, get_current_span
 from prometheus_client import Counter, Histogram
 
 from api.problems import problem
-from models.errors import HoldfastError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from models.errors import HoldfastError, InvalidRequest, PayloadTooLarge, TooManyRequests, UnsupportedMediaType
 from models.ids import new_id
 
 Scope = MutableMapping[str, Any]
@@ -43,6 +42,7 @@ class Conventions:
         request_id = headers.get(b"x-request-id", b"")
         request_id = request_id if _REQUEST_ID.fullmatch(request_id) else new_id("req").encode()
         scope["request_id"] = request_id.decode()
+        extra = [(b"x-request-id", request_id)]
         began = time.perf_counter()
         status = 500
 
@@ -50,17 +50,12 @@ class Conventions:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id)]
+                message["headers"] = [*message.get("headers", []), *extra]
             await send(message)
 
-        parent = (
-            propagate.extract({"traceparent": headers[b"traceparent"].decode("latin-1")})
-            if (b"traceparent" in headers)
-            else None
-        )
-        token = context.attach(parent) if parent is not None else None
+        token = context.attach(propagate.extract(_trace_headers(headers))) if b"traceparent" in headers else None
         try:
-            refusal = self._refusal(scope, headers)
+            refusal = self._refusal(scope, headers) or _limited(scope, extra)
             if refusal is not None:
                 await problem(Request(scope), refusal)(scope, receive, sending)
             else:
@@ -100,7 +95,20 @@ class Conventions:
         return bounded
 
 
-def current_trace() -> str | None:
-    """The trace id of this request, for logs."""
-    span = get_current_span()
-    return None if span is INVALID_SPAN else format(span.get_span_context().trace_id, "032x")
+def _limited(scope: Scope, extra: list[tuple[bytes, bytes]]) -> HoldfastError | None:
+    """Counts the request against its caller's limit; health and metrics are nobody's business."""
+    if not scope["path"].startswith("/v1/"):
+        return None
+    allowance = scope["app"].state.services.limiter.count(scope["client"][0] if scope["client"] else "unknown")
+    extra.extend(allowance.headers())
+    if allowance.exceeded:
+        return TooManyRequests(f"At most {allowance.limit} in {allowance.window} s", retry_after=allowance.reset)
+    return None
+
+
+def _trace_headers(headers: dict[bytes, bytes]) -> dict[str, str]:
+    return {
+        name: headers[name.encode()].decode("latin-1")
+        for name in ("traceparent", "tracestate")
+        if name.encode() in headers
+    }

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.checkouts import Checkouts
@@ -75,7 +75,7 @@ class Checkout:
                 payment = await self._wait_for_the_bank(held, payment)
                 await self._compare(held, payment)
             status = self._settle(CheckoutStatus.CONFIRMED, await self._confirm(held, payment))
-        except (ActivityError, HoldfastError, asyncio.CancelledError) as error:
+        except (FailureError, HoldfastError, asyncio.CancelledError) as error:
             status = await self._refuse(refusal_in(error) or Refusal.of(Unavailable()))
         await workflow.wait_condition(workflow.all_handlers_finished)
         return status
@@ -140,7 +140,7 @@ class Checkout:
                 payment: ProviderPayment = await workflow.execute_local_activity_method(
                     Payments.authorise_payment, command, summary=f"authorise {_words(held)}", **PAYMENT
                 )
-            except ActivityError as error:
+            except FailureError as error:
                 refusal = refusal_in(error)
                 if refusal is not None and refusal.error != OutcomeUnknown.__name__:
                     raise  # certain: nothing to undo at the provider
@@ -239,7 +239,7 @@ class Checkout:
             return await workflow.execute_local_activity_method(
                 Payments.look_up_payment, find, summary="look at the payment", **PAYMENT_GLANCE
             )
-        except ActivityError:  # the provider is down: as far as we know nothing has changed
+        except FailureError:  # the provider is down: as far as we know nothing has changed
             return payment
 
     async def _release_hold_when_due(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.tasks import Tasks
@@ -41,7 +41,7 @@ class Compensations:
             kind, undo = self._undos.pop()
             try:
                 await undo()
-            except ActivityError as error:
+            except FailureError as error:
                 await workflow.execute_local_activity_method(
                     Tasks.open_task,
                     OpenTask(kind=kind, subject=self._subject, detail=str(error.cause or error)),

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.fulfilment import Fulfilment
@@ -87,13 +87,13 @@ class Order:
                 Notifications.send_order_confirmation, self._ref, summary="confirmation mail", **MAIL
             )
             return
-        except ActivityError:
+        except FailureError:
             pass
         try:
             await workflow.execute_activity_method(
                 Notifications.send_order_confirmation, self._ref, summary="confirmation mail", **MAIL_LATER
             )
-        except ActivityError as error:
+        except FailureError as error:
             await self._task("confirmation-mail", str(error.cause or error))
 
     async def _capture(self, command: ShipParcel, planned: ParcelPlanned) -> None:
@@ -113,7 +113,7 @@ class Order:
                 summary=f"capture {planned.capture.amount} {planned.capture.currency}",
                 **CAPTURE,
             )
-        except ActivityError as error:
+        except FailureError as error:
             if (refusal := refusal_in(error)) is None or not refusal.certain:
                 # Unknown for a day: the plan stays, so that nobody ships the same goods on another payment.
                 await self._task("capture-unknown", str(error.cause or error))

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from api.auth import audience, requires
 from api.idempotency import IdempotencyKey, key_of, respond
 from api.paging import Cursor, Limit, decode, encode
-from api.problems import MEDIA_TYPE
+from api.schemas import Problem
 from api.services import Shop
 from models.access import Principal, Scope
 from models.answers import Answer
@@ -28,7 +28,7 @@ from models.errors import (
 from models.inventory import AdjustStock, Inventory, StockAdjustment
 from models.money import MAX_AMOUNT, Currency
 
-router = APIRouter(prefix="/v1", tags=["Catalogue"])
+router = APIRouter(prefix="/v1", tags=["catalogue"])
 
 ATTRIBUTE = "attr."
 MAX_ATTRIBUTE_VALUES = 20
@@ -50,7 +50,7 @@ class CategoryTree(BaseModel):
 
 def _problems(*errors: type[HoldfastError]) -> dict[int | str, dict[str, Any]]:
     """What a route may refuse, for the OpenAPI document."""
-    return {e.status: {"description": e.title, "content": {MEDIA_TYPE: {}}} for e in errors}
+    return {error.status: {"model": Problem, "description": error.title} for error in errors}
 
 
 Amount = Annotated[int | None, Query(ge=0, le=MAX_AMOUNT, description="minor units of `currency`")]
@@ -120,7 +120,7 @@ def read_product(
     return _cached(request, product, PRODUCTS_CACHE)
 
 
-@router.get("/inventory/{sku}", responses=_problems(NotFound), summary="What is where", tags=["Inventory"])
+@router.get("/inventory/{sku}", responses=_problems(NotFound), summary="What is where", tags=["inventory"])
 def read_inventory(
     shop: Shop, sku: Sku, caller: Annotated[Principal, Depends(requires(Scope.INVENTORY_READ))]
 ) -> Inventory:
@@ -137,7 +137,7 @@ def read_inventory(
     response_model=StockAdjustment,
     responses=_problems(NotFound, StockBelowReserved, UnknownLocation),
     summary="Book a difference",
-    tags=["Inventory"],
+    tags=["inventory"],
 )
 def adjust_stock(
     request: Request,
