@@ -19,6 +19,8 @@ from deploy.stack.ports import free_ports
 from deploy.stack.supervisor import Supervisor
 from models.settings import Environment, Settings
 
+pytest_plugins = ["tests.fixtures.plugin"]
+
 PREFIX = "holdfast-test-"
 _numbers = itertools.count(1)
 
