@@ -8,23 +8,20 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from types import SimpleNamespace
+from dataclasses import replace
 
 import httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI
 from sqlalchemy import create_engine, text
 
-from api import problems
-from api.middleware import Conventions
-from api.routes import catalogue
+from api.main import create_app
 from api.routes.catalogue import CategoryTree, ProductPage
 from deploy.seed import seed_catalogue
 from models.access import Principal, Role
 from models.catalog import Product
+from models.db.migrate import upgrade
 from models.db.session import Database
-from models.db.tables import messaging
 from models.inventory import Inventory, StockAdjustment
 from models.settings import Settings
 
@@ -38,8 +35,9 @@ def database(postgres: Settings) -> Iterator[Database]:
     admin = create_engine(postgres.database, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
-    database = Database(postgres.database.rsplit("/", 1)[0] + f"/{name}", pool_size=10)
-    messaging.metadata.create_all(database.engine)
+    url = postgres.database.rsplit("/", 1)[0] + f"/{name}"
+    upgrade(url)
+    database = Database(url, pool_size=10)
     seed_catalogue(database)
     yield database
     database.close()
@@ -57,17 +55,15 @@ class RoleTokens:
 
 @pytest.fixture(scope="module")
 def client(settings: Settings, database: Database) -> Iterator[httpx.Client]:
-    """These routes alone, under the conventions of all, behind a real server."""
-    app = FastAPI()
-    problems.install(app)
-    app.include_router(catalogue.router)
-    app.add_middleware(Conventions, max_body_bytes=settings.max_body_bytes)
-    app.state.services = SimpleNamespace(settings=settings, database=database, tokens=RoleTokens())
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    """The whole API behind a real server; neither Temporal nor Redis, which the catalogue must not need."""
+    url = database.engine.url.render_as_string(hide_password=False)
+    app = create_app(settings.model_copy(update={"database_url": url}))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
         time.sleep(0.01)
+    app.state.services = replace(app.state.services, tokens=RoleTokens())
     port = server.servers[0].sockets[0].getsockname()[1]
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
         yield client

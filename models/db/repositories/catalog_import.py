@@ -43,9 +43,10 @@ _OWNERS = text("""
 SELECT v.sku, p.slug FROM variants v JOIN products p ON p.id = v.product_id WHERE v.sku = ANY(CAST(:skus AS text[]))
 """)
 
-_LOWEST = text("""
-INSERT INTO product_prices (product_id, currency, lowest)
-SELECT v.product_id, vp.currency, min(vp.amount) FROM variants v JOIN variant_prices vp ON vp.sku = v.sku
+_RANGES = text("""
+INSERT INTO product_prices (product_id, currency, lowest, highest)
+SELECT v.product_id, vp.currency, min(vp.amount), max(vp.amount)
+FROM variants v JOIN variant_prices vp ON vp.sku = v.sku
 WHERE v.product_id = ANY(CAST(:ids AS text[])) GROUP BY v.product_id, vp.currency
 """)
 
@@ -241,7 +242,7 @@ def _write_prices(connection: Connection, changes: Sequence[_Change]) -> None:
         ],
     )
     connection.execute(delete(product_prices).where(product_prices.c.product_id.in_(ids)))
-    connection.execute(_LOWEST, {"ids": ids})
+    connection.execute(_RANGES, {"ids": ids})
 
 
 def _product_row(change: _Change, category_ids: Mapping[str, str]) -> dict[str, Any]:

@@ -88,13 +88,14 @@ variant_prices = Table(
     CheckConstraint(one_of("currency", CURRENCIES), name="currency"),
 )
 
-# The lowest price of a product's variants: derived, so that pages by price are keyset pages over an index.
+# The range of a product's variants' prices: derived, so that pages by price are keyset pages over an index.
 product_prices = Table(
     "product_prices",
     metadata,
     Column("product_id", Text, ForeignKey("products.id"), nullable=False),
     Column("currency", Text, nullable=False),
     Column("lowest", BigInteger, nullable=False),
+    Column("highest", BigInteger, nullable=False),
     PrimaryKeyConstraint("product_id", "currency"),
     Index("ix_product_prices_lowest", "currency", "lowest", "product_id"),
 )

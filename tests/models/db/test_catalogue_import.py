@@ -11,10 +11,10 @@ from sqlalchemy import create_engine, func, select, text
 
 from activities.catalogue import Catalogue
 from deploy.seed import DEMO, seed_catalogue
+from models.db.migrate import upgrade
 from models.db.repositories import catalog, inventory
 from models.db.session import Database
 from models.db.tables import catalog as tables
-from models.db.tables import messaging
 from models.imports import ImportFile, ImportKind
 from models.settings import Settings
 
@@ -28,8 +28,9 @@ def database(postgres: Settings) -> Iterator[Database]:
     admin = create_engine(postgres.database, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
-    database = Database(postgres.database.rsplit("/", 1)[0] + f"/{name}", pool_size=4)
-    messaging.metadata.create_all(database.engine)
+    url = postgres.database.rsplit("/", 1)[0] + f"/{name}"
+    upgrade(url)
+    database = Database(url, pool_size=4)
     seed_catalogue(database)
     yield database
     database.close()

@@ -11,9 +11,9 @@ from sqlalchemy import create_engine, event, text
 
 from deploy.seed import seed_catalogue
 from models.catalog import ProductQuery, facet_values
+from models.db.migrate import upgrade
 from models.db.repositories import catalog, inventory
 from models.db.session import Database
-from models.db.tables import messaging
 from models.errors import InvalidRequest, NotFound, StockBelowReserved, UnknownLocation
 from models.inventory import MAX_STOCK, AdjustStock
 from models.settings import Settings
@@ -26,8 +26,9 @@ def database(postgres: Settings) -> Iterator[Database]:
     admin = create_engine(postgres.database, isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
-    database = Database(postgres.database.rsplit("/", 1)[0] + f"/{name}", pool_size=10)
-    messaging.metadata.create_all(database.engine)
+    url = postgres.database.rsplit("/", 1)[0] + f"/{name}"
+    upgrade(url)
+    database = Database(url, pool_size=10)
     seed_catalogue(database)
     yield database
     database.close()
@@ -78,12 +79,14 @@ def test_the_last_page_knows_that_it_is(database):
         assert catalog.list_products(connection, ProductQuery(category="no-such")) == ([], None)
 
 
-def test_a_page_takes_two_statements(database):
+def test_a_page_takes_two_statements_and_one_for_its_category(database):
     statements = []
     with database.reading() as connection:
         event.listen(connection, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
-        catalog.list_products(connection, ProductQuery(category="clothing", in_stock=True, price_min=1))
-    assert len(statements) == 2
+        catalog.list_products(connection, ProductQuery(in_stock=True, price_min=1))
+        assert len(statements) == 2
+        catalog.list_products(connection, ProductQuery(category="clothing"))
+        assert len(statements) == 2 + 3
 
 
 def test_a_category_holds_its_subcategories(database):
