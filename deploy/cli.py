@@ -58,19 +58,26 @@ def sandbox(state: Annotated[Path | None, typer.Option(help="A file in which its
 
 
 @app.command()
-def migrate() -> None:
+def migrate(seed: Annotated[bool, typer.Option("--seed", help="And fill the demo shop.")] = False) -> None:
     """Bring the database to the newest schema."""
     from models.db.migrate import upgrade
 
-    upgrade(read_settings().database)
+    settings = read_settings()
+    upgrade(settings.database)
+    if seed:
+        fill_demo_shop(settings)
 
 
 @app.command()
 def seed() -> None:
-    """Fill the demo catalogue and accounts; a second time changes nothing."""
-    from deploy.seed import seed as fill
+    """Fill the demo shop; a second time changes nothing."""
+    fill_demo_shop(read_settings())
 
-    fill(read_settings())
+
+def fill_demo_shop(settings: Settings) -> None:
+    from deploy.seed import seed
+
+    seed(settings)
 
 
 @app.command()

@@ -57,7 +57,7 @@ def _remove_unless_in_use(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def settings(data_dir: Path) -> Settings:
-    """Every port free (and four more for further workers), every engine the embedded one."""
+    """Every port free (and four more after them, for what a test starts twice), every engine the embedded one."""
     names = (
         "api",
         "postgres",

@@ -4,7 +4,7 @@ import http.client
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pydantic import SecretStr
 
@@ -14,8 +14,7 @@ from models.settings import Settings
 from workflows import queues
 
 HOLDFAST = (sys.executable, "-m", "deploy.cli")
-MIGRATE = (*HOLDFAST, "migrate")
-SEED = (*HOLDFAST, "seed")
+MIGRATE_AND_SEED = (*HOLDFAST, "migrate", "--seed")  # one process: half of each is starting Python
 
 
 def outside_world(settings: Settings) -> list[Process]:
@@ -37,11 +36,16 @@ def outside_world(settings: Settings) -> list[Process]:
 
 
 def holdfast(settings: Settings) -> list[Process]:
-    """The workers and the API. The checkout's queue has a process of its own: nothing else delays a buyer."""
-    others = [queue for queue in queues.ALL if queue != queues.CHECKOUT]
+    """The workers and the API. One process serves all queues: a second one costs a small machine seconds."""
+    metrics = settings.worker_metrics_port
     return [
-        _workers(settings, "checkout-worker", [queues.CHECKOUT], settings.worker_metrics_port),
-        _workers(settings, "orders-worker", others, settings.worker_metrics_port + 1),
+        _ours(
+            settings,
+            "workers",
+            "worker",
+            ready=lambda: _polls(metrics, queues.ALL),
+            listens=Port(metrics, "HOLDFAST_WORKER_METRICS_PORT"),
+        ),
         _ours(
             settings,
             "api",
@@ -52,18 +56,7 @@ def holdfast(settings: Settings) -> list[Process]:
     ]
 
 
-def _workers(settings: Settings, name: str, served: list[str], metrics: int) -> Process:
-    return _ours(
-        settings.model_copy(update={"worker_metrics_port": metrics}),
-        name,
-        "worker",
-        *(word for queue in served for word in ("--queue", queue)),
-        ready=lambda: _polls(metrics, served),
-        listens=Port(metrics, "HOLDFAST_WORKER_METRICS_PORT"),
-    )
-
-
-def _polls(metrics: int, served: list[str]) -> bool:
+def _polls(metrics: int, served: Iterable[str]) -> bool:
     """Asks the worker itself: its SDK counts the pollers of each queue."""
     figures = (read(f"http://127.0.0.1:{metrics}/metrics") or "").splitlines()
     pollers = [line for line in figures if line.startswith("temporal_num_pollers")]

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -59,8 +59,7 @@ class Stack:
         rotate(self.supervisor.logs)
         self._start([*engines.engines(settings), *plan.outside_world(settings)])
         engines.check_own_servers(settings)
-        self._finish("schema", plan.MIGRATE)
-        self._finish("demo catalogue", plan.SEED)
+        self._prepare_database()
         self._start(plan.holdfast(settings))
         order = self._place_order()
         self.console.print(welcome(settings, order, time.monotonic() - self.began))
@@ -97,10 +96,10 @@ class Stack:
     def _start(self, processes: Iterable[Process]) -> None:
         engines.start_together(self.supervisor, processes, self._ready)
 
-    def _finish(self, name: str, command: Sequence[str]) -> None:
-        log = self.supervisor.log_of(name.replace(" ", "-"))
-        with self._timed(name):
-            run_to_end(f"the {name}", command, plan.environment(self.settings), log=log)
+    def _prepare_database(self) -> None:
+        log = self.supervisor.log_of("migrate")
+        with self._timed("schema, catalogue"):
+            run_to_end("the migration", plan.MIGRATE_AND_SEED, plan.environment(self.settings), log=log)
 
     def _place_order(self) -> DemoOrder:
         with self._timed("demo order"):
