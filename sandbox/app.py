@@ -13,7 +13,6 @@ from sandbox.control import control_routes
 from sandbox.page import page_routes
 from sandbox.pipeline import Pipeline
 from sandbox.server import build_server, ended_by_sigterm
-from sandbox.sms import API_VERSION
 from sandbox.world import World
 
 __all__ = ["SandboxConfig", "create_app", "serve"]
@@ -25,7 +24,10 @@ def create_app(config: SandboxConfig) -> Starlette:
     Raises sqlite3.OperationalError when another process holds the state file.
     """
     world = World(config)
-    pipeline = Pipeline(world.store, world.calls, world.scripts, world.service_at)
+    providers = [
+        Route(f"/{root}/{{path:path}}", endpoint=Pipeline(world.store, world.calls, world.scripts, service))
+        for root, service in world.services.items()
+    ]
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -34,8 +36,6 @@ def create_app(config: SandboxConfig) -> Starlette:
         world.webhooks.stop()
         world.store.close()
 
-    roots = ("/v1", "/v3", f"/{API_VERSION}")
-    providers = [Route(root + "/{path:path}", endpoint=pipeline) for root in roots]
     return Starlette(routes=[*providers, *control_routes(world), *page_routes(world)], lifespan=lifespan)
 
 

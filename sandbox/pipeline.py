@@ -1,7 +1,6 @@
 """The way of every provider call: log it, meet its scripted fate, act at most once, answer or stay silent."""
 
 import asyncio
-from collections.abc import Callable
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -15,27 +14,23 @@ HELD_FOR = 60_000  # milliseconds that a scripted time-out keeps a client waitin
 
 
 class Pipeline:
-    """Runs calls against the services; `choose` finds the service by path, or None."""
+    """An ASGI app that runs the calls of one service."""
 
-    def __init__(self, store: Store, calls: CallLog, scripts: Scripts, choose: Callable[[str], Service | None]) -> None:
+    def __init__(self, store: Store, calls: CallLog, scripts: Scripts, service: Service) -> None:
         self._store = store
         self._calls = calls
         self._scripts = scripts
-        self._choose = choose
+        self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI: one provider call."""
-        request = await read_request(scope, receive)
-        service = self._choose(request.path)
-        if service is None:
-            await _send(send, Answer(404, b'{"error": "no such service"}'))
-            return
-        call = service.read(request)
+        service = self._service
+        call = service.read(await read_request(scope, receive))
         entry = self._calls.open(call)
         early = service.begin(call)
         outcome = self._scripts.take(call, will_replay=early is not None)
         try:
-            answer = await self._meet(service, call, early, outcome)
+            answer = await self._meet(call, early, outcome)
         finally:
             if early is None:
                 service.end(call)
@@ -48,8 +43,9 @@ class Pipeline:
         elif outcome is not None:
             await _stay_silent(scope, receive, outcome)
 
-    async def _meet(self, service: Service, call: Call, early: Answer | None, outcome: Outcome | None) -> Answer | None:
+    async def _meet(self, call: Call, early: Answer | None, outcome: Outcome | None) -> Answer | None:
         """Act as scripted. Returns the answer to send, or None to send none."""
+        service = self._service
         kind = outcome.kind if outcome else ""
         if outcome and kind == "delay":
             await asyncio.sleep((outcome.ms or 0) / 1000)

@@ -15,7 +15,7 @@ from sandbox.stripe_shaped.shapes import render
 from sandbox.webhooks import Webhooks
 
 API_VERSION = "2026-10-28.endive"
-EVENTS_KEPT = 50_000  # `/v1/events` forgets the oldest beyond this (Stripe: after 30 days)
+EVENTS_KEPT = 20_000  # `/v1/events` forgets the oldest beyond this (Stripe: after 30 days)
 WEBHOOK_PATH = "/v1/webhooks/stripe"
 
 PREFIXES = {

@@ -1,5 +1,7 @@
 """SMS through Twilio's own SDK: sent, listed, reported by signed callbacks."""
 
+import socket
+import time
 from typing import Any
 
 import httpx
@@ -68,6 +70,37 @@ def test_status_callbacks_are_signed(sandbox: Any, twilio: Any) -> None:
         (valid if genuine else forged).append(fields["MessageStatus"])
     assert (valid, forged) == (["sent", "delivered"], ["failed", "failed"])
     assert sandbox.seen("/calls?service=twilio")[0]["metadata"] == {"notification_id": "n_1", "to": "+436601234567"}
+
+
+def test_a_receiver_that_is_down_is_met_when_it_is_back(sandbox: Any, twilio: Any) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: nobody can be reached
+        port = closed.getsockname()[1]
+        for _ in range(3):
+            text(twilio, status_callback=f"http://127.0.0.1:{port}/status")
+        time.sleep(0.3)
+        assert sandbox.seen("/webhooks")["twilio"]["pending"] == 6
+
+        closed.listen()
+        closed.settimeout(5)
+        for _ in range(6):
+            wire, _address = closed.accept()
+            with wire:
+                assert b"POST /status HTTP/1.1" in wire.recv(4096)
+                wire.sendall(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+        sandbox.eventually(lambda: sandbox.seen("/webhooks")["twilio"]["pending"] == 0)
+
+
+def test_a_receiver_that_breaks_off_is_tried_again(sandbox: Any, twilio: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as rude:
+        rude.settimeout(5)
+        text(twilio, status_callback=f"http://127.0.0.1:{rude.getsockname()[1]}/status")
+        for answer in (b"", b"nonsense\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"):
+            wire, _address = rude.accept()
+            with wire:
+                wire.recv(4096)
+                wire.sendall(answer)
+        sandbox.eventually(lambda: sandbox.seen("/webhooks")["twilio"]["pending"] == 0)
 
 
 def test_scripts_match_the_recipient(sandbox: Any, twilio: Any) -> None:
