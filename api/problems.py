@@ -42,13 +42,13 @@ _BY_STATUS: Mapping[int, type[HoldfastError]] = {
 }
 
 
-def problem(request: Request, error: HoldfastError) -> Response:
-    """The response for one error; `instance` and `request_id` are this request's."""
+def problem(request: Request, error: HoldfastError, more: Mapping[str, str] | None = None) -> Response:
+    """The response for one error; `instance` and `request_id` are this request's. `more`: further headers."""
     body = error.problem() | {
         "instance": request.url.path,
         "request_id": request.scope.get("request_id"),
     }
-    headers = {}
+    headers = dict(more or {})
     if error.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="holdfast"'
     if error.status in (429, 503) or error.slug in ("request-in-progress", "checkout-in-progress"):
@@ -69,10 +69,12 @@ def install(app: FastAPI) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, HoldfastError):  # FastAPI wraps what the reading of a body raises
+            return problem(request, error.__cause__)
         kind = _BY_STATUS.get(error.status_code, BadRequest)
         if error.status_code == 400 and "body" in str(error.detail):
             kind = MalformedJson
-        return problem(request, kind())
+        return problem(request, kind(), error.headers)
 
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("unexpected_error", path=request.url.path, exc_info=error)

@@ -1,4 +1,4 @@
-"""Access tokens: EdDSA-signed JWTs (RFC 7519, 8037), checked for issuer, audience, purpose and time."""
+"""Access tokens: JWTs signed with Ed25519 (RFC 7519, 9864), checked for issuer, audience, purpose and time."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from models.settings import Settings
 ISSUER = "holdfast"
 AUDIENCE = "holdfast-api"
 TYPE = "at+jwt"  # RFC 9068
+ALGORITHM = "Ed25519"
 KEY_FILE = "keys/signing.pem"
 
 
@@ -54,12 +55,12 @@ class Tokens:
             "iat": now,
             "exp": now + int(self._seconds),
         }
-        return jwt.encode({"alg": "EdDSA", "typ": TYPE, "kid": self._kid}, claims, self._key, algorithms=["EdDSA"])
+        return jwt.encode({"alg": ALGORITHM, "typ": TYPE, "kid": self._kid}, claims, self._key, algorithms=[ALGORITHM])
 
     def check(self, token: str) -> Principal:
         """Who the token speaks for. Raises Unauthenticated for anything but a live access token of ours."""
         try:
-            decoded = jwt.decode(token, self._key, algorithms=["EdDSA"])
+            decoded = jwt.decode(token, self._key, algorithms=[ALGORITHM])
             if decoded.header.get("typ") != TYPE or decoded.header.get("kid") != self._kid:
                 raise Unauthenticated("The token is not an access token")
             self._claims.validate(decoded.claims)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from models.errors import Unavailable
 
@@ -16,42 +18,21 @@ class Database:
     """PostgreSQL behind a pool. A lost server is `Unavailable`, which callers may retry."""
 
     def __init__(self, url: str, *, pool_size: int = 10, application: str = "holdfast") -> None:
-        self.engine = create_engine(
-            url,
-            pool_size=pool_size,
-            max_overflow=pool_size,
-            pool_timeout=5,
-            pool_use_lifo=True,
-            connect_args={
-                "connect_timeout": 3,
-                "application_name": application,
-                "options": "-c timezone=UTC -c lock_timeout=5000 -c statement_timeout=15000"
-                " -c idle_in_transaction_session_timeout=30000",
-            },
-            json_serializer=lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False),
-        )
+        self.engine = _engine(url, pool_size, application)
+        # A pool of its own: switching a connection to autocommit and back costs more than keeping two kinds.
+        self._reading = _engine(url, pool_size, application, isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A connection inside one transaction: committed on the way out, rolled back on any error."""
-        try:
-            with self.engine.begin() as connection:
-                yield connection
-        except DBAPIError as error:
-            if error.connection_invalidated or _retryable(error):
-                raise Unavailable("The database is not available for the moment") from error
-            raise
+        with _translated(), self.engine.begin() as connection:
+            yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection on which each statement stands alone: two round trips fewer than a transaction."""
-        try:
-            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                yield connection
-        except DBAPIError as error:
-            if error.connection_invalidated or _retryable(error):
-                raise Unavailable("The database is not available for the moment") from error
-            raise
+        with _translated(), self._reading.connect() as connection:
+            yield connection
 
     def ping(self) -> None:
         """One round trip. Raises Unavailable."""
@@ -60,6 +41,37 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+        self._reading.dispose()
+
+
+def _engine(url: str, pool_size: int, application: str, **options: Any) -> Engine:
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=5,
+        pool_use_lifo=True,
+        connect_args={
+            "connect_timeout": 3,
+            "application_name": application,
+            "options": "-c timezone=UTC -c lock_timeout=5000 -c statement_timeout=15000"
+            " -c idle_in_transaction_session_timeout=30000",
+        },
+        json_serializer=lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False),
+        **options,
+    )
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if error.connection_invalidated or _retryable(error):
+            raise Unavailable("The database is not available for the moment") from error
+        raise
+    except PoolTimeout as error:
+        raise Unavailable("The database is busy") from error
 
 
 # SQLSTATE classes that say "again later": connection (08), rollback (40: deadlock, serialisation),
