@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import create_engine, func, select, text
 
 from activities.catalogue import Catalogue
+from deploy import seed
 from deploy.seed import DEMO, seed_catalogue
 from models.db.migrate import upgrade
 from models.db.repositories import catalog, inventory
@@ -88,6 +89,19 @@ def test_a_second_seed_changes_nothing_and_is_fast(database):
     assert all((imported.created, imported.changed) == (0, 0) for imported in again)
     with database.reading() as connection:
         assert connection.execute(text("SELECT id, version, updated_at FROM products ORDER BY id")).all() == before
+
+
+def test_the_command_seeds_the_database_of_its_settings(database, settings):
+    url = database.engine.url.render_as_string(hide_password=False)
+    done = seed.seed(settings.model_copy(update={"database_url": url}))
+    assert [imported.kind for imported in done] == list(ImportKind)
+
+
+def test_a_faulty_demo_file_ends_the_seed_by_name(database, tmp_path, monkeypatch):
+    (tmp_path / "categories.csv").write_text("slug,title,parent\nlost,Lost,nowhere\n")
+    monkeypatch.setattr(seed, "DEMO", tmp_path)
+    with pytest.raises(SystemExit, match=r"categories\.csv row 2, parent: there is no category nowhere"):
+        seed_catalogue(database)
 
 
 def test_a_second_seed_does_not_undo_what_was_sold(database):
