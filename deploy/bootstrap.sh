@@ -3,6 +3,7 @@
 #   deploy/bootstrap.sh PROGRAM [ARGUMENT…]      a program of .venv/bin
 # As root or not, with or without a home; a second run costs a checksum.
 set -eu
+unset PYTHONDONTWRITEBYTECODE # else each of many processes compiles all that it imports, at every start
 cd "$(dirname "$0")/.."
 
 fail() {
