@@ -1,6 +1,6 @@
 """The log of every call that reached a provider, oldest first; control calls are not in it."""
 
-from itertools import islice
+from itertools import islice, takewhile
 
 from sandbox.clock import Clock
 from sandbox.exchange import Call
@@ -51,14 +51,13 @@ class CallLog:
         self, service: str | None = None, since: int = 0, path: str | None = None, limit: int | None = None
     ) -> list[Row]:
         """Entries after number `since`, by service and by path (exact or a parent of it)."""
-        found = (
+        recent = takewhile(lambda entry: entry["n"] > since, reversed(self._rows.values()))
+        found = [
             entry
-            for entry in self._rows.values()
-            if entry["n"] > since
-            and (service is None or entry["service"] == service)
-            and (path is None or is_under(entry["path"], path))
-        )
-        return list(islice(found, limit))
+            for entry in recent
+            if service in (None, entry["service"]) and (path is None or is_under(entry["path"], path))
+        ]
+        return found[::-1][:limit]
 
 
 def is_under(path: str, parent: str) -> bool:

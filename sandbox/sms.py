@@ -1,8 +1,11 @@
 """A Twilio-shaped SMS provider: takes messages, lists them, reports their way by signed status callbacks."""
 
 import base64
+import operator
 import re
 import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -28,6 +31,13 @@ _MAGIC_TO = {  # twilio.com/docs/iam/test-credentials
     "+15005550003": (21408, "Permission to send an SMS has not been enabled for the region."),
     "+15005550004": (21610, "Attempt to send to unsubscribed recipient"),
     "+15005550009": (21614, "'To' number is not a valid mobile number"),
+}
+
+# How a list is narrowed by the moment of sending.
+_SENT: dict[str, Callable[[datetime, datetime], bool]] = {
+    "DateSent": lambda sent, at: sent.date() == at.date(),
+    "DateSent<": operator.le,
+    "DateSent>": operator.ge,
 }
 
 
@@ -129,14 +139,19 @@ class SmsService:
     def _list(self, account: str, call: Call) -> Answer:
         query = dict(parse_qsl(call.request.query))
         wanted = {"to": query.get("To"), "from": query.get("From")}
+        try:
+            size = min(int(query.get("PageSize", "50")), 1000)
+            number = int(query.get("Page", "0"))
+            days = {name: _moment(query[name]) for name in _SENT if name in query}
+        except ValueError as error:
+            return _refusal(400, 20001, str(error))
         found = [
             _public(message)
             for message in reversed(self._rows.values())
             if message["account_sid"] == account
             and all(value in (None, message[name]) for name, value in wanted.items())
+            and all(_SENT[name](_moment(message["_at"]), at) for name, at in days.items())
         ]
-        size = min(int(query.get("PageSize", "50")), 1000)
-        number = int(query.get("Page", "0"))
         start = number * size
         more = len(found) > start + size
         here = f"{call.request.path}?{urlencode({**query, 'PageSize': size, 'Page': number})}"
@@ -207,6 +222,12 @@ def _problem(params: dict[str, str]) -> tuple[int, str] | None:
     if len(params["Body"]) > LONGEST:
         return 21617, f"The concatenated message body exceeds the {LONGEST} character limit"
     return None
+
+
+def _moment(text: str) -> datetime:
+    """A date or a moment in ISO 8601, UTC unless it says otherwise. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _public(message: Row) -> dict[str, Any]:

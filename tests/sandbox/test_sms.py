@@ -2,11 +2,12 @@
 
 import socket
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
-from twilio.base.exceptions import TwilioRestException
+from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
@@ -54,6 +55,18 @@ def test_sent_listed_and_read(sandbox: Any, twilio: Any) -> None:
         "subject": None,
         "html": None,
     }
+
+
+def test_lists_are_narrowed_by_the_moment_of_sending(sandbox: Any, twilio: Any) -> None:
+    now = datetime.now(UTC)
+    text(twilio)
+
+    assert len(twilio.messages.list(date_sent=now)) == 1
+    assert len(twilio.messages.list(date_sent_after=now - timedelta(seconds=5))) == 1
+    assert twilio.messages.list(date_sent_after=now + timedelta(seconds=60)) == []
+    assert twilio.messages.list(date_sent_before=now - timedelta(seconds=60)) == []
+    with pytest.raises(TwilioException, match="HTTP 400"):
+        twilio.messages.list(date_sent_before="yesterday")
 
 
 def test_status_callbacks_are_signed(sandbox: Any, twilio: Any) -> None:
