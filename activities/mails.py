@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from html import escape
 
 from babel.numbers import format_currency
 
-from activities.gateways.mail import Message
+from models.mails import Message
 from models.money import CURRENCIES, Money
 from models.orders import Order
 
@@ -15,8 +16,6 @@ LOCALE = "en_US"
 
 def money(amount: Money) -> str:
     """`$1,299.50`, `¥2,980`, `KWD 4.500`: exact, by the currency's own decimals."""
-    from decimal import Decimal
-
     return str(
         format_currency(Decimal(amount.amount).scaleb(-CURRENCIES[amount.currency]), amount.currency, locale=LOCALE)
     )

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import structlog
 from limits import parse
-from limits.storage import storage_from_string
-from redis.exceptions import RedisError
+
+from activities.gateways.cache import Cache
+from models.errors import Unavailable
 
 log = structlog.get_logger()
 
 RETRY_REDIS_SECONDS = 5.0
-TIMEOUT_SECONDS = 0.05
 
 
 class Allowance(NamedTuple):
@@ -44,14 +44,12 @@ class Limiter:
     is exact, and none is off by more than one step for each process.
     """
 
-    def __init__(self, limit: str, redis_url: str) -> None:
+    def __init__(self, limit: str, cache: Cache) -> None:
         item = parse(limit)
         self._limit = item.amount
         self._window = item.get_expiry()
         self._step = max(1, self._limit // 100)
-        self._redis = storage_from_string(
-            redis_url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
-        )
+        self._cache = cache
         self._redis_again_at = 0.0
         self._number = 0  # of the present window
         self._own: Counter[str] = Counter()
@@ -75,10 +73,7 @@ class Limiter:
         if time.monotonic() < self._redis_again_at:
             return
         try:
-            counted = self._redis.incr(f"limit:{caller}:{self._number}", self._window, amount=self._step)
-        except RedisError as error:
-            log.warning("rate_limits_per_process", error=str(error))
+            self._shared[caller] = self._cache.count(f"limit:{caller}:{self._number}", self._window, self._step)
+        except Unavailable as error:
+            log.warning("rate_limits_per_process", error=error.detail)
             self._redis_again_at = time.monotonic() + RETRY_REDIS_SECONDS
-        else:
-            assert isinstance(counted, int), "the storage is a synchronous one"
-            self._shared[caller] = counted

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 from fastapi import FastAPI
 
+from activities.gateways.cache import Cache
 from activities.gateways.mail import MailGateway
 from activities.gateways.stripe import StripeGateway
 from api import problems
@@ -50,12 +51,14 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         database = Database(settings.database, pool_size=THREADS, application="holdfast-api")
+        cache = Cache(settings.redis)
         app.state.services = Services(
             settings=settings,
             database=database,
             processes=await Processes.connect(settings, database),
             tokens=Tokens.of(settings),
-            limiter=Limiter(settings.rate_limit, settings.redis),
+            limiter=Limiter(settings.rate_limit, cache),
+            cache=cache,
             stripe=StripeGateway(
                 settings.stripe_api_key.get_secret_value(),
                 base=settings.stripe_base,
@@ -71,6 +74,7 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
         try:
             yield
         finally:
+            cache.close()
             database.close()
 
     return lifespan

@@ -29,7 +29,7 @@ def decode(cursor: str, *kinds: type) -> list[Any]:
     if not isinstance(keys, list) or len(keys) != len(kinds):
         raise BadCursor()
     for key, kind in zip(keys, kinds, strict=True):
-        if type(key) is not kind or (isinstance(key, str) and "\x00" in key):
+        if type(key) is not kind or (isinstance(key, str) and not key.isprintable()):
             raise BadCursor()
     return keys
 

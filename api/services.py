@@ -7,6 +7,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from activities.gateways.cache import Cache
 from activities.gateways.mail import MailGateway
 from activities.gateways.stripe import StripeGateway
 from api.limits import Limiter
@@ -23,6 +24,7 @@ class Services:
     processes: Processes
     tokens: Tokens
     limiter: Limiter
+    cache: Cache
     stripe: StripeGateway
     mail: MailGateway
 

@@ -19,6 +19,7 @@ from models.settings import Settings
 
 ISSUER = "holdfast"
 AUDIENCE = "holdfast-api"
+ALGORITHM = "Ed25519"  # RFC 9864: EdDSA, fully specified
 TYPE = "at+jwt"  # RFC 9068
 ALGORITHM = "Ed25519"
 KEY_FILE = "keys/signing.pem"

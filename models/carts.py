@@ -179,7 +179,7 @@ def view(cart: Cart, quoted: Quote) -> dict[str, Any]:
                 "title": item.title,
                 "quantity": item.quantity,
                 "unit_price": line.unit_price.model_dump(),
-                "total": line.total.model_dump(),
+                "total": line.gross.model_dump(),
                 "available": max(0, item.available),
             }
             for item, line in zip(cart.items, priced.lines, strict=True)

@@ -10,14 +10,16 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import structlog
+import uvloop
 from temporalio.client import Client
 from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
-from temporalio.worker import PollerBehaviorAutoscaling, Worker
+from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities import failpoints
 from models.db.session import Database
-from models.settings import Settings
+from models.settings import Environment, Settings
 from workers.janitor import Janitor
 from workers.registry import Work, build
 from workers.relay import Relay
@@ -29,7 +31,8 @@ log = structlog.get_logger()
 
 def run(settings: Settings, only: Iterable[str] = ()) -> None:
     """Blocks until SIGTERM or SIGINT, then finishes what it has begun. All queues where none is named."""
-    asyncio.run(_run(settings, tuple(only) or queues.ALL))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(settings, tuple(only) or queues.ALL))
 
 
 async def _run(settings: Settings, names: tuple[str, ...]) -> None:
@@ -44,7 +47,7 @@ async def _run(settings: Settings, names: tuple[str, ...]) -> None:
         async with AsyncExitStack() as stack:
             work = build(settings, database)
             for name in names:
-                await stack.enter_async_context(worker(client, name, work[name], stack))
+                await stack.enter_async_context(worker(settings, client, name, work[name], stack))
             background = [asyncio.create_task(job) for job in _background(settings, database, client, names)]
             log.info("worker_ready", queues=names)
             await stop.wait()
@@ -81,7 +84,9 @@ async def connect(settings: Settings) -> Client:
             await asyncio.sleep(1)
 
 
-def worker(client: Client, queue: str, work: Work, stack: AsyncExitStack) -> Worker:
+def worker(settings: Settings, client: Client, queue: str, work: Work, stack: AsyncExitStack) -> Worker:
+    """The SDK's sandbox catches impure workflow code, at nearly half of a worker's CPU: every test runs inside it
+    (and the import contracts hold it), production does not pay for it again with each checkout."""
     executor = stack.enter_context(ThreadPoolExecutor(work.slots, thread_name_prefix=queue))
     return Worker(
         client,
@@ -89,6 +94,7 @@ def worker(client: Client, queue: str, work: Work, stack: AsyncExitStack) -> Wor
         workflows=work.workflows,
         activities=work.activities,
         activity_executor=executor,
+        workflow_runner=SandboxedWorkflowRunner() if settings.env is Environment.TEST else UnsandboxedWorkflowRunner(),
         max_concurrent_activities=work.slots,
         max_concurrent_local_activities=work.slots,
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(initial=2),

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.checkouts import Checkouts
@@ -145,6 +145,8 @@ class Checkout:
                 if refusal is not None and refusal.error != OutcomeUnknown.__name__:
                     raise  # certain: nothing to undo at the provider
                 self._push_void(command)
+                if is_cancelled_exception(error):
+                    raise
                 self._details("Payment outcome unknown: asking the provider")
                 payment = await workflow.execute_activity_method(
                     Payments.settle_payment, command, summary="settle unknown outcome", **PAYMENT_LOOKUP
@@ -239,8 +241,10 @@ class Checkout:
             return await workflow.execute_local_activity_method(
                 Payments.look_up_payment, find, summary="look at the payment", **PAYMENT_GLANCE
             )
-        except FailureError:  # the provider is down: as far as we know nothing has changed
-            return payment
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            return payment  # the provider is down: as far as we know nothing has changed
 
     async def _release_hold_when_due(self) -> None:
         await asyncio.sleep(self._begin.hold_seconds)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.fulfilment import Fulfilment
@@ -87,8 +87,9 @@ class Order:
                 Notifications.send_order_confirmation, self._ref, summary="confirmation mail", **MAIL
             )
             return
-        except FailureError:
-            pass
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
         try:
             await workflow.execute_activity_method(
                 Notifications.send_order_confirmation, self._ref, summary="confirmation mail", **MAIL_LATER

@@ -16,18 +16,9 @@ from sendgrid.helpers.mail import Content, CustomArg, Mail
 
 from models.base import Record
 from models.errors import BadSignature, InvalidRequest, OutcomeUnknown, ProviderUnavailable
+from models.mails import Message
 
 MESSAGE_ID = "holdfast_message_id"
-
-
-class Message(Record):
-    """`id` is ours: the provider carries it and names it in its events."""
-
-    id: str
-    to: str
-    subject: str
-    text: str
-    html: str
 
 
 class MailEvent(Record):

@@ -74,6 +74,8 @@ class StripeGateway:
                     # Cards that need no redirect; 3-D Secure goes through Stripe's script in the browser.
                     "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
                     "capture_method": "manual",
+                    # Every parcel captures its share; Stripe must be asked for that when the payment is made.
+                    "payment_method_options": {"card": {"request_multicapture": "if_available"}},
                     "confirm": True,
                     "metadata": metadata,
                 },

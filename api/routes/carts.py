@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Header, Path
 from fastapi.responses import JSONResponse
 from pydantic import Field, StringConstraints
-from sqlalchemy import Connection
 
 from api.addresses import AddressIn, Body, Country, Line, checked_address, checked_email
 from api.auth import Caller, CartToken, new_cart_token, own_cart
@@ -33,6 +32,9 @@ from models.errors import (
 from models.ids import new_id
 from models.money import Currency
 from models.promotions import check, normalise_code
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 router = APIRouter(prefix="/v1/carts", tags=["carts"], responses={404: {"model": Problem}, 409: {"model": Problem}})
 
@@ -67,7 +69,7 @@ class CodeIn(Body):
     code: Line
 
 
-Change = Callable[[Connection, Cart], Cart]
+Change = Callable[["Connection", Cart], Cart]
 
 
 @router.post("", status_code=201, response_model=CartOut)
@@ -256,7 +258,7 @@ def _change(
         cart = own_cart(repository.read_cart(connection, cart_id), caller, cart_token)
         if cart.completed_order_id:
             raise CartCompleted(order_id=cart.completed_order_id)
-        if if_match is not None and _version(if_match) != cart.version - 1:
+        if if_match is not None and _version(if_match, cart.version - 1) != cart.version - 1:
             raise PreconditionFailed(version=cart.version - 1)
         if change is not None:
             cart = change(connection, cart)
@@ -293,7 +295,10 @@ def _item(cart: Cart, item_id: str) -> CartItem:
 _ETAG = re.compile(r'(?:W/)?"(\d{1,9})"')
 
 
-def _version(if_match: str) -> int:
+def _version(if_match: str, present: int) -> int:
+    """The version meant; `*` means whichever there is (RFC 9110, 13.1.1)."""
+    if if_match.strip() == "*":
+        return present
     match = _ETAG.fullmatch(if_match.strip())
     if match is None:
         raise BadRequest('If-Match must be "<version>"')

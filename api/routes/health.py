@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import redis
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -91,8 +90,4 @@ async def _workers(shop: Services) -> None:
 
 
 async def _redis(shop: Services) -> None:
-    def ping() -> None:
-        with redis.Redis.from_url(shop.settings.redis, socket_timeout=PATIENCE_SECONDS) as client:
-            client.ping()
-
-    await run_in_threadpool(ping)
+    await run_in_threadpool(shop.cache.ping)

@@ -7,7 +7,7 @@ from alembic import context
 from models.db.tables import carts, catalog, checkouts, messaging, orders
 from models.db.tables.base import metadata
 
-assert carts and catalog and checkouts and messaging and orders, "imported for their tables"
+__all__ = ["carts", "catalog", "checkouts", "messaging", "orders"]  # imported for their tables
 
 context.configure(
     connection=context.config.attributes["connection"],

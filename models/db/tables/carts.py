@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, Integer, LargeBinary, Table, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from models.db.tables.base import id_column, json_column, metadata, time_column
@@ -35,7 +35,7 @@ cart_items = Table(
     Column("sku", Text, ForeignKey("variants.sku"), primary_key=True),
     Column("id", Text, nullable=False),
     Column("quantity", Integer, nullable=False),
-    Column("seen_price", Integer),  # what it cost when it was added, for the "price changed" warning
+    Column("seen_price", BigInteger),  # what it cost when it was added, for the "price changed" warning
     time_column("added_at", default_now=True),
     CheckConstraint("quantity BETWEEN 1 AND 999", name="quantity"),
 )

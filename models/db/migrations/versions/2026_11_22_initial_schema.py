@@ -289,7 +289,7 @@ def upgrade() -> None:
     sa.Column('sku', sa.Text(), nullable=False),
     sa.Column('id', sa.Text(), nullable=False),
     sa.Column('quantity', sa.Integer(), nullable=False),
-    sa.Column('seen_price', sa.Integer(), nullable=True),
+    sa.Column('seen_price', sa.BigInteger(), nullable=True),
     sa.Column('added_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.CheckConstraint('quantity BETWEEN 1 AND 999', name=op.f('ck_cart_items_quantity')),
     sa.ForeignKeyConstraint(['cart_id'], ['carts.id'], name=op.f('fk_cart_items_cart_id_carts'), ondelete='CASCADE'),
