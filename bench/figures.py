@@ -1,0 +1,38 @@
+"""What is reported: figures with a unit and the run they belong to, and percentiles of latencies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+PERCENTILES = (50, 95, 99)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`at_once` is set for a closed loop, `rate` (purchases a second) for an open one."""
+
+    name: str
+    value: float
+    unit: str
+    run: str
+    at_once: int | None = None
+    rate: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        found = {name: value for name, value in asdict(self).items() if value is not None}
+        return {**found, "value": round(self.value, 4)}
+
+
+def percentile(samples: Sequence[float], percent: float) -> float:
+    """Nearest rank: a value that was measured, never one between two. NaN without samples."""
+    if not samples:
+        return math.nan
+    ordered = sorted(samples)
+    return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
+
+
+def mean(samples: Sequence[float]) -> float:
+    return sum(samples) / len(samples) if samples else math.nan

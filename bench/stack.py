@@ -1,0 +1,225 @@
+"""A whole stack of the bench's own: the processes of `make run`, in a folder and on ports of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from bench.empty import QUEUE as FLOOR_QUEUE
+from deploy.demo_order import Shop
+from deploy.stack import engines, plan
+from deploy.stack.errors import StackError
+from deploy.stack.ports import Port, free_ports
+from deploy.stack.process import Process
+from deploy.stack.programs import run_to_end
+from deploy.stack.supervisor import Supervisor
+from deploy.stack.temporal_binary import get_program
+from models.settings import Settings
+from workflows import queues
+
+PORTS = ("api", "postgres", "valkey", "temporal", "temporal_ui", "sandbox", "worker_metrics")  # the last has followers
+FOLLOWERS = 3
+ENOUGH = 100  # in stock, of each SKU that buyers buy
+DRAIN_SECONDS = 120.0
+FLOOR_DATABASE = "bench_floor"
+FLOOR_WORKER = "floor-worker"
+CHECKOUT_WORKER = "checkout-worker"
+ORDERS_WORKER = "orders-worker"
+
+# Nothing is left to do: every click has its end, every order its mail, every message was told.
+DRAINED = """
+SELECT /* bench */ NOT EXISTS (SELECT 1 FROM outbox)
+    AND NOT EXISTS (SELECT 1 FROM checkouts WHERE status = 'processing')
+    AND (SELECT count(*) FROM orders) = (SELECT count(*) FROM notifications WHERE state = 'sent')
+"""
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def private_stack(say: Say) -> Iterator[BenchStack]:
+    """Durable storage in a folder that is deleted afterwards. What the caller exported for a shop must not count."""
+    for name in [name for name in os.environ if name.startswith("HOLDFAST_")]:
+        del os.environ[name]
+    # Not in /tmp, which may be memory.
+    base = next((path for path in ("/var/tmp",) if os.access(path, os.W_OK)), None)  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="holdfast-bench-", dir=base, ignore_cleanup_errors=True) as folder:
+        ports = dict(zip(PORTS, free_ports(len(PORTS) + FOLLOWERS), strict=False))
+        settings = Settings.model_validate(
+            {"data_dir": Path(folder), **{f"{name}_port": port for name, port in ports.items()}}
+        )
+        stack = BenchStack(settings, say)
+        try:
+            stack.bring_up()
+            yield stack
+        finally:
+            stack.take_down()
+
+
+class BenchStack:
+    def __init__(self, settings: Settings, say: Say) -> None:
+        self.settings = settings
+        self.environment = plan.environment(settings)
+        self.skus: list[str] = []
+        self._say = say
+        self._supervisor = Supervisor(settings.data_dir / "logs", on_event=say)
+
+    def bring_up(self) -> None:
+        began = time.monotonic()
+        get_program(self._say)
+        self._start([*engines.engines(self.settings), *plan.outside_world(self.settings)])
+        run_to_end("the migration", plan.MIGRATE_AND_SEED, self.environment, log=self._supervisor.log_of("migrate"))
+        self._copy_database()
+        self._start([*plan.holdfast(self.settings), _floor_worker(self.settings)])
+        self.skus = list(_in_stock(Shop(self.settings.api_url)))
+        self._say(f"The stack is up after {time.monotonic() - began:.1f} s.")
+
+    def take_down(self) -> None:
+        self.resume(ORDERS_WORKER)
+        self._supervisor.close()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        return self._supervisor.pids
+
+    @property
+    def folder(self) -> Path:
+        return self.settings.data_dir
+
+    def log_of(self, name: str) -> Path:
+        return self._supervisor.log_of(name)
+
+    # -- holding back what comes after the answer
+
+    def split_workers(self) -> None:
+        """One process a queue, instead of one for all: as `holdfast worker --queue` is there for."""
+        (both,) = [process for process in plan.holdfast(self.settings) if "worker" in process.command]
+        if both.name in self.pids:
+            self._supervisor.stop(both.name)
+            others = [queue for queue in queues.ALL if queue != queues.CHECKOUT]
+            self._start([_only(self.settings, both, CHECKOUT_WORKER, [queues.CHECKOUT], 1)])
+            self._start([_only(self.settings, both, ORDERS_WORKER, others, 2)])
+
+    def hold_back(self) -> None:
+        """Until `let_go`, orders are placed but nothing follows: no relay, no mail, no webhooks."""
+        self.pause(ORDERS_WORKER)
+        self.control("/webhooks", {"mode": "hold"})
+
+    def let_go(self) -> None:
+        self.control("/webhooks", {"mode": "deliver"})
+        self.control("/webhooks/release", {})
+        self.resume(ORDERS_WORKER)
+
+    def pause(self, name: str) -> None:
+        """The process stands still: it costs nothing and loses nothing."""
+        os.kill(self.pids[name], signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        if name in self.pids:
+            os.kill(self.pids[name], signal.SIGCONT)
+
+    def wait_drained(self) -> None:
+        """Until the last purchase has its order's process and its mail, and no webhook is under way."""
+        deadline = time.monotonic() + DRAIN_SECONDS
+        with self.connection() as connection, connection.cursor() as cursor:
+            while True:
+                cursor.execute(DRAINED)
+                (drained,) = cursor.fetchone() or (False,)
+                if drained and not any(row["pending"] for row in self.control("/webhooks").values()):
+                    return
+                if time.monotonic() > deadline:
+                    raise StackError(
+                        f"orders were not settled after {DRAIN_SECONDS:.0f} s", f"see {self._supervisor.logs}"
+                    )
+                time.sleep(0.1)
+
+    # -- ways in
+
+    @contextmanager
+    def connection(self) -> Iterator[Any]:
+        connection = psycopg2.connect(self.settings.database.replace("+psycopg2", ""))
+        connection.autocommit = True
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def control(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The sandbox's control API: a GET without a body, a POST with one."""
+        data = None if body is None else json.dumps(body).encode()
+        url = f"{self.settings.sandbox_url}/_sandbox{path}"
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310  our own
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return json.load(answer)
+
+    def _start(self, processes: Iterable[Process]) -> None:
+        engines.start_together(self._supervisor, processes)
+
+    def _copy_database(self) -> None:
+        """For the floor without Temporal, whose orders nobody must tell of."""
+        dsn = re.sub(r"/\w+$", "/postgres", self.settings.database.replace("+psycopg2", ""))
+        connection = psycopg2.connect(dsn)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {FLOOR_DATABASE} TEMPLATE holdfast")
+        connection.close()
+
+    @property
+    def floor_environment(self) -> dict[str, str]:
+        """For the floors' client: the copy of the database, the same Temporal server."""
+        return {
+            **self.environment,
+            "HOLDFAST_DATABASE_URL": re.sub(r"/\w+$", f"/{FLOOR_DATABASE}", self.settings.database),
+        }
+
+
+def _only(settings: Settings, both: Process, name: str, served: list[str], follower: int) -> Process:
+    metrics = settings.worker_metrics_port + follower
+    return replace(
+        both,
+        name=name,
+        command=(*both.command, *(word for queue in served for word in ("--queue", queue))),
+        ready=lambda: _polls(metrics, served),
+        environment={**both.environment, "HOLDFAST_WORKER_METRICS_PORT": str(metrics)},
+        listens=(Port(metrics, "HOLDFAST_WORKER_METRICS_PORT"),),
+    )
+
+
+def _floor_worker(settings: Settings) -> Process:
+    metrics = settings.worker_metrics_port + 3
+    return Process(
+        name=FLOOR_WORKER,
+        command=(sys.executable, "-m", "bench.floor_worker"),
+        ready=lambda: _polls(metrics, [FLOOR_QUEUE]),
+        environment={**plan.environment(settings), "HOLDFAST_WORKER_METRICS_PORT": str(metrics)},
+    )
+
+
+def _polls(metrics: int, served: Iterable[str]) -> bool:
+    figures = (plan.read(f"http://127.0.0.1:{metrics}/metrics") or "").splitlines()
+    pollers = [line for line in figures if line.startswith("temporal_num_pollers")]
+    return all(any(f'"{queue}"' in line for line in pollers) for queue in served)
+
+
+def _in_stock(shop: Shop) -> Iterator[str]:
+    """Every SKU that the bench can't sell out."""
+    path = "/v1/products?in_stock=true&limit=100"
+    cursor: str | None = ""
+    while cursor is not None:
+        page = shop.call("GET", path + (f"&cursor={cursor}" if cursor else ""))
+        for product in page["items"]:
+            yield from (str(v["sku"]) for v in product["variants"] if v["available"] >= ENOUGH)
+        cursor = page["next_cursor"]
