@@ -28,8 +28,9 @@ def serve_api(settings: Settings) -> None:
 
 def serve_sandbox(settings: Settings, state: Path | None) -> None:
     """The stand-ins for other people's services; never beside a real shop."""
+    from activities.gateways.mail import EVENTS as SENDGRID_EVENTS
+    from activities.gateways.stripe import EVENTS as STRIPE_EVENTS
     from sandbox.app import serve
-
     from sandbox.config import SandboxConfig
 
     if settings.production:
@@ -39,6 +40,8 @@ def serve_sandbox(settings: Settings, state: Path | None) -> None:
             state=state,
             webhook_target=settings.api_url,
             stripe_webhook_secret=settings.stripe_webhook_secret.get_secret_value(),
+            stripe_events=STRIPE_EVENTS,
+            sendgrid_events=SENDGRID_EVENTS,
         ),
         "127.0.0.1",
         settings.sandbox_port,

@@ -9,13 +9,41 @@ SENDGRID_PRIVATE_KEY = (
     "+Mhy4qNm5ALejXtO2XAHQF1PFkLWo18PEGobiOUqDh6zuvkQ4ev1sx35NIc2w66AjxgiTkErZur0AGbf"
 )
 
+# What a new account's endpoint is sent; an account subscribes to less in the provider's dashboard.
+STRIPE_EVENTS = frozenset(
+    {
+        "payment_intent.created",
+        "payment_intent.requires_action",
+        "payment_intent.amount_capturable_updated",
+        "payment_intent.succeeded",
+        "payment_intent.canceled",
+        "payment_intent.payment_failed",
+        "charge.captured",
+        "charge.refunded",
+        "charge.refund.updated",
+        "charge.dispute.created",
+        "charge.dispute.updated",
+        "charge.dispute.closed",
+        "refund.created",
+        "refund.updated",
+        "refund.failed",
+        "setup_intent.created",
+        "setup_intent.requires_action",
+        "setup_intent.succeeded",
+        "setup_intent.setup_failed",
+        "setup_intent.canceled",
+    }
+)
+SENDGRID_EVENTS = frozenset({"processed", "delivered"})
+
 
 @dataclass(frozen=True)
 class SandboxConfig:
     """Settings of one sandbox process.
 
     `state`: SQLite file that outlives a kill -9, or None for memory only. `webhook_target`: base URL of
-    the shop's API. `sendgrid_private_key`: base64 DER PKCS8, prime256v1.
+    the shop's API. `sendgrid_private_key`: base64 DER PKCS8, prime256v1. `stripe_events`, `sendgrid_events`: the
+    types that the shop's endpoints are subscribed to.
     """
 
     state: Path | None = None
@@ -23,3 +51,5 @@ class SandboxConfig:
     stripe_webhook_secret: str = "whsec_sandbox"  # noqa: S105 - a published test value
     sendgrid_private_key: str = SENDGRID_PRIVATE_KEY
     twilio_auth_token: str = "sandbox"  # noqa: S105 - a published test value
+    stripe_events: frozenset[str] = STRIPE_EVENTS
+    sendgrid_events: frozenset[str] = SENDGRID_EVENTS

@@ -33,10 +33,11 @@ class MailService:
 
     name = "sendgrid"
 
-    def __init__(self, store: Store, clock: Clock, webhooks: Webhooks) -> None:
+    def __init__(self, store: Store, clock: Clock, webhooks: Webhooks, events: frozenset[str]) -> None:
         self._store = store
         self._clock = clock
         self._webhooks = webhooks
+        self._events = events
         self._rows = store.table("mail")
 
     def read(self, request: Request) -> Call:
@@ -94,7 +95,8 @@ class MailService:
         }
         self._store.put("mail", mail["id"], mail)
         for event, more in (("processed", {}), ("delivered", {"response": "250 OK"})):
-            self._report(mail, event, more)
+            if event in self._events:
+                self._report(mail, event, more)
 
     def _report(self, mail: Row, event: str, more: Row) -> None:
         """Send one event as the one-element array that a quiet account gets."""

@@ -24,8 +24,8 @@ class World:
         self.calls = CallLog(self.store, self.clock)
         self.scripts = Scripts(self.store)
         self.webhooks = Webhooks(self.store, config.webhook_target, _senders(config))
-        self.stripe = StripeService(Account(self.store, self.clock, self.webhooks))
-        self.mail = mail.MailService(self.store, self.clock, self.webhooks)
+        self.stripe = StripeService(Account(self.store, self.clock, self.webhooks, config.stripe_events))
+        self.mail = mail.MailService(self.store, self.clock, self.webhooks, config.sendgrid_events)
         self.sms = sms.SmsService(self.store, self.clock, self.webhooks)
         self.services: dict[str, Service] = {  # by the first step of their paths
             "v1": self.stripe,

@@ -21,6 +21,10 @@ from models.mails import Message
 MESSAGE_ID = "holdfast_message_id"
 
 
+# What the event webhook is subscribed to at SendGrid: whether it has taken a message on.
+EVENTS = frozenset({"processed", "dropped"})
+
+
 class MailEvent(Record):
     """What the provider says of one message: `processed`, `delivered`, `bounce`, …"""
 

@@ -37,6 +37,17 @@ _STATES = {
 }
 
 
+# What the shop's webhook endpoint is subscribed to at Stripe: whatever decides a payment that a buyer waits for.
+EVENTS = frozenset(
+    {
+        "payment_intent.amount_capturable_updated",
+        "payment_intent.succeeded",
+        "payment_intent.payment_failed",
+        "payment_intent.canceled",
+    }
+)
+
+
 class ProviderEvent(Record):
     """A verified webhook: the provider's id of the event, its type, the payment and the checkout it is about."""
 
@@ -74,7 +85,7 @@ class StripeGateway:
                     # Cards that need no redirect; 3-D Secure goes through Stripe's script in the browser.
                     "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
                     "capture_method": "manual",
-                    # Every parcel captures its share; Stripe must be asked for that when the payment is made.
+                    # Parcels capture what they ship, so an authorisation may be captured in several parts.
                     "payment_method_options": {"card": {"request_multicapture": "if_available"}},
                     "confirm": True,
                     "metadata": metadata,

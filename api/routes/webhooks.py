@@ -16,8 +16,7 @@ from models.db.repositories import messaging
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses={400: {"model": Problem}})
 
-# What SendGrid says once it has taken a message on, whatever becomes of it.
-_TAKEN = frozenset({"processed", "delivered", "deferred", "bounce", "dropped", "open", "click"})
+# All that SendGrid may say comes after it has taken a message on, whatever becomes of it.
 
 
 @router.post("/stripe")
@@ -49,7 +48,7 @@ def _store(shop: Services, event: ProviderEvent) -> bool:
 
 
 def _settle(shop: Services, events: list[MailEvent]) -> None:
-    taken = [event.message_id for event in events if event.type in _TAKEN]
+    taken = [event.message_id for event in events]
     if taken:
         with shop.database.reading() as connection:
             for message_id in dict.fromkeys(taken):

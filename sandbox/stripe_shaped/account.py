@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from sandbox.clock import Clock
+from sandbox.config import STRIPE_EVENTS
 from sandbox.exchange import Outcome
 from sandbox.store import Row, Store
 from sandbox.stripe_shaped.errors import Missing
@@ -31,32 +32,6 @@ PREFIXES = {
 }
 KINDS = {prefix: kind for kind, prefix in PREFIXES.items()}
 
-# What the shop's endpoint is subscribed to; every other event is only listed at /v1/events.
-SUBSCRIBED = frozenset(
-    {
-        "payment_intent.created",
-        "payment_intent.requires_action",
-        "payment_intent.amount_capturable_updated",
-        "payment_intent.succeeded",
-        "payment_intent.canceled",
-        "payment_intent.payment_failed",
-        "charge.captured",
-        "charge.refunded",
-        "charge.refund.updated",
-        "charge.dispute.created",
-        "charge.dispute.updated",
-        "charge.dispute.closed",
-        "refund.created",
-        "refund.updated",
-        "refund.failed",
-        "setup_intent.created",
-        "setup_intent.requires_action",
-        "setup_intent.succeeded",
-        "setup_intent.setup_failed",
-        "setup_intent.canceled",
-    }
-)
-
 
 @dataclass(slots=True)
 class Ask:
@@ -76,11 +51,15 @@ class Ask:
 
 @dataclass
 class Account:
-    """Everything that one API key sees. Rows are changed and then kept with `save`."""
+    """Everything that one API key sees. Rows are changed and then kept with `save`.
+
+    `subscribed`: the event types sent to the shop's endpoint; every other is only listed at /v1/events.
+    """
 
     store: Store
     clock: Clock
     webhooks: Webhooks
+    subscribed: frozenset[str] = STRIPE_EVENTS
     request_id: str | None = None
     idempotency_key: str | None = None
     # Ids in order of creation; a dict serves as an ordered set.
@@ -160,12 +139,12 @@ class Account:
             "api_version": API_VERSION,
             "data": data,
             "livemode": False,
-            "pending_webhooks": int(event_type in SUBSCRIBED),
+            "pending_webhooks": int(event_type in self.subscribed),
             "request": {"id": self.request_id, "idempotency_key": self.idempotency_key},
         }
         event["_body"] = json.dumps(body)  # kept as text: an event never changes, and text is smaller
         self.save(event)
-        if event_type in SUBSCRIBED:
+        if event_type in self.subscribed:
             lane = row.get("payment_intent") or row["id"]
             self.webhooks.emit("stripe", f"stripe/{lane}", WEBHOOK_PATH, event["_body"])
         events = self.store.table("event")
