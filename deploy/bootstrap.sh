@@ -32,12 +32,13 @@ find_python() {
     fail "no Python 3.11, 3.12 or 3.13 found: install one (for example: apt-get install python3)"
 }
 
+# One folder for uv, its downloads and the engines; in the clone where no home can be written.
 cache_folder() {
     folder="${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/holdfast"
     if ! mkdir -p "$folder" 2>/dev/null || [ ! -w "$folder" ]; then
-        folder="$PWD/.holdfast/cache"
+        export XDG_CACHE_HOME="$PWD/.holdfast/cache"
+        folder="$XDG_CACHE_HOME/holdfast"
         mkdir -p "$folder"
-        export UV_CACHE_DIR="$folder/uv-cache" # no home: uv's own folder is not writable either
     fi
 }
 
@@ -65,7 +66,6 @@ stamp() {
 }
 
 sync_environment() {
-    cache_folder
     find_uv
     [ -x .venv/bin/python ] && .venv/bin/python -c '' 2>/dev/null || set -- --python "$(find_python)"
     echo "Installing the locked environment." >&2
@@ -74,6 +74,7 @@ sync_environment() {
     stamp >.venv/.holdfast-stamp
 }
 
+cache_folder
 [ "$(cat .venv/.holdfast-stamp 2>/dev/null)" = "$(stamp)" ] || sync_environment
 program=$1
 shift
