@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Awaitable
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Header, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from models.answers import Answer
-from models.errors import BadIdempotencyKey, IdempotencyKeyRequired
+from models.db.repositories import answers
+from models.db.session import Database
+from models.errors import BadIdempotencyKey, HoldfastError, IdempotencyKeyRequired
 from models.ids import digest_of
 
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", description="1 to 255 visible ASCII characters")]
@@ -56,3 +60,25 @@ def respond(request: Request, answer: Answer, *, replayed: bool = False) -> Resp
         headers=headers,
         media_type="application/problem+json" if problem else "application/json",
     )
+
+
+def refusal_of(request: Request, error: HoldfastError) -> Answer:
+    """The problem that this request meets, to be kept."""
+    return Answer.refusal(error, instance=request.url.path, request_id=request.scope["request_id"])
+
+
+async def refused_once(request: Request, database: Database, key: Key | None, call: Awaitable[Answer]) -> Answer:
+    """What a process answers; its refusal is kept with the key, as every answer after something has begun."""
+    try:
+        return await call
+    except HoldfastError as error:
+        if key is None or not error.kept:
+            raise
+        answer = refusal_of(request, error)
+        await run_in_threadpool(_keep, database, key, answer)
+        return answer
+
+
+def _keep(database: Database, key: Key, answer: Answer) -> None:
+    with database.transaction() as connection:
+        answers.keep(connection, key.digest, key.fingerprint, answer)

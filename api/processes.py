@@ -134,7 +134,7 @@ class Processes:
             gone = None
         log.warning("checkout_unanswered", checkout_id=begin.checkout_id, abandoned=gone)
         if gone:
-            return checkouts.refusal_answer(Unavailable("Nothing was charged; try again"), begin.checkout_id)
+            return checkouts.refusal_answer(Unavailable("Nothing was charged; try again"), begin)
         return Answer.of(202, {"checkout_id": begin.checkout_id, "status": CheckoutStatus.PROCESSING})
 
     def _abandon(self, begin: BeginCheckout) -> bool:

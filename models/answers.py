@@ -23,11 +23,6 @@ class Answer(BaseModel):
         return cls(status=status, body=json.dumps(body, separators=(",", ":"), ensure_ascii=False))
 
     @classmethod
-    def refusal(cls, error: HoldfastError) -> Answer:
-        """The problem as it is stored: without the members that belong to one request."""
-        return cls.of(error.status, error.problem())
-
-    @property
-    def stored(self) -> bool:
-        """Whether the same key gets it again; a 5xx never."""
-        return self.status < 500
+    def refusal(cls, error: HoldfastError, *, instance: str, request_id: str) -> Answer:
+        """The RFC 9457 problem, as the request that met it first was told."""
+        return cls.of(error.status, {**error.problem(), "instance": instance, "request_id": request_id})

@@ -22,6 +22,7 @@ class BeginCheckout(Record):
     customer_id: str | None
     key_digest: str
     fingerprint: str
+    request_id: str
     expected_total: Money
     provider: str
     method: str

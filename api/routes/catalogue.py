@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel
 
 from api.auth import audience, requires
-from api.idempotency import IdempotencyKey, key_of, respond
+from api.idempotency import IdempotencyKey, key_of, refusal_of, respond
 from api.paging import Cursor, Limit, decode, encode
 from api.schemas import Problem
 from api.services import Shop
@@ -156,7 +156,7 @@ def adjust_stock(
             booked = inventory.adjust_stock(connection, sku, change, f"staff:{caller.user_id}")
             answer = Answer.of(201, booked.model_dump(mode="json"))
         except StockBelowReserved as refusal:
-            answer = Answer.refusal(refusal)
+            answer = refusal_of(request, refusal)
         if key:
             answers.keep(connection, key.digest, key.fingerprint, answer)
     return respond(request, answer)

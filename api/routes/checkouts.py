@@ -53,7 +53,7 @@ async def create_checkout(
 ) -> Response:
     """One click: at most one charge, exactly one order or none. The same key is always safe to repeat."""
     key = required(key_of(idempotency_key, audience(caller, cart_token), ROUTE, body))
-    known = await run_in_threadpool(_prepare, shop, caller, cart_token, key, body)
+    known = await run_in_threadpool(_prepare, shop, caller, cart_token, key, body, request.scope["request_id"])
     if isinstance(known, Answer):
         return respond(request, known, replayed=True)
     return respond(request, await shop.processes.submit(known))
@@ -91,7 +91,7 @@ async def resume_checkout(
 
 
 def _prepare(
-    shop: Services, caller: Principal | None, cart_token: str | None, key: Key, body: NewCheckout
+    shop: Services, caller: Principal | None, cart_token: str | None, key: Key, body: NewCheckout, request_id: str
 ) -> Answer | BeginCheckout:
     """The kept answer of that key, or what to begin; refuses what can't be bought before anything begins."""
     with shop.database.reading() as connection:
@@ -115,6 +115,7 @@ def _prepare(
         customer_id=cart.customer_id,
         key_digest=key.digest,
         fingerprint=key.fingerprint,
+        request_id=request_id,
         expected_total=body.expected_total,
         provider=body.payment.provider if body.payment else "",
         method=body.payment.method if body.payment else "",

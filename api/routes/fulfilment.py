@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.addresses import Body, Line
 from api.auth import audience, requires
-from api.idempotency import IdempotencyKey, Key, key_of, respond
+from api.idempotency import IdempotencyKey, Key, key_of, refused_once, respond
 from api.schemas import Problem, ShipmentOut
 from api.services import Services, Shop
 from models.access import Principal, Scope
@@ -83,8 +83,8 @@ async def create_shipment(
         key_digest=key.digest if key else None,
         fingerprint=key.fingerprint if key else None,
     )
-    answer = await shop.processes.tell_order(order_id, Order.ship, command, f"ship/{shipment_id}")
-    return respond(request, answer)
+    call = shop.processes.tell_order(order_id, Order.ship, command, f"ship/{shipment_id}")
+    return respond(request, await refused_once(request, shop.database, key, call))
 
 
 @router.post("/shipments/{shipment_id}/events", status_code=201, response_model=ShipmentOut)
@@ -115,8 +115,8 @@ async def create_scan(
         key_digest=key.digest if key else None,
         fingerprint=key.fingerprint if key else None,
     )
-    answer = await shop.processes.tell_order(order_id, Order.scan, command, f"scan/{cause}")
-    return respond(request, answer)
+    call = shop.processes.tell_order(order_id, Order.scan, command, f"scan/{cause}")
+    return respond(request, await refused_once(request, shop.database, key, call))
 
 
 def _kept(shop: Services, key: Key | None, order_id: str) -> Answer | None:

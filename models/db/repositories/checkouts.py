@@ -155,7 +155,7 @@ def _held_before(connection: Connection, begin: BeginCheckout, mine: Mapping[str
         expires_at=mine["hold_expires_at"] or mine["created_at"],
         settled=None
         if live
-        else answers.find(connection, begin.key_digest, begin.fingerprint) or Answer.refusal(Unavailable()),
+        else answers.find(connection, begin.key_digest, begin.fingerprint) or refusal_answer(Unavailable(), begin),
     )
 
 
@@ -369,7 +369,7 @@ def close(connection: Connection, command: CloseCheckout) -> Answer:
         },
     )
     holds.release(connection, begin.checkout_id)
-    answer = refusal_answer(error, begin.checkout_id)
+    answer = refusal_answer(error, begin)
     if error.kept:
         answers.keep(connection, begin.key_digest, begin.fingerprint, answer)
     elif not isinstance(error, IdempotencyKeyReused):
@@ -380,8 +380,9 @@ def close(connection: Connection, command: CloseCheckout) -> Answer:
 _FORGET = text("DELETE FROM kept_answers WHERE key_digest = :key_digest AND fingerprint = :fingerprint")
 
 
-def refusal_answer(error: HoldfastError, checkout_id: str) -> Answer:
-    return Answer.of(error.status, {**error.problem(), "checkout_id": checkout_id})
+def refusal_answer(error: HoldfastError, begin: BeginCheckout) -> Answer:
+    error.extra["checkout_id"] = begin.checkout_id
+    return Answer.refusal(error, instance="/v1/checkouts", request_id=begin.request_id)
 
 
 _ABANDON = text("""
@@ -461,6 +462,7 @@ def abandoned(connection: Connection, checkout_id: str) -> AbandonedCheckout | N
         customer_id=row["customer_id"],
         key_digest=row["key_digest"],
         fingerprint=row["fingerprint"] or "",
+        request_id="",
         expected_total=Money.of(row["total"], row["currency"]),
         provider=row["provider"] or "",
         method="",
