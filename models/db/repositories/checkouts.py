@@ -67,11 +67,14 @@ WITH checkout AS (
 SELECT hold_expires_at FROM checkout
 """)
 
+_LOCK_PROMOTIONS = text("""
+SELECT id FROM promotions WHERE code = ANY(CAST(:codes AS text[])) ORDER BY id FOR UPDATE
+""")
+
 _USE_PROMOTIONS = text("""
-WITH locked AS (SELECT id FROM promotions WHERE id = ANY(CAST(:ids AS text[])) ORDER BY id FOR UPDATE),
-    uses AS (INSERT INTO promotion_uses (promotion_id, checkout_id, customer_id)
-        SELECT id, :checkout_id, :customer_id FROM locked)
-UPDATE promotions p SET used = p.used + 1 FROM locked WHERE p.id = locked.id
+WITH used AS (UPDATE promotions SET used = used + 1 WHERE id = ANY(CAST(:ids AS text[])) RETURNING id)
+INSERT INTO promotion_uses (promotion_id, checkout_id, customer_id)
+SELECT id, :checkout_id, :customer_id FROM used
 """)
 
 
@@ -96,19 +99,12 @@ def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
     cart = found[0]
     if standing["other"]:
         raise CheckoutInProgress(checkout_id=standing["other"])
+    if cart.discount_codes:  # their limits can't move between the question and the use
+        connection.execute(_LOCK_PROMOTIONS, {"codes": list(cart.discount_codes)})
     rules = read_rules(connection, cart)
     quoted = quote(cart, rules)
     check(cart, quoted, begin.expected_total)
     taken = holds.lock_stock(connection, {item.sku: item.quantity for item in cart.items})
-    if quoted.promotions:
-        connection.execute(
-            _USE_PROMOTIONS,
-            {
-                "ids": [promotion.id for promotion in quoted.promotions],
-                "checkout_id": begin.checkout_id,
-                "customer_id": begin.customer_id,
-            },
-        )
     expires_at = connection.execute(
         _HOLD,
         {
@@ -124,6 +120,15 @@ def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
             **holds.columns(taken),
         },
     ).scalar_one()
+    if quoted.promotions:
+        connection.execute(
+            _USE_PROMOTIONS,
+            {
+                "ids": [promotion.id for promotion in quoted.promotions],
+                "checkout_id": begin.checkout_id,
+                "customer_id": begin.customer_id,
+            },
+        )
     return StockHeld(
         total=quoted.total,
         payment_id=payment_of(begin.checkout_id) if quoted.total.amount else None,
