@@ -1,0 +1,1 @@
+"""Buyers, a killer, and the question whether the shop kept its word."""

@@ -1,0 +1,56 @@
+"""All invariants, by name: `check_all` says which do not hold, and where."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from deploy.invariants import messages, money, orders, stock
+from deploy.invariants.facts import Facts
+
+Invariant = Callable[[Facts], Iterator[str]]
+
+
+class Violation(NamedTuple):
+    """`what` names the ids."""
+
+    invariant: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.what}"
+
+
+INVARIANTS: tuple[Invariant, ...] = (
+    money.at_most_one_capture_per_checkout,
+    money.every_payment_has_its_order,
+    money.every_order_is_paid,
+    money.nothing_is_undecided_at_the_provider,
+    money.payments_are_what_the_provider_says,
+    money.ledger_is_balanced,
+    money.ledger_is_what_the_provider_says,
+    stock.stock_is_conserved,
+    stock.stock_is_never_negative,
+    stock.reserved_is_what_is_held,
+    stock.holds_follow_their_checkout,
+    stock.orders_have_their_stock,
+    stock.promotions_within_their_limit,
+    orders.one_order_per_cart,
+    orders.orders_are_their_checkouts,
+    orders.events_have_no_gaps,
+    orders.replay_gives_the_row,
+    orders.acknowledged_orders_exist,
+    orders.refusals_are_true,
+    orders.one_key_has_one_answer,
+    orders.kept_answers_are_true,
+    messages.one_confirmation_mail_per_order,
+    messages.outbox_is_drained,
+    messages.no_checkout_is_left,
+    messages.no_process_is_orphaned,
+    messages.every_order_has_its_process,
+    messages.shipments_are_out,
+    messages.nothing_is_left_for_people,
+)
+
+
+def check_all(facts: Facts) -> list[Violation]:
+    """Empty when everything holds."""
+    return [Violation(invariant.__name__, what) for invariant in INVARIANTS for what in invariant(facts)]

@@ -1,0 +1,126 @@
+"""Everything that the invariants judge: the books, the provider's truth, the processes, and what buyers were told."""
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.pool import NullPool
+from temporalio.client import Client
+
+from models.settings import Settings
+
+Row = dict[str, Any]
+
+STATEMENTS = {
+    "stock_levels": "SELECT sku, location, on_hand, reserved FROM stock_levels",
+    "adjusted": "SELECT sku, location, sum(delta)::bigint AS units FROM stock_adjustments GROUP BY sku, location",
+    "holds": "SELECT checkout_id, sku, location, quantity, shipped, state FROM stock_holds",
+    "checkouts": "SELECT id, cart_id, order_id, status, reason, key_digest, retryable, currency, total FROM checkouts",
+    "payments": "SELECT id, checkout_id, order_id, reference, state, currency, amount, captured FROM payments",
+    "ledger": "SELECT id, kind, payment_id, cause, debit, credit, currency, amount FROM ledger_entries",
+    "promotions": "SELECT id, code, usage_limit, used FROM promotions",
+    "promotion_uses": "SELECT promotion_id, checkout_id, final FROM promotion_uses",
+    "orders": "SELECT id, number, version, status, payment_status, customer_id, cart_id, checkout_id, currency, total,"
+    " document, email, placed_at FROM orders",
+    "events": "SELECT order_id, version, type, at, actor, cause, data FROM order_events ORDER BY order_id, version",
+    "shipments": "SELECT id, order_id, status, lines, capture_amount FROM shipments",
+    "notifications": "SELECT id, event, topic, channel, state, attempts FROM notifications",
+    "outbox": "SELECT id, topic, aggregate, attempts FROM outbox",
+    "kept": "SELECT key_digest, status, body FROM kept_answers",
+    "completed_carts": "SELECT id, completed_order_id FROM carts WHERE completed_order_id IS NOT NULL",
+    "tasks": "SELECT id, kind, subject, detail FROM tasks WHERE closed_at IS NULL",
+}
+
+
+class Execution(NamedTuple):
+    """One workflow execution; `status` in capitals, as Temporal has it."""
+
+    id: str
+    type: str
+    status: str
+
+
+class Told(NamedTuple):
+    """One final answer that a buyer was given under one Idempotency-Key."""
+
+    key: str
+    cart_id: str
+    status: int
+    body: Row
+    raw: str = ""
+
+
+@dataclass
+class Facts:
+    """One moment of a shop at rest. Rows as they are in the database, intents and mails as in the sandbox."""
+
+    stock_levels: list[Row] = field(default_factory=list)
+    adjusted: list[Row] = field(default_factory=list)
+    holds: list[Row] = field(default_factory=list)
+    checkouts: list[Row] = field(default_factory=list)
+    payments: list[Row] = field(default_factory=list)
+    ledger: list[Row] = field(default_factory=list)
+    promotions: list[Row] = field(default_factory=list)
+    promotion_uses: list[Row] = field(default_factory=list)
+    orders: list[Row] = field(default_factory=list)
+    events: list[Row] = field(default_factory=list)
+    shipments: list[Row] = field(default_factory=list)
+    notifications: list[Row] = field(default_factory=list)
+    outbox: list[Row] = field(default_factory=list)
+    kept: list[Row] = field(default_factory=list)
+    completed_carts: list[Row] = field(default_factory=list)
+    tasks: list[Row] = field(default_factory=list)
+    intents: list[Row] = field(default_factory=list)
+    mails: list[Row] = field(default_factory=list)
+    executions: list[Execution] = field(default_factory=list)
+    told: Sequence[Told] = ()
+
+    @property
+    def size(self) -> int:
+        """How many facts were judged: none would prove nothing."""
+        return sum(len(getattr(self, each.name)) for each in fields(self))
+
+
+def gather(settings: Settings, told: Sequence[Told] = ()) -> Facts:
+    """Reads all of it. The shop must be at rest: the books, the provider and Temporal are read one after another."""
+    engine = create_engine(settings.database, poolclass=NullPool, isolation_level="REPEATABLE READ")
+    try:
+        with engine.begin() as connection:
+            books = {name: _rows(connection, statement) for name, statement in STATEMENTS.items()}
+    finally:
+        engine.dispose()
+    return Facts(
+        **books,
+        intents=_sandbox(settings, "/stripe/payment_intents"),
+        mails=_sandbox(settings, "/mail"),
+        executions=executions(settings),
+        told=told,
+    )
+
+
+def executions(settings: Settings, query: str | None = None) -> list[Execution]:
+    """Of Temporal's visibility store, which trails by a moment."""
+
+    async def listed() -> list[Execution]:
+        client = await Client.connect(settings.temporal, namespace=settings.temporal_namespace)
+        return [
+            Execution(found.id, found.workflow_type, found.status.name if found.status else "UNKNOWN")
+            async for found in client.list_workflows(query)
+        ]
+
+    return asyncio.run(listed())
+
+
+def _rows(connection: Connection, statement: str) -> list[Row]:
+    return [dict(row) for row in connection.execute(text(statement)).mappings()]
+
+
+def _sandbox(settings: Settings, path: str) -> list[Row]:
+    with urllib.request.urlopen(f"{settings.sandbox_url}/_sandbox{path}", timeout=30) as answer:  # noqa: S310  ours
+        found = json.load(answer)
+    assert isinstance(found, list)
+    return found
