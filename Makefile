@@ -29,7 +29,7 @@ test: check ## Everything: check, then all tests with coverage and its gates
 	@$(BIN)/python -m deploy.coverage_gate .coverage.json
 
 unit: setup ## The tests that need no engine, fast
-	$(BIN)/pytest -m "not crash" tests/models tests/workflows tests/sandbox
+	$(BIN)/pytest -m "not crash" tests/models tests/sandbox
 
 check: lint types imports ## Format, lint, types and import contracts, as CI does
 
@@ -53,7 +53,7 @@ crashtest: ## Kill everything at random under load and prove the invariants: SEE
 bench: ## Measure, with units: JSON=path
 	@exec $(BOOTSTRAP) holdfast bench $(if $(JSON),--json $(JSON))
 
-reset: ## Stop nothing, delete the data folder: the next run starts over
+reset: ## Delete the data of a stopped stack: the next run starts over
 	@exec $(BOOTSTRAP) holdfast reset
 
 setup:

@@ -21,7 +21,7 @@ ADDRESS = {
     "country": "US",
     "phone": "+14155550123",
 }
-REMEDY = "see the logs of api and workers in the data folder"
+REMEDY = "is the shop up (`make run`)? see the logs of api and workers in the data folder"
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,8 @@ class Supervisor:
         self._closing.set()
 
     def kill_all(self) -> None:
-        """For an operator who does not want to wait for an orderly stop."""
+        """For an operator who does not want to wait for an orderly stop; nothing comes back."""
+        self.abandon()
         for name in reversed(self.names):
             self._signal(name, signal.SIGKILL)
 

@@ -34,6 +34,7 @@ def welcome(settings: Settings, order: DemoOrder, seconds: float) -> Group:
         _table(addresses(settings)),
         Text("\nTry:", style="bold"),
         *(Text(f"  {line}") for line in _to_try(settings, order)),
+        Text("\nTo act as staff: .venv/bin/holdfast token --role admin (or support, warehouse, merchandiser)"),
         Text("\nLogs follow; Ctrl-C stops everything.\n"),
     )
 

@@ -1,5 +1,7 @@
 """The contracts bite: an import that the architecture forbids is found and named."""
 
+from pathlib import Path
+
 import grimp
 import pytest
 from importlinter import Contract, ContractCheck
@@ -51,10 +53,22 @@ def test_a_vendor_has_one_keeper() -> None:
     assert check.metadata["breaches"] == ["- activities.payments (line 1) imports stripe"]
 
 
-def test_what_an_import_loads_is_tried() -> None:
-    check = checked(UnloadedContract, [], room="models.db", modules=["sqlalchemy", "stripe"])
-    assert check.metadata["breaches"] == ["- importing models.db loads sqlalchemy"]
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An importable package `leaky`, for this process and the ones that it starts."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "leaky").mkdir()
+    (tmp_path / "leaky" / "__init__.py").touch()
+    return tmp_path / "leaky"
 
 
-def test_an_import_inside_a_function_does_not_count() -> None:
-    assert checked(UnloadedContract, [], room="workflows", modules=["sqlalchemy", "stripe"]).kept
+def test_what_an_import_loads_is_found_by_importing(package: Path) -> None:
+    (package / "inner.py").write_text("import wave\n")
+    check = checked(UnloadedContract, [], room="leaky", modules=["wave", "stripe"])
+    assert check.metadata["breaches"] == ["- importing leaky loads wave"]
+
+
+def test_an_import_inside_a_function_does_not_count(package: Path) -> None:
+    (package / "inner.py").write_text("def sound():\n    import wave\n")
+    assert checked(UnloadedContract, [], room="leaky", modules=["wave"]).kept

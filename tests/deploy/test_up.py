@@ -81,6 +81,17 @@ def processes_of(settings: Settings) -> list[psutil.Process]:
     return found
 
 
+def holdfast(settings: Settings, command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.cli", command],
+        cwd=ROOT,
+        env={**os.environ, **environment(settings)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     ports = {f"{name}_port": port for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
@@ -107,9 +118,7 @@ def test_the_story_of_make_run(own: Settings, runs: list[Run]) -> None:
     assert str(own.temporal_ui_port) in run.text
     assert run.text.count("curl ") == 3
 
-    second = subprocess.run(
-        UP, cwd=ROOT, env={**os.environ, **environment(own)}, capture_output=True, text=True, check=False
-    )
+    second = holdfast(own, "up")
     assert second.returncode == 1
     assert re.fullmatch(r"error: another stack \(pid \d+\) uses .*\n", second.stderr)
 
@@ -117,6 +126,7 @@ def test_the_story_of_make_run(own: Settings, runs: list[Run]) -> None:
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: read_record(own.data_dir)["processes"]["workers"]["pid"] != before, 10)
     run.wait_for(r"workers stopped unexpectedly \(SIGKILL\); starting it again")
+    assert "is confirmed" in holdfast(own, "demo").stdout
 
     run.program.send_signal(signal.SIGTERM)  # to make alone, as a service manager would
     run.wait_for_silence()
