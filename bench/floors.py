@@ -91,6 +91,7 @@ def _begin(cart_id: str) -> BeginCheckout:
         hold_seconds=900,
         payment_action_seconds=1800,
         payment_lookup_seconds=30,
+        request_id=new_id("req"),
     )
 
 

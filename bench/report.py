@@ -1,12 +1,211 @@
-from bench.figures import percentile
+"""Tables for people, on a terminal or as Markdown: `python -m bench.report RESULT.json` prints the latter again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from bench.figures import Figure
+from bench.runs import NOT_COUNTED
+
+PROCESSES = (
+    "api",
+    "workers",
+    "checkout-worker",
+    "orders-worker",
+    "temporal",
+    "postgres",
+    "valkey",
+    "sandbox",
+    "load",
+)
+CALLS = ("create", "item", "email", "address", "option", "checkout")
+WIDTH = 170
+PHASES = {"cpu_all_in": "all in", "cpu_answer": "to the answer", "cpu_later": "after it"}
 
 
-def told(m):
-    p = {q: round(percentile(m.seconds, q) * 1000, 1) for q in (50, 95, 99)}
-    d = dict(m.__dict__)
-    for k in ("seconds", "steps", "samples"):
-        d.pop(k, None)
-    for k in ("all_in", "answer", "later", "idle", "cpu"):
-        if k in d:
-            d[k] = {n: round(v, 1) for n, v in d[k].items() if v > 0.05}
-    return p, round(len(m.seconds) / m.elapsed, 1), d
+@dataclass(frozen=True)
+class Table:
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+class Figures:
+    """Figures by what they are about; a missing one shows as nothing."""
+
+    def __init__(self, figures: Sequence[Figure]) -> None:
+        self.all = figures
+        self.runs = list(dict.fromkeys(figure.run for figure in figures))
+        self._by = {(figure.run, figure.name, figure.of): figure.value for figure in figures}
+
+    def get(self, run: str, name: str, of: str | None = None) -> float | None:
+        return self._by.get((run, name, of))
+
+    def show(self, run: str, name: str, of: str | None = None, digits: int = 1) -> str:
+        value = self.get(run, name, of)
+        return "" if value is None else f"{value:,.{digits}f}"
+
+    def parts(self, run: str, name: str) -> list[str]:
+        return [f.of for f in self.all if f.run == run and f.name == name and f.of is not None]
+
+
+def tables(result: dict[str, Any]) -> list[Table]:
+    figures = Figures([Figure.of_json(found) for found in result["figures"]])
+    makers: Sequence[Callable[[Figures], Table]] = (_latency, _cpu, _floors, _calls, _statements, _histories)
+    found = [_budgets(result["budgets"]), *(make(figures) for make in makers)]
+    return [table for table in found if table.rows]
+
+
+def _budgets(budgets: Sequence[dict[str, Any]]) -> Table:
+    rows = [
+        (b["name"], f"{b['limit']:g} {b['unit']}", f"{b['value']:,.1f} {b['unit']}", "yes" if b["met"] else "no")
+        for b in budgets
+    ]
+    return Table("Budget", ("what", "at most", "measured", "met"), rows)
+
+
+def _latency(figures: Figures) -> Table:
+    header = ("run", "n", "failed", "per s", "p50 ms", "p95 ms", "p99 ms", "checkout p50", "checkout p99")
+    rows = [
+        (
+            run,
+            figures.show(run, "purchases", digits=0),
+            figures.show(run, "failures", digits=0),
+            *(figures.show(run, name) for name in ("per_second", "p50", "p95", "p99")),
+            *(figures.show(run, name, "checkout") for name in ("p50", "p99")),
+        )
+        for run in figures.runs
+        if figures.get(run, "p50") is not None and figures.get(run, "failures") is not None
+    ]
+    return Table("Latency and throughput", header, rows)
+
+
+def _cpu(figures: Figures) -> Table:
+    seen = [p for p in PROCESSES if any(figures.get(run, name, p) for run in figures.runs for name in PHASES)]
+    header = ("run", "CPU ms", *(f"({p})" if p in NOT_COUNTED else p for p in seen), "total", "× floor", "strangers %")
+    rows = [
+        (
+            run,
+            words,
+            *(figures.show(run, name, process) for process in seen),
+            figures.show(run, name),
+            figures.show(run, "cpu_to_floor", _floor_of(figures, run)) if name == "cpu_all_in" else "",
+            figures.show(run, "elsewhere", digits=0) if name == "cpu_all_in" else "",
+        )
+        for run in figures.runs
+        for name, words in PHASES.items()
+        if figures.get(run, name) is not None
+    ]
+    return Table("CPU ms a purchase, by process; in brackets what is not counted", header, rows)
+
+
+def _floor_of(figures: Figures, run: str) -> str | None:
+    return next(iter(figures.parts(run, "cpu_to_floor")), None)
+
+
+def _floors(figures: Figures) -> Table:
+    """One row a floor and level: the mean over all brackets."""
+    kinds = dict.fromkeys(f.of for f in figures.all if f.name == "floor_p50" and f.of)
+    rows = []
+    for kind in kinds:
+        values = {
+            name: [f.value for f in figures.all if f.name == name and f.of == kind]
+            for name in ("floor_p50", "floor_per_second", "floor_cpu")
+        }
+        low, high = min(values["floor_p50"]), max(values["floor_p50"])
+        means = {name: sum(found) / len(found) for name, found in values.items()}
+        rows.append(
+            (
+                kind,
+                f"{means['floor_per_second']:.0f}",
+                f"{means['floor_p50']:.1f}",
+                f"{low:.1f} to {high:.1f}",
+                f"{means['floor_cpu']:.1f}",
+            )
+        )
+    return Table("Floors around the runs", ("floor, at once", "per s", "p50 ms", "from, to", "CPU ms"), rows)
+
+
+def _calls(figures: Figures) -> Table:
+    run = next((run for run in figures.runs if run.startswith("steps-")), "")
+    seen = [p for p in PROCESSES if any((figures.get(run, f"cpu_{call}", p) or 0) >= 0.05 for call in CALLS)]
+    rows = [
+        (call, *(figures.show(run, f"cpu_{call}", p) for p in seen), figures.show(run, f"cpu_{call}"))
+        for call in CALLS
+        if figures.get(run, f"cpu_{call}") is not None
+    ]
+    header = ("call", *(f"({p})" if p in NOT_COUNTED else p for p in seen), "total")
+    return Table("CPU ms of each call, to its answer", header, rows)
+
+
+def _statements(figures: Figures) -> Table:
+    run = next((run for run in reversed(figures.runs) if figures.get(run, "statements_answer")), "")
+    rows: list[Sequence[str]] = [
+        (words, figures.show(run, f"{name}_answer"), "", figures.show(run, f"{name}_later"), "")
+        for words, name in (
+            ("all round trips", "statements"),
+            ("COMMIT, each with its BEGIN", "commits"),
+            ("syncs of the log", "wal_syncs"),
+        )
+    ]
+    texts = dict.fromkeys([*figures.parts(run, "statement_answer_ms"), *figures.parts(run, "statement_later_ms")])
+    for text in texts:
+        cells = [
+            figures.show(run, f"statement_{phase}_{what}", text, digits)
+            for phase in ("answer", "later")
+            for what, digits in (("calls", 1), ("ms", 2))
+        ]
+        rows.append((text[:90].replace("|", "¦"), *cells))
+    header = ("statement, a purchase", "to the answer", "ms", "after it", "ms")
+    return Table("PostgreSQL", header, rows if run else [])
+
+
+def _histories(figures: Figures) -> Table:
+    run = next((run for run in figures.runs if figures.parts(run, "history_events")), "")
+    rows = [
+        (
+            workflow,
+            figures.show(run, "workflow_tasks", workflow),
+            figures.show(run, "history_events", workflow),
+            figures.show(run, "history_size", workflow),
+        )
+        for workflow in figures.parts(run, "history_events")
+    ]
+    return Table("Temporal, an execution", ("workflow", "workflow tasks", "events", "KiB"), rows)
+
+
+def console() -> Console:
+    """Wide where nobody's window says otherwise."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def show(result: dict[str, Any], console: Console) -> None:
+    for table in tables(result):
+        shown = RichTable(title=table.title, title_justify="left")
+        for number, name in enumerate(table.header):
+            shown.add_column(name, justify="left" if number == 0 else "right", no_wrap=number == 0)
+        for row in table.rows:
+            shown.add_row(*row)
+        console.print(shown)
+
+
+def markdown(result: dict[str, Any]) -> str:
+    machine = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
+    parts = [f"Measured {result['at']} on: {machine}."]
+    for table in tables(result):
+        lines = [table.header, ["---"] + ["---:"] * (len(table.header) - 1), *table.rows]
+        parts.append(f"### {table.title}\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join(parts)
+
+
+if __name__ == "__main__":
+    print(markdown(json.loads(Path(sys.argv[1]).read_text())))

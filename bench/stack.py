@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from bench.empty import QUEUE as FLOOR_QUEUE
 from deploy.demo_order import Shop
 from deploy.stack import engines, plan
 from deploy.stack.errors import StackError
+from deploy.stack.folder import held
 from deploy.stack.ports import Port, free_ports
 from deploy.stack.process import Process
 from deploy.stack.programs import run_to_end
@@ -32,6 +35,9 @@ from workflows import queues
 
 PORTS = ("api", "postgres", "valkey", "temporal", "temporal_ui", "sandbox", "worker_metrics")  # the last has followers
 FOLLOWERS = 3
+PREFIX = "holdfast-bench-"
+DISK = Path("/var/tmp")  # noqa: S108  /tmp may be memory; the folder made here is ours alone
+BASE = DISK if os.access(DISK, os.W_OK) else Path(tempfile.gettempdir())
 ENOUGH = 100  # in stock, of each SKU that buyers buy
 DRAIN_SECONDS = 120.0
 FLOOR_DATABASE = "bench_floor"
@@ -54,12 +60,11 @@ def private_stack(say: Say) -> Iterator[BenchStack]:
     """Durable storage in a folder that is deleted afterwards. What the caller exported for a shop must not count."""
     for name in [name for name in os.environ if name.startswith("HOLDFAST_")]:
         del os.environ[name]
-    # Not in /tmp, which may be memory.
-    base = next((path for path in ("/var/tmp",) if os.access(path, os.W_OK)), None)  # noqa: S108
-    with tempfile.TemporaryDirectory(prefix="holdfast-bench-", dir=base, ignore_cleanup_errors=True) as folder:
+    _clear_abandoned()
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=BASE, ignore_cleanup_errors=True) as name, held(Path(name)):
         ports = dict(zip(PORTS, free_ports(len(PORTS) + FOLLOWERS), strict=False))
         settings = Settings.model_validate(
-            {"data_dir": Path(folder), **{f"{name}_port": port for name, port in ports.items()}}
+            {"data_dir": Path(name), **{f"{service}_port": port for service, port in ports.items()}}
         )
         stack = BenchStack(settings, say)
         try:
@@ -67,6 +72,13 @@ def private_stack(say: Say) -> Iterator[BenchStack]:
             yield stack
         finally:
             stack.take_down()
+
+
+def _clear_abandoned() -> None:
+    """What a killed bench left behind."""
+    for folder in BASE.glob(f"{PREFIX}*"):
+        with contextlib.suppress(StackError), held(folder):  # refused while it is in use
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class BenchStack:
@@ -88,7 +100,6 @@ class BenchStack:
         self._say(f"The stack is up after {time.monotonic() - began:.1f} s.")
 
     def take_down(self) -> None:
-        self.resume(ORDERS_WORKER)
         self._supervisor.close()
 
     @property
@@ -113,15 +124,17 @@ class BenchStack:
             self._start([_only(self.settings, both, CHECKOUT_WORKER, [queues.CHECKOUT], 1)])
             self._start([_only(self.settings, both, ORDERS_WORKER, others, 2)])
 
-    def hold_back(self) -> None:
-        """Until `let_go`, orders are placed but nothing follows: no relay, no mail, no webhooks."""
-        self.pause(ORDERS_WORKER)
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Inside, orders are placed but nothing follows them: no relay, no mail, no webhooks."""
         self.control("/webhooks", {"mode": "hold"})
-
-    def let_go(self) -> None:
+        self.pause(ORDERS_WORKER)
+        try:
+            yield
+        finally:
+            self.resume(ORDERS_WORKER)
         self.control("/webhooks", {"mode": "deliver"})
         self.control("/webhooks/release", {})
-        self.resume(ORDERS_WORKER)
 
     def pause(self, name: str) -> None:
         """The process stands still: it costs nothing and loses nothing."""

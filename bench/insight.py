@@ -1,0 +1,107 @@
+"""Where the time goes: statements a purchase, and what Temporal keeps of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
+
+from bench.figures import mean
+from models.ids import checkout_workflow, order_workflow
+from models.settings import Settings
+
+# Our own are marked and don't count.
+_STATEMENTS = """
+SELECT /* bench */ s.queryid, s.query, s.calls, s.total_exec_time
+FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
+WHERE d.datname = current_database() AND s.query NOT LIKE '%/* bench */%'
+"""
+_WAL = "SELECT /* bench */ sum(fsyncs) FROM pg_stat_io WHERE object = 'wal'"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """How often one text was executed, and the milliseconds that PostgreSQL was at it."""
+
+    text: str
+    calls: float
+    ms: float
+
+
+@dataclass(frozen=True)
+class DatabaseReading:
+    statements: dict[int, Statement]
+    wal_syncs: int
+
+    @classmethod
+    def take(cls, connection: Any) -> DatabaseReading:
+        with connection.cursor() as cursor:
+            cursor.execute(_STATEMENTS)
+            statements = {
+                queryid: Statement(re.sub(r"\s+", " ", text).strip(), calls, ms)
+                for queryid, text, calls, ms in cursor.fetchall()
+            }
+            cursor.execute(_WAL)
+            return cls(statements, int(cursor.fetchone()[0]))
+
+
+@dataclass(frozen=True)
+class DatabaseUse:
+    """Of one purchase. Every call is a round trip; a sync of the log makes one or more commits durable."""
+
+    statements: Sequence[Statement]  # the most expensive first
+    wal_syncs: float
+
+    @classmethod
+    def between(cls, before: DatabaseReading, after: DatabaseReading, purchases: int) -> DatabaseUse:
+        nothing = Statement("", 0, 0.0)
+        found = []
+        for queryid, now in after.statements.items():
+            then = before.statements.get(queryid, nothing)
+            if now.calls > then.calls:
+                found.append(Statement(now.text, (now.calls - then.calls) / purchases, (now.ms - then.ms) / purchases))
+        found.sort(key=lambda statement: statement.ms, reverse=True)
+        return cls(found, (after.wal_syncs - before.wal_syncs) / purchases)
+
+    @property
+    def calls(self) -> float:
+        return sum(statement.calls for statement in self.statements)
+
+    @property
+    def commits(self) -> float:
+        """Of transactions; what stands alone commits itself and is not among them."""
+        return sum(statement.calls for statement in self.statements if statement.text.upper() == "COMMIT")
+
+
+@dataclass(frozen=True)
+class History:
+    """A mean over a few executions of one workflow."""
+
+    workflow: str
+    events: float
+    tasks: float
+    kib: float
+
+
+async def histories(settings: Settings, samples: Sequence[Sequence[str]]) -> list[History]:
+    """`samples` are pairs of checkout and order ids."""
+    client = await Client.connect(settings.temporal, namespace=settings.temporal_namespace)
+    ids = {
+        "Checkout": [checkout_workflow(checkout_id) for checkout_id, _ in samples],
+        "Order": [order_workflow(order_id) for _, order_id in samples],
+    }
+    return [await _history(client, workflow, executions) for workflow, executions in ids.items()]
+
+
+async def _history(client: Client, workflow: str, executions: Sequence[str]) -> History:
+    events, tasks, sizes = [], [], []
+    for execution in executions:
+        history = await client.get_workflow_handle(execution).fetch_history()
+        events.append(len(history.events))
+        tasks.append(sum(e.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED for e in history.events))
+        sizes.append(sum(event.ByteSize() for event in history.events) / 1024)
+    return History(workflow, mean(events), mean(tasks), mean(sizes))

@@ -1,0 +1,155 @@
+"""One run: quiet, load, quiet again; and the CPU of every process over it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.cpu import Reading, Spent
+from bench.helper import Helper
+from bench.insight import DatabaseReading, DatabaseUse, histories
+from bench.runs import Floor, Measured, Run
+from bench.stack import FLOOR_WORKER, BenchStack
+from deploy.stack.errors import StackError
+
+SEED = 1
+QUIET_SECONDS = 1.5  # before idling is measured: a burst has echoes (WAL, visibility, timers)
+IDLE_SECONDS = 4.0
+SETTLE_SECONDS = 0.3  # what an answered purchase still does of itself
+FLOORS = (("empty-workflow", 1, 30), ("empty-workflow", 8, 80), ("no-temporal", 1, 40), ("no-temporal", 8, 80))
+TAKING_PART = {"empty-workflow": ("floors", FLOOR_WORKER, "temporal"), "no-temporal": ("floors", "postgres")}
+
+
+class Bench:
+    """Measures on a stack that is up."""
+
+    def __init__(self, stack: BenchStack, load: Helper, floors: Helper, *, quick: bool = False) -> None:
+        self.stack = stack
+        self._load = load
+        self._floors = floors
+        self.quick = quick
+        self._idle: dict[frozenset[str], Spent] = {}
+
+    def measure(self, run: Run) -> Measured:
+        if run.kind in ("held", "steps"):
+            self.stack.split_workers()
+        return {"held": self._held, "steps": self._steps}.get(run.kind, self._as_deployed)(run)
+
+    def floors(self) -> list[Floor]:
+        return [self._floor(kind, at_once, 8 if self.quick else count) for kind, at_once, count in FLOORS]
+
+    def _floor(self, kind: str, at_once: int, count: int) -> Floor:
+        idle = self.idle()
+        self._floors.prepare(task=kind, at_once=at_once, count=count, skus=self.stack.skus)
+        before = self.reading()
+        told = self._floors.go()
+        spent = Spent.between(before, self.reading()).without_idle(idle)
+        cpu = {name: spent[name] * 1000 / count for name in TAKING_PART[kind]}
+        return Floor(kind, at_once, told["seconds"], told["elapsed"], cpu)
+
+    def _as_deployed(self, run: Run) -> Measured:
+        """Everything runs: the order's process, the mail and the webhooks overlap with the next purchases."""
+        idle = self.idle()
+        self._prepare_load(run)
+        before = self.reading()
+        told = self._load.go()
+        loaded = self.reading()
+        self.stack.wait_drained()
+        spent = Spent.between(before, self.reading())
+        found = _measured(run, told, Spent.between(before, loaded))
+        found.all_in = _each(spent.without_idle(idle), told["seconds"])
+        return found
+
+    def _held(self, run: Run) -> Measured:
+        """First to the answer alone, then what follows."""
+        idle = self.idle()
+        self._prepare_load(run)
+        with self.stack.connection() as connection:
+            with self.stack.held_back():
+                idle_held = self.idle(held=True)
+                rows = [DatabaseReading.take(connection)]
+                before = self.reading()
+                told = self._load.go()
+                time.sleep(SETTLE_SECONDS)
+                answered = self.reading()
+                rows.append(DatabaseReading.take(connection))
+            self.stack.wait_drained()
+            drained = self.reading()
+            rows.append(DatabaseReading.take(connection))
+        found = _measured(run, told, Spent.between(before, answered))
+        found.answer = _each(Spent.between(before, answered).without_idle(idle_held), told["seconds"])
+        found.later = _each(Spent.between(answered, drained).without_idle(idle), told["seconds"])
+        found.all_in = {name: found.answer[name] + found.later.get(name, 0.0) for name in found.answer}
+        found.database = {
+            phase: DatabaseUse.between(rows[i], rows[i + 1], len(told["seconds"]))
+            for i, phase in enumerate(("answer", "later"))
+        }
+        found.histories = asyncio.run(histories(self.stack.settings, found.samples))
+        return found
+
+    def _steps(self, run: Run) -> Measured:
+        """CPU of each of the six calls."""
+        found = Measured(run)
+        by_call: dict[str, Mapping[str, float]] = {}
+        self._load.prepare(**self._task(run))
+        with self.stack.held_back():
+            idle = self.idle(held=True)
+            before = self.reading()
+            while not (told := self._load.go()).get("done"):
+                after = self.reading()
+                by_call[told["step"]] = _each(Spent.between(before, after).without_idle(idle), range(run.purchases))
+                found.failures = [*found.failures, *told["failures"]]
+                before = after
+        self.stack.wait_drained()
+        found.by_call = by_call
+        return found
+
+    def reading(self) -> Reading:
+        return Reading.take({**self.stack.pids, "load": self._load.pid, "floors": self._floors.pid})
+
+    def idle(self, *, held: bool = False) -> Spent:
+        """Of the processes as they are now, held back or not; measured once for each."""
+        shape = frozenset({*self.stack.pids, *(["held"] if held else [])})
+        if shape not in self._idle:
+            time.sleep(QUIET_SECONDS)
+            before = self.reading()
+            time.sleep(0.5 if self.quick else IDLE_SECONDS)
+            self._idle[shape] = Spent.between(before, self.reading())
+        return self._idle[shape]
+
+    def _task(self, run: Run) -> dict[str, Any]:
+        return {
+            "task": "steps" if run.kind == "steps" else "load",
+            "kind": "checkout" if run.kind == "checkout" else "sequence",
+            "base": self.stack.settings.api_url,
+            "skus": self.stack.skus,
+            "purchases": run.purchases,
+            "at_once": run.at_once,
+            "rate": run.rate,
+            "seed": SEED,
+        }
+
+    def _prepare_load(self, run: Run) -> None:
+        ready = self._load.prepare(**self._task(run))
+        if "ready" not in ready:
+            raise StackError(f"carts could not be filled ({ready['failures'][0]})", "the API's log says more")
+
+
+def _measured(run: Run, told: Mapping[str, Any], load: Spent) -> Measured:
+    if not told["seconds"]:
+        raise StackError(f"no purchase of {run.name} succeeded ({told['failures'][0]})", "the API's log says more")
+    return Measured(
+        run,
+        told["seconds"],
+        told["elapsed"],
+        told["failures"],
+        told["steps"],
+        told["samples"],
+        elsewhere=load.share_elsewhere,
+    )
+
+
+def _each(seconds: Mapping[str, float], purchases: Sequence[Any]) -> dict[str, float]:
+    return {name: used * 1000 / len(purchases) for name, used in seconds.items()}
