@@ -61,5 +61,7 @@ class Fulfilment:
     @activity.defn
     def complete_order(self, ref: OrderRef) -> None:
         """The return window has closed."""
+        failpoint("complete_order:before")
         with self._database.transaction() as connection:
             self._orders.complete(connection, ref.order_id)
+        failpoint("complete_order:after")

@@ -42,7 +42,7 @@ class Notifications:
 
         Raises OutcomeUnknown while the provider's word is awaited, ProviderUnavailable when it was not reached.
         """
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             sending = self._messages.begin_sending(
                 connection, f"{ref.order_id}:1", "order_confirmed", "email", self._unknown_seconds
             )
@@ -60,13 +60,13 @@ class Notifications:
         try:
             self._mail.send(message)
         except ProviderUnavailable:
-            with self._database.transaction() as connection:
+            with self._database.reading() as connection:
                 self._messages.not_sent(connection, sending.id)
             raise
         except InvalidRequest as error:
             return self._give_up(sending.id, ref.order_id, error.detail)
         failpoint("send_order_confirmation:after")
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             self._messages.end_sending(connection, sending.id, "sent")
         return "sent"
 

@@ -1,4 +1,4 @@
-"""Money at the provider: authorise, look up, void, capture. Each names its own idempotency key."""
+"""Money at the provider: authorise, look up, void, capture. What must happen once names its idempotency key."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from activities.gateways.stripe import StripeGateway
     from models.db.session import Database
+
+CAPTURE_KEYS = 5
 
 
 def _metadata(checkout_id: str, attempt: int) -> dict[str, str]:
@@ -99,9 +101,9 @@ class Payments:
                 return found
             reference = found.reference
         failpoint("void_payment:before")
-        payment = gateway.cancel(reference, f"{command.checkout_id}:void:{command.attempt}")
+        payment = gateway.cancel(reference)
         if payment.state is PaymentAt.CAPTURED:
-            gateway.refund(reference, f"{command.checkout_id}:refund:{command.attempt}")
+            gateway.refund(reference)
         failpoint("void_payment:after")
         with self._database.transaction() as connection:
             self._payments.record_void(connection, command.checkout_id, payment)
@@ -112,21 +114,32 @@ class Payments:
         """Expiry asks the provider first: CANCELLED, or what it turned out to be instead."""
         assert command.reference is not None
         failpoint("cancel_payment:before")
-        payment = self._gateways[command.provider].cancel(
-            command.reference, f"{command.checkout_id}:expire:{command.attempt}"
-        )
+        payment = self._gateways[command.provider].cancel(command.reference)
         failpoint("cancel_payment:after")
         return payment
 
     @activity.defn
     def capture_payment(self, command: CapturePayment) -> ProviderPayment:
-        """Key `{shipment_id}:capture`, so that a parcel is paid once."""
+        """Key `{shipment_id}:capture`, so that a parcel is paid once.
+
+        The provider repeats a 500 to the same key for a day. So after one, what it holds is looked at, and only if
+        this parcel is not among it the next key of a fixed row is used: every repeat walks the same row.
+        """
         failpoint("capture_payment:before")
-        payment = self._gateways[command.provider].capture(
-            command.reference,
-            command.amount.amount,
-            final=command.final,
-            key=f"{command.shipment_id}:capture",
-        )
+        payment = self._capture(command)
         failpoint("capture_payment:after")
         return payment
+
+    def _capture(self, command: CapturePayment) -> ProviderPayment:
+        gateway = self._gateways[command.provider]
+        for number in range(1, CAPTURE_KEYS + 1):
+            key = f"{command.shipment_id}:capture" + (f":{number}" if number > 1 else "")
+            try:
+                return gateway.capture(command.reference, command.amount.amount, final=command.final, key=key)
+            except OutcomeUnknown as error:
+                if not error.extra.get("answered"):
+                    raise
+            held = gateway.look(command.reference)
+            if held.captured is not None and held.captured >= command.before + command.amount:
+                return held
+        raise OutcomeUnknown("The provider goes on answering with errors")

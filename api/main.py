@@ -16,6 +16,7 @@ from api.limits import Limiter
 from api.middleware import Conventions
 from api.processes import Processes
 from api.routes import carts, catalogue, checkouts, fulfilment, health, orders, webhooks
+from api.rules import RecentRules
 from api.services import Services
 from api.tokens import Tokens
 from models.db.session import Database
@@ -59,6 +60,7 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
             tokens=Tokens.of(settings),
             limiter=Limiter(settings.rate_limit, cache),
             cache=cache,
+            rules=RecentRules(),
             stripe=StripeGateway(
                 settings.stripe_api_key.get_secret_value(),
                 base=settings.stripe_base,

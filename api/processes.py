@@ -21,7 +21,7 @@ from temporalio.common import (
     WorkflowIDConflictPolicy,
 )
 from temporalio.contrib.opentelemetry import TracingInterceptor
-from temporalio.service import RetryConfig, RPCError, RPCStatusCode
+from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatusCode
 
 from models.answers import Answer
 from models.checkout import BeginCheckout
@@ -59,6 +59,7 @@ class Processes:
             namespace=settings.temporal_namespace,
             data_converter=DATA_CONVERTER,
             interceptors=[TracingInterceptor()],
+            grpc_compression=GrpcCompression.NONE,
             retry_config=RetryConfig(max_elapsed_time_millis=int(settings.checkout_deadline_seconds * 1000)),
             lazy=True,
         )

@@ -12,6 +12,7 @@ from activities.gateways.mail import MailGateway
 from activities.gateways.stripe import StripeGateway
 from api.limits import Limiter
 from api.processes import Processes
+from api.rules import RecentRules
 from api.tokens import Tokens
 from models.db.session import Database
 from models.settings import Settings
@@ -24,6 +25,7 @@ class Services:
     processes: Processes
     tokens: Tokens
     limiter: Limiter
+    rules: RecentRules
     cache: Cache
     stripe: StripeGateway
     mail: MailGateway

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+
+def _storable(value: str) -> str:
+    if "\x00" in value or any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+        raise ValueError("is not text that the database can hold")
+    return value
+
+
+Storable = Annotated[str, AfterValidator(_storable)]
+"""Text of other people's choosing, on its way to the database."""
 
 
 class Record(BaseModel):

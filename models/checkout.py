@@ -72,6 +72,7 @@ class ProviderPayment(Record):
     state: PaymentAt
     reference: str | None = None
     amount: Money | None = None
+    captured: Money | None = None
     next_action: dict[str, Any] | None = None
     decline_code: str | None = None
 

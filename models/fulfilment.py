@@ -33,9 +33,10 @@ class ShipParcel(Record):
 
 
 class ParcelPlanned(Record):
-    """What shipping it takes from the buyer: nothing where `reference` is None."""
+    """What shipping it takes from the buyer: nothing where `reference` is None. `before`: what was taken before it."""
 
     capture: Money
+    before: Money
     final: bool
     provider: str | None
     reference: str | None
@@ -47,6 +48,7 @@ class CapturePayment(Record):
     provider: str
     reference: str
     amount: Money
+    before: Money
     final: bool
 
 

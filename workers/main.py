@@ -14,6 +14,7 @@ import uvloop
 from temporalio.client import Client
 from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
+from temporalio.service import GrpcCompression
 from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
@@ -77,6 +78,7 @@ async def connect(settings: Settings) -> Client:
                 namespace=settings.temporal_namespace,
                 data_converter=DATA_CONVERTER,
                 interceptors=[TracingInterceptor()],
+                grpc_compression=GrpcCompression.NONE,
                 runtime=runtime,
             )
         except RuntimeError as error:

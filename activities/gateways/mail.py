@@ -14,8 +14,8 @@ from sendgrid import SendGridAPIClient
 from sendgrid.helpers.eventwebhook import EventWebhook
 from sendgrid.helpers.mail import Content, CustomArg, Mail
 
-from models.base import Record
-from models.errors import BadSignature, InvalidRequest, OutcomeUnknown, ProviderUnavailable
+from models.base import Record, Storable
+from models.errors import BadRequest, BadSignature, InvalidRequest, OutcomeUnknown, ProviderUnavailable
 from models.mails import Message
 
 MESSAGE_ID = "holdfast_message_id"
@@ -28,7 +28,7 @@ EVENTS = frozenset({"processed", "dropped"})
 class MailEvent(Record):
     """What the provider says of one message: `processed`, `delivered`, `bounce`, …"""
 
-    message_id: str
+    message_id: Storable
     type: str
 
 
@@ -64,14 +64,17 @@ class MailGateway:
             raise OutcomeUnknown() from error
 
     def events(self, body: bytes, signature: str, timestamp: str) -> list[MailEvent]:
-        """The events in a webhook, if SendGrid signed these very bytes; else BadSignature."""
+        """The events in a webhook, if SendGrid signed these very bytes; else BadSignature. BadRequest: no events."""
         if self._webhook is None or not _verified(self._webhook, body, signature, timestamp):
             raise BadSignature()
-        return [
-            MailEvent(message_id=event[MESSAGE_ID], type=event["event"])
-            for event in json.loads(body)
-            if MESSAGE_ID in event
-        ]
+        try:
+            return [
+                MailEvent(message_id=event[MESSAGE_ID], type=event["event"])
+                for event in json.loads(body)
+                if MESSAGE_ID in event
+            ]
+        except (ValueError, TypeError, KeyError) as error:
+            raise BadRequest("The body is not a list of events") from error
 
 
 def _verified(webhook: EventWebhook, body: bytes, signature: str, timestamp: str) -> bool:

@@ -13,9 +13,10 @@ import stripe
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
-from models.base import Record
+from models.base import Record, Storable
 from models.checkout import PaymentAt, ProviderPayment
 from models.errors import (
+    BadRequest,
     BadSignature,
     OutcomeUnknown,
     PaymentMethodInvalid,
@@ -51,10 +52,10 @@ EVENTS = frozenset(
 class ProviderEvent(Record):
     """A verified webhook: the provider's id of the event, its type, the payment and the checkout it is about."""
 
-    id: str
-    type: str
-    subject: str | None
-    checkout_id: str | None
+    id: Storable
+    type: Storable
+    subject: Storable | None
+    checkout_id: Storable | None
 
 
 class StripeGateway:
@@ -144,10 +145,13 @@ class StripeGateway:
         except stripe.StripeError as error:
             raise _ours(error) from error
 
-    def cancel(self, reference: str, key: str) -> ProviderPayment:
-        """Release an authorisation. Where it can't be cancelled (paid, or cancelled before), what it is instead."""
+    def cancel(self, reference: str) -> ProviderPayment:
+        """Release an authorisation. Where it can't be cancelled (paid, or cancelled before), what it is instead.
+
+        Twice is once without a key of ours; with one, Stripe would repeat a 500 for a day (Idempotent requests).
+        """
         try:
-            return _payment(self._client.v1.payment_intents.cancel(reference, {}, {"idempotency_key": key}))
+            return _payment(self._client.v1.payment_intents.cancel(reference))
         except stripe.InvalidRequestError as error:
             if error.code == "payment_intent_unexpected_state":
                 return self.look(reference)
@@ -155,10 +159,10 @@ class StripeGateway:
         except stripe.StripeError as error:
             raise _ours(error) from error
 
-    def refund(self, reference: str, key: str) -> None:
-        """Give back all that was captured; done before counts as done."""
+    def refund(self, reference: str) -> None:
+        """Give back all that was captured; done before counts as done, so it needs no key of ours either."""
         try:
-            self._client.v1.refunds.create({"payment_intent": reference}, {"idempotency_key": key})
+            self._client.v1.refunds.create({"payment_intent": reference})
         except stripe.InvalidRequestError as error:
             if error.code != "charge_already_refunded":
                 raise _ours(error) from error
@@ -169,16 +173,18 @@ class StripeGateway:
         """A webhook, if Stripe signed these very bytes within five minutes; else BadSignature."""
         try:
             event = stripe.Webhook.construct_event(body, signature, self._webhook_secret)
-        except (ValueError, stripe.SignatureVerificationError) as error:
+            subject = event.data.object.to_dict()
+            is_intent = subject.get("object") == "payment_intent"
+            return ProviderEvent(
+                id=event.id,
+                type=event.type,
+                subject=subject.get("id" if is_intent else "payment_intent"),
+                checkout_id=(subject.get("metadata") or {}).get("checkout_id"),
+            )
+        except stripe.SignatureVerificationError as error:
             raise BadSignature() from error
-        subject = event.data.object.to_dict()
-        is_intent = subject.get("object") == "payment_intent"
-        return ProviderEvent(
-            id=event.id,
-            type=event.type,
-            subject=subject.get("id" if is_intent else "payment_intent"),
-            checkout_id=(subject.get("metadata") or {}).get("checkout_id"),
-        )
+        except (ValueError, TypeError, AttributeError, KeyError) as error:  # signed, but not an event
+            raise BadRequest("The body is not an event") from error
 
 
 def _payment(intent: stripe.PaymentIntent) -> ProviderPayment:
@@ -188,8 +194,9 @@ def _payment(intent: stripe.PaymentIntent) -> ProviderPayment:
         state=state,
         reference=intent.id,
         amount=Money.of(intent.amount, intent.currency.upper()),
+        captured=Money.of(intent.amount_received, intent.currency.upper()),
         next_action=_next_action(intent) if state is PaymentAt.REQUIRES_ACTION else None,
-        decline_code=(declined.decline_code or declined.code or "declined") if declined else None,
+        decline_code=_why(declined) if declined else None,
     )
 
 
@@ -205,8 +212,12 @@ def _next_action(intent: stripe.PaymentIntent) -> dict[str, Any]:
 
 
 def _decline_code(error: stripe.CardError) -> str:
-    details = error.error
-    return str((details and details.decline_code) or error.code or "declined")
+    return _why(error.error) if error.error else str(error.code or "declined")
+
+
+def _why(error: object) -> str:
+    """Stripe leaves out what does not apply: a failed authentication has a code but no decline code."""
+    return str(getattr(error, "decline_code", None) or getattr(error, "code", None) or "declined")
 
 
 def _intent_of(error: stripe.CardError) -> str | None:

@@ -107,7 +107,7 @@ def read_cart(shop: Shop, caller: Caller, cart_id: Id, cart_token: CartToken = N
     """Prices, stock and requirements as of now."""
     with shop.database.reading() as connection:
         cart = own_cart(repository.read_cart(connection, cart_id), caller, cart_token)
-        quoted = rules.quote(cart, repository.read_rules(connection, cart))
+        quoted = rules.quote(cart, shop.rules.read(connection, cart))
     return _respond(cart, quoted)
 
 
@@ -167,7 +167,7 @@ def remove_item(
 def set_email(
     shop: Shop, caller: Caller, cart_id: Id, body: EmailIn, cart_token: CartToken = None, if_match: IfMatch = None
 ) -> JSONResponse:
-    return _change(shop, caller, cart_token, cart_id, if_match, values={"email": checked_email(body.email)})
+    return _set(shop, caller, cart_token, cart_id, if_match, {"email": checked_email(body.email)})
 
 
 @router.put("/{cart_id}/shipping-address", response_model=CartOut)
@@ -176,7 +176,7 @@ def set_shipping_address(
 ) -> JSONResponse:
     """Tax and shipping follow it; an option that is not offered there is no longer chosen."""
     address = checked_address(body).model_dump()
-    return _change(shop, caller, cart_token, cart_id, if_match, values={"shipping_address": address})
+    return _set(shop, caller, cart_token, cart_id, if_match, {"shipping_address": address})
 
 
 @router.put("/{cart_id}/billing-address", response_model=CartOut)
@@ -184,7 +184,7 @@ def set_billing_address(
     shop: Shop, caller: Caller, cart_id: Id, body: AddressIn, cart_token: CartToken = None, if_match: IfMatch = None
 ) -> JSONResponse:
     address = checked_address(body).model_dump()
-    return _change(shop, caller, cart_token, cart_id, if_match, values={"billing_address": address})
+    return _set(shop, caller, cart_token, cart_id, if_match, {"billing_address": address})
 
 
 @router.get("/{cart_id}/shipping-options", response_model=ShippingOptions)
@@ -192,7 +192,7 @@ def list_shipping_options(shop: Shop, caller: Caller, cart_id: Id, cart_token: C
     """What is offered to the cart's address, cheapest first."""
     with shop.database.reading() as connection:
         cart = own_cart(repository.read_cart(connection, cart_id), caller, cart_token)
-        options = rules.shipping_options(cart, repository.read_rules(connection, cart))
+        options = rules.shipping_options(cart, shop.rules.read(connection, cart))
     return JSONResponse({"items": [option.model_dump() for option in options]})
 
 
@@ -200,7 +200,11 @@ def list_shipping_options(shop: Shop, caller: Caller, cart_id: Id, cart_token: C
 def set_shipping_option(
     shop: Shop, caller: Caller, cart_id: Id, body: OptionIn, cart_token: CartToken = None, if_match: IfMatch = None
 ) -> JSONResponse:
-    return _change(shop, caller, cart_token, cart_id, if_match, values={"shipping_option_id": body.id})
+    def offered(cart: Cart, quoted: rules.Quote) -> None:
+        if quoted.option is None:
+            raise ShippingOptionUnavailable(errors=[{"pointer": "/id", "detail": "is not offered for this cart"}])
+
+    return _set(shop, caller, cart_token, cart_id, if_match, {"shipping_option_id": body.id}, offered)
 
 
 @router.post("/{cart_id}/discounts", response_model=CartOut)
@@ -249,23 +253,45 @@ def _change(
     cart_token: str | None,
     cart_id: str,
     if_match: str | None,
-    change: Change | None = None,
-    values: dict[str, Any] | None = None,
+    change: Change,
 ) -> JSONResponse:
     """One transaction: the cart's new version is written first, as its lock; any refusal takes it back."""
     with shop.database.transaction() as connection:
-        repository.change_cart(connection, cart_id, values)
+        repository.change_cart(connection, cart_id, {})
         cart = own_cart(repository.read_cart(connection, cart_id), caller, cart_token)
-        if cart.completed_order_id:
-            raise CartCompleted(order_id=cart.completed_order_id)
-        if if_match is not None and _version(if_match, cart.version - 1) != cart.version - 1:
-            raise PreconditionFailed(version=cart.version - 1)
-        if change is not None:
-            cart = change(connection, cart)
-        quoted = rules.quote(cart, repository.read_rules(connection, cart))
-        if values and "shipping_option_id" in values and quoted.option is None:
-            raise ShippingOptionUnavailable(errors=[{"pointer": "/id", "detail": "is not offered for this cart"}])
+        _check(cart, cart.version - 1, if_match)
+        cart = change(connection, cart)
+        quoted = rules.quote(cart, shop.rules.read(connection, cart))
     return _respond(cart, quoted)
+
+
+def _set(
+    shop: Services,
+    caller: Principal | None,
+    cart_token: str | None,
+    cart_id: str,
+    if_match: str | None,
+    values: dict[str, Any],
+    check: Callable[[Cart, rules.Quote], None] | None = None,
+) -> JSONResponse:
+    """Sets columns, if the cart is still as it was seen: two statements, and no transaction to open."""
+    with shop.database.reading() as connection:
+        while True:
+            seen = own_cart(repository.read_cart(connection, cart_id), caller, cart_token)
+            _check(seen, seen.version, if_match)
+            cart = repository.with_values(seen, values)
+            quoted = rules.quote(cart, shop.rules.read(connection, cart))
+            if check is not None:
+                check(cart, quoted)
+            if repository.change_cart(connection, cart_id, values, seen=seen.version):
+                return _respond(cart, quoted)
+
+
+def _check(cart: Cart, version: int, if_match: str | None) -> None:
+    if cart.completed_order_id:
+        raise CartCompleted(order_id=cart.completed_order_id)
+    if if_match is not None and _version(if_match, version) != version:
+        raise PreconditionFailed(version=version)
 
 
 def _with_quantity(connection: Connection, cart: Cart, item: CartItem, quantity: int) -> Cart:

@@ -102,7 +102,7 @@ def _prepare(
         if body.expected_total.currency != cart.currency:
             raise InvalidRequest.at("/expected_total/currency", f"the cart is in {cart.currency}")
         if not kept.running:
-            quoted = rules.quote(cart, cart_repository.read_rules(connection, cart))
+            quoted = rules.quote(cart, shop.rules.read(connection, cart))
             checkouts.check(cart, quoted, body.expected_total)
             if body.payment is None and quoted.total.amount:
                 raise InvalidRequest.at("/payment", "is required: there is something to pay")

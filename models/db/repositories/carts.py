@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, text, update
@@ -104,13 +105,22 @@ def create_cart(
     )
 
 
-def change_cart(connection: Connection, cart_id: str, values: Mapping[str, Any] | None = None) -> None:
-    """Sets columns of the cart and moves its version on."""
-    connection.execute(
-        update(carts)
-        .where(carts.c.id == cart_id)
-        .values({"version": carts.c.version + 1, "updated_at": func.now(), **(values or {})})
-    )
+def change_cart(connection: Connection, cart_id: str, values: Mapping[str, Any], *, seen: int | None = None) -> bool:
+    """Sets columns of the cart and moves its version on; with `seen`, only while that is its version."""
+    statement = update(carts).where(carts.c.id == cart_id)
+    if seen is not None:
+        statement = statement.where(carts.c.version == seen)
+    changed = connection.execute(statement.values({"version": carts.c.version + 1, "updated_at": func.now(), **values}))
+    return changed.rowcount == 1
+
+
+def with_values(cart: Cart, values: Mapping[str, Any]) -> Cart:
+    """The cart as `change_cart` will leave it."""
+    shown: dict[str, Any] = {
+        name: Address(**value) if name.endswith("_address") and value is not None else value
+        for name, value in values.items()
+    }
+    return replace(cart, version=cart.version + 1, **shown)
 
 
 def put_item(connection: Connection, cart_id: str, item_id: str, sku: str, quantity: int, seen_price: int) -> None:

@@ -62,6 +62,7 @@ def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
     if shipped is not None:
         return ParcelPlanned(
             capture=shipped.captured,
+            before=order.payment.captured,
             final=False,
             provider=None,
             reference=None,
@@ -94,6 +95,7 @@ def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
     paid = payment is not None and capture.amount > 0
     return ParcelPlanned(
         capture=capture,
+        before=order.payment.captured,
         final=_status_after(order, command.lines) is OrderStatus.SHIPPED,
         provider=payment.provider if payment and paid else None,
         reference=payment.reference if payment and paid else None,
