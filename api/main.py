@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import anyio.to_thread
 from fastapi import FastAPI
 
+from activities import logs
 from activities.gateways.cache import Cache
 from activities.gateways.mail import MailGateway
 from activities.gateways.stripe import StripeGateway
@@ -50,6 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
 def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        logs.configure(settings.log_level)
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         database = Database(settings.database, pool_size=THREADS, application="holdfast-api")
         cache = Cache(settings.redis)

@@ -18,7 +18,7 @@ from temporalio.service import GrpcCompression
 from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from activities import failpoints
+from activities import failpoints, logs
 from models.db.session import Database
 from models.settings import Environment, Settings
 from workers.janitor import Janitor
@@ -37,6 +37,7 @@ def run(settings: Settings, only: Iterable[str] = ()) -> None:
 
 
 async def _run(settings: Settings, names: tuple[str, ...]) -> None:
+    logs.configure(settings.log_level)
     failpoints.arm(settings.failpoints)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -192,11 +192,11 @@ class Checkout:
                 await self._nudged_or(min(deadline - workflow.now(), self._look_interval))
                 seen = self._nudges
                 payment = await self._look(payment)
-                self._looked = seen
                 if payment.state in (PaymentAt.AUTHORISED, PaymentAt.CAPTURED):
                     return payment
                 if payment.state in (PaymentAt.DECLINED, PaymentAt.CANCELLED):
                     raise PaymentDeclined(decline_code=payment.decline_code or "authentication_required")
+                self._looked = seen  # only now: whoever asked is told the end where there is one
             return await self._expire(payment)
         finally:
             hold_ends.cancel()

@@ -109,6 +109,7 @@ class Order:
                     provider=planned.provider,
                     reference=planned.reference,
                     amount=planned.capture,
+                    before=planned.before,
                     final=planned.final,
                 ),
                 summary=f"capture {planned.capture.amount} {planned.capture.currency}",
