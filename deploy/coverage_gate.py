@@ -8,15 +8,20 @@ from typing import Any
 
 TOTAL = 85.0
 CRITICAL = 95.0
-# The rules of money, stock and state. A pattern that matches nothing fails too: a renamed module stays gated.
+# What moves money, stock or state. A pattern that matches nothing fails too: a renamed module stays gated.
 CRITICAL_MODULES = (
     "models/money.py",
     "models/pricing.py",
     "models/tax.py",
     "models/promotions.py",
+    "models/allocation.py",
+    "models/inventory.py",
     "models/states.py",
     "models/orders.py",
     "models/checkout.py",
+    "models/db/repositories/holds.py",
+    "models/db/repositories/inventory.py",
+    "models/db/repositories/payments.py",
 )
 
 
@@ -26,8 +31,10 @@ def main(report: str) -> int:
     for problem in problems:
         print(f"coverage: {problem}", file=sys.stderr)
     if not problems:
-        critical = ", ".join(CRITICAL_MODULES)
-        print(f"coverage: {_percent(measured['totals']):.1f} % in all; over {CRITICAL:.0f} % in {critical}")
+        total, count = _percent(measured["totals"]), len(CRITICAL_MODULES)
+        print(
+            f"coverage: {total:.1f} % in all, over {CRITICAL:.0f} % in each of the {count} money, stock, state modules"
+        )
     return 1 if problems else 0
 
 
