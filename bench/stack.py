@@ -45,11 +45,10 @@ FLOOR_WORKER = "floor-worker"
 CHECKOUT_WORKER = "checkout-worker"
 ORDERS_WORKER = "orders-worker"
 
-# Nothing is left to do: every click has its end, every order its mail, every message was told.
-DRAINED = """
-SELECT /* bench */ NOT EXISTS (SELECT 1 FROM outbox)
-    AND NOT EXISTS (SELECT 1 FROM checkouts WHERE status = 'processing')
-    AND (SELECT count(*) FROM orders) = (SELECT count(*) FROM notifications WHERE state = 'sent')
+# What is left to do: clicks without an end, messages not told, orders without their mail.
+LEFT = """
+SELECT /* bench */ (SELECT count(*) FROM checkouts WHERE status = 'processing'), (SELECT count(*) FROM outbox),
+    (SELECT count(*) FROM orders) - (SELECT count(*) FROM notifications WHERE state = 'sent')
 """
 
 Say = Callable[[str], None]
@@ -147,17 +146,21 @@ class BenchStack:
     def wait_drained(self) -> None:
         """Until the last purchase has its order's process and its mail, and no webhook is under way."""
         deadline = time.monotonic() + DRAIN_SECONDS
-        with self.connection() as connection, connection.cursor() as cursor:
-            while True:
-                cursor.execute(DRAINED)
-                (drained,) = cursor.fetchone() or (False,)
-                if drained and not any(row["pending"] for row in self.control("/webhooks").values()):
-                    return
+        with self.connection() as connection:
+            while any(left := self._left(connection)):
                 if time.monotonic() > deadline:
+                    words = "{} checkouts, {} messages, {} mails and {} webhooks".format(*left)
                     raise StackError(
-                        f"orders were not settled after {DRAIN_SECONDS:.0f} s", f"see {self._supervisor.logs}"
+                        f"after {DRAIN_SECONDS:.0f} s there were still {words} under way", "run it again, less at once"
                     )
                 time.sleep(0.1)
+
+    def _left(self, connection: Any) -> tuple[int, int, int, int]:
+        with connection.cursor() as cursor:
+            cursor.execute(LEFT)
+            checkouts, messages, mails = cursor.fetchone()
+        webhooks = sum(row["pending"] for row in self.control("/webhooks").values())
+        return checkouts, messages, mails, webhooks
 
     # -- ways in
 

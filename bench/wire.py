@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from urllib.parse import urlsplit
 
+PATIENCE = 30.0  # no answer after so many seconds is a failure
+
 
 class Wire:
     """As many connections as are in use at once; each carries one request at a time."""
@@ -20,12 +22,13 @@ class Wire:
         self._idle += [await self._connect() for _ in range(count)]
 
     async def call(self, method: str, path: str, body: str = "", headers: str = "") -> tuple[int, bytes]:
-        """Status and body. `headers`: further lines, each with its line end. Raises OSError."""
+        """Status and body. `headers`: further lines, each with its line end. Raises OSError or TimeoutError (one of them)."""
         reader, writer = self._idle.pop() if self._idle else await self._connect()
         head = f"{method} {path} HTTP/1.1\r\n{self._fixed}{headers}Content-Length: {len(body.encode())}\r\n\r\n"
         writer.write((head + body).encode())
         try:
-            answer = await _read(reader)
+            async with asyncio.timeout(PATIENCE):
+                answer = await _read(reader)
         except BaseException:
             writer.close()
             raise
