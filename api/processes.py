@@ -19,15 +19,17 @@ from temporalio.common import (
     SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
 )
 from temporalio.contrib.opentelemetry import TracingInterceptor
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatusCode
 
 from models.answers import Answer
 from models.checkout import BeginCheckout
-from models.db.repositories import checkouts
+from models.db.repositories import checkouts, orders
 from models.db.session import Database
-from models.errors import HoldfastError, NotFound, RequestInProgress, Unavailable
+from models.errors import HoldfastError, InvalidTransition, NotFound, RequestInProgress, Unavailable
 from models.fulfilment import FulfilOrder
 from models.ids import checkout_workflow, order_workflow
 from models.search_attributes import CART_ID, CHECKOUT_STATUS, ORDER_ID
@@ -104,13 +106,26 @@ class Processes:
             task_queue=queues.ORDERS,
             task_timeout=TASK_TIMEOUT,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            # An order that has run its course is not begun again; one that an operator has ended is.
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
             search_attributes=_attributes({ORDER_ID: order_id}),
             static_summary="Fulfilment",
         )
         call = self.client.execute_update_with_start_workflow(
             update, command, start_workflow_operation=start, id=update_id
         )
-        return await self._answer(call, self._settings.checkout_deadline_seconds)
+        try:
+            return await self._answer(call, self._settings.checkout_deadline_seconds)
+        except WorkflowAlreadyStartedError as error:
+            state = await run_in_threadpool(self._status_of, order_id)
+            raise InvalidTransition(f"The order is {state}: nothing more happens to it", state=state) from error
+
+    def _status_of(self, order_id: str) -> str:
+        with self._database.reading() as connection:
+            stored = orders.read_order(connection, order_id)
+        if stored is None:
+            raise NotFound("There is no such order")
+        return str(stored.order.status)
 
     async def _answer(self, call: Any, deadline: float) -> Answer:
         try:

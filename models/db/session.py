@@ -25,19 +25,32 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A connection inside one transaction: committed on the way out, rolled back on any error."""
-        with _translated(), self.engine.begin() as connection:
+        with self._translated(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection on which each statement stands alone: two round trips fewer than a transaction."""
-        with _translated(), self._reading.connect() as connection:
+        with self._translated(), self._reading.connect() as connection:
             yield connection
 
     def ping(self) -> None:
         """One round trip. Raises Unavailable."""
         with self.reading() as connection:
             connection.exec_driver_sql("SELECT 1")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            if error.connection_invalidated:  # the server has gone: no pool keeps connections to the one before
+                self.close()
+            if error.connection_invalidated or _retryable(error):
+                raise Unavailable("The database is not available for the moment") from error
+            raise
+        except PoolTimeout as error:
+            raise Unavailable("The database is busy") from error
 
     def close(self) -> None:
         self.engine.dispose()
@@ -51,6 +64,7 @@ def _engine(url: str, pool_size: int, application: str, **options: Any) -> Engin
         max_overflow=pool_size,
         pool_timeout=5,
         pool_use_lifo=True,
+        hide_parameters=True,  # an error's text must not carry people's addresses into the logs
         connect_args={
             "connect_timeout": 3,
             "application_name": application,
@@ -60,18 +74,6 @@ def _engine(url: str, pool_size: int, application: str, **options: Any) -> Engin
         json_serializer=lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False),
         **options,
     )
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        if error.connection_invalidated or _retryable(error):
-            raise Unavailable("The database is not available for the moment") from error
-        raise
-    except PoolTimeout as error:
-        raise Unavailable("The database is busy") from error
 
 
 # SQLSTATE classes that say "again later": connection (08), rollback (40: deadlock, serialisation),
