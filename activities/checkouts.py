@@ -8,7 +8,7 @@ from temporalio import activity
 
 from activities.failpoints import failpoint
 from activities.tracing import trace_context
-from models.answers import Answer
+from models.answers import Told
 from models.checkout import (
     AbandonedCheckout,
     ActionRequired,
@@ -52,7 +52,7 @@ class Checkouts:
         return required
 
     @activity.defn
-    def confirm_order(self, command: ConfirmOrder) -> Answer:
+    def confirm_order(self, command: ConfirmOrder) -> Told:
         """Step 5. Raises OutOfStock (the hold had run out), CartCompleted, InvalidTransition (closed before)."""
         failpoint("confirm_order:before")
         with self._database.transaction() as connection:
@@ -61,7 +61,7 @@ class Checkouts:
         return answer
 
     @activity.defn
-    def close_checkout(self, command: CloseCheckout) -> Answer:
+    def close_checkout(self, command: CloseCheckout) -> Told:
         """The undo of step 1, and the attempt's last word."""
         failpoint("close_checkout:before")
         with self._database.transaction() as connection:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 
 from activities.failpoints import failpoint
-from models.answers import Answer
 from models.fulfilment import OrderRef, ParcelPlanned, ParcelScanned, ScanParcel, ShipParcel
+from models.states import OrderStatus
 
 if TYPE_CHECKING:
     from models.db.session import Database
@@ -33,14 +33,14 @@ class Fulfilment:
         return planned
 
     @activity.defn
-    def confirm_shipment(self, command: ShipParcel, planned: ParcelPlanned) -> Answer:
+    def confirm_shipment(self, command: ShipParcel, planned: ParcelPlanned) -> None:
         """The parcel is out: events, stock, ledger and the kept answer, in one transaction."""
         failpoint("confirm_shipment:before")
         with self._database.transaction() as connection:
-            answer = self._shipments.confirm_shipment(connection, command, planned.capture)
+            stored = self._shipments.confirm_shipment(connection, command, planned.capture)
+            answer = self._shipments.shipment_answer(stored, command.shipment_id)
             self._answers.keep(connection, command.key_digest, command.fingerprint, answer)
         failpoint("confirm_shipment:after")
-        return answer
 
     @activity.defn
     def drop_shipment(self, command: ShipParcel) -> None:
@@ -53,10 +53,11 @@ class Fulfilment:
         """A carrier's word. Raises InvalidTransition, NotFound."""
         failpoint("record_scan:before")
         with self._database.transaction() as connection:
-            scanned = self._shipments.record_scan(connection, command)
-            self._answers.keep(connection, command.key_digest, command.fingerprint, scanned.answer)
+            stored = self._shipments.record_scan(connection, command)
+            answer = self._shipments.shipment_answer(stored, command.shipment_id)
+            self._answers.keep(connection, command.key_digest, command.fingerprint, answer)
         failpoint("record_scan:after")
-        return scanned
+        return ParcelScanned(delivered=stored.order.status is OrderStatus.DELIVERED)
 
     @activity.defn
     def complete_order(self, ref: OrderRef) -> None:

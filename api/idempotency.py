@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Awaitable
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Header, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 
 from models.answers import Answer
 from models.db.repositories import answers
@@ -67,18 +65,11 @@ def refusal_of(request: Request, error: HoldfastError) -> Answer:
     return Answer.refusal(error, instance=request.url.path, request_id=request.scope["request_id"])
 
 
-async def refused_once(request: Request, database: Database, key: Key | None, call: Awaitable[Answer]) -> Answer:
-    """What a process answers; its refusal is kept with the key, as every answer after something has begun."""
-    try:
-        return await call
-    except HoldfastError as error:
-        if key is None or not error.kept:
-            raise
-        answer = refusal_of(request, error)
-        await run_in_threadpool(_keep, database, key, answer)
-        return answer
-
-
-def _keep(database: Database, key: Key, answer: Answer) -> None:
+def keep_refusal(request: Request, database: Database, key: Key | None, error: HoldfastError) -> Answer:
+    """The refusal, kept with the key as every answer after something has begun; raised where it is not kept."""
+    if key is None or not error.kept:
+        raise error
+    answer = refusal_of(request, error)
     with database.transaction() as connection:
         answers.keep(connection, key.digest, key.fingerprint, answer)
+    return answer

@@ -12,7 +12,7 @@ from activities import logs
 from activities.gateways.cache import Cache
 from activities.gateways.mail import MailGateway
 from activities.gateways.stripe import StripeGateway
-from api import problems
+from api import openapi, problems
 from api.limits import Limiter
 from api.middleware import Conventions
 from api.processes import Processes
@@ -44,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     for routes in (catalogue, carts, checkouts, orders, fulfilment, webhooks, health):
         app.include_router(routes.router)
     problems.install(app)
+    openapi.describe(app)
     app.add_middleware(Conventions, max_body_bytes=settings.max_body_bytes)
     return app
 

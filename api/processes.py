@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from starlette.concurrency import run_in_threadpool
@@ -25,7 +26,7 @@ from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatusCode
 
-from models.answers import Answer
+from models.answers import Answer, Told
 from models.checkout import BeginCheckout
 from models.db.repositories import checkouts, orders
 from models.db.session import Database
@@ -39,6 +40,8 @@ from workflows import queues
 from workflows.checkout import Checkout
 from workflows.failures import DATA_CONVERTER, refusal_in
 from workflows.order import Order
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -67,7 +70,7 @@ class Processes:
         )
         return cls(settings, database, client)
 
-    async def submit(self, begin: BeginCheckout) -> Answer:
+    async def submit(self, begin: BeginCheckout) -> Told:
         """The checkout's first answer; within the deadline, or 503 (nothing was held) or 202 (something may be)."""
         start = WithStartWorkflowOperation(
             Checkout.run,
@@ -88,16 +91,16 @@ class Processes:
             id=f"submit/{begin.fingerprint[:32]}",
         )
         try:
-            return await self._answer(update, self._settings.checkout_deadline_seconds)
+            return await self._answer(update)
         except Unavailable:
             return await self._give_up(begin)
 
-    async def resume(self, checkout_id: str) -> Answer:
+    async def resume(self, checkout_id: str) -> Told:
         """Looks at the payment now. Raises Unavailable, or NotFound when the process has ended."""
         handle = self.client.get_workflow_handle_for(Checkout.run, checkout_workflow(checkout_id))
-        return await self._answer(handle.execute_update(Checkout.resume), self._settings.checkout_deadline_seconds)
+        return await self._answer(handle.execute_update(Checkout.resume))
 
-    async def tell_order(self, order_id: str, update: Any, command: Any, update_id: str) -> Answer:
+    async def tell_order(self, order_id: str, update: Any, command: Any, update_id: str) -> None:
         """An update of the order's process, which is started if the outbox has not got to it yet."""
         start = WithStartWorkflowOperation(
             Order.run,
@@ -115,7 +118,7 @@ class Processes:
             update, command, start_workflow_operation=start, id=update_id
         )
         try:
-            return await self._answer(call, self._settings.checkout_deadline_seconds)
+            await self._answer(call)
         except WorkflowAlreadyStartedError as error:
             state = await run_in_threadpool(self._status_of, order_id)
             raise InvalidTransition(f"The order is {state}: nothing more happens to it", state=state) from error
@@ -127,11 +130,9 @@ class Processes:
             raise NotFound("There is no such order")
         return str(stored.order.status)
 
-    async def _answer(self, call: Any, deadline: float) -> Answer:
+    async def _answer(self, call: Awaitable[T]) -> T:
         try:
-            answer = await asyncio.wait_for(call, deadline)
-            assert isinstance(answer, Answer)
-            return answer
+            return await asyncio.wait_for(call, self._settings.checkout_deadline_seconds)
         except WorkflowUpdateFailedError as error:
             refusal = refusal_in(error)
             raise refusal.raised() if refusal else Unavailable() from error
@@ -142,7 +143,7 @@ class Processes:
         except RuntimeError as error:  # the SDK's word for "no connection"
             raise Unavailable() from error
 
-    async def _give_up(self, begin: BeginCheckout) -> Answer:
+    async def _give_up(self, begin: BeginCheckout) -> Told:
         """The database is the judge: what has not begun never will, so a 503 is the truth."""
         try:
             gone = await asyncio.wait_for(run_in_threadpool(self._abandon, begin), ABANDON_SECONDS)
@@ -150,8 +151,10 @@ class Processes:
             gone = None
         log.warning("checkout_unanswered", checkout_id=begin.checkout_id, abandoned=gone)
         if gone:
-            return checkouts.refusal_answer(Unavailable("Nothing was charged; try again"), begin)
-        return Answer.of(202, {"checkout_id": begin.checkout_id, "status": CheckoutStatus.PROCESSING})
+            answer = checkouts.refusal_answer(Unavailable("Nothing was charged; try again"), begin)
+        else:
+            answer = Answer.of(202, {"checkout_id": begin.checkout_id, "status": CheckoutStatus.PROCESSING})
+        return Told(status=answer.status, body=answer.body)
 
     def _abandon(self, begin: BeginCheckout) -> bool:
         with self._database.transaction() as connection:

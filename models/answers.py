@@ -10,6 +10,18 @@ from pydantic import BaseModel, ConfigDict
 from models.errors import HoldfastError
 
 
+class Told(BaseModel):
+    """What a process says: the status, and the bytes only where they name nobody and open nothing.
+
+    Histories are kept in clear, so an order's or a challenge's bytes stay in the database, with the key.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    status: int
+    body: str | None = None  # None: kept with the Idempotency-Key
+
+
 class Answer(BaseModel):
     """An HTTP status and the JSON text of its body."""
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from models.answers import Answer
+from models.answers import Told
 from models.base import Record
 from models.errors import HoldfastError, error_named
 from models.money import Money
@@ -32,12 +32,13 @@ class BeginCheckout(Record):
 
 
 class StockHeld(Record):
-    """Step 1 is done: the stock is this checkout's, at this total. `settled` if it had ended before."""
+    """Step 1 is done: the stock is this checkout's, at this total. `ended` and `settled` if it had ended before."""
 
     total: Money
     payment_id: str | None  # None when there is nothing to pay
     expires_at: datetime
-    settled: Answer | None = None
+    ended: CheckoutStatus | None = None
+    settled: Told | None = None
 
 
 class AuthorisePayment(Record):
@@ -97,10 +98,10 @@ class RequireAction(Record):
 
 
 class ActionRequired(Record):
-    """`told` is true when the provider's webhook came before this was recorded."""
+    """`news` is true when the provider's webhook came before this was recorded."""
 
-    answer: Answer
-    told: bool
+    answer: Told
+    news: bool
 
 
 class ConfirmOrder(Record):

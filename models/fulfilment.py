@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from models.answers import Answer
 from models.base import Record
 from models.money import Money
 from models.orders import Actor, ShippedLine
@@ -40,7 +39,7 @@ class ParcelPlanned(Record):
     final: bool
     provider: str | None
     reference: str | None
-    settled: Answer | None = None  # it had gone out before
+    settled: bool = False  # it had gone out before
 
 
 class CapturePayment(Record):
@@ -67,7 +66,6 @@ class ScanParcel(Record):
 
 
 class ParcelScanned(Record):
-    answer: Answer
     delivered: bool  # the whole order is with the buyer
 
 

@@ -130,6 +130,7 @@ class Relay:
                 id=order_workflow(order_id),
                 task_queue=queues.ORDERS,
                 task_timeout=TASK_TIMEOUT,
+                request_eager_start=True,  # the worker of this queue is in this process: no dispatch
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 search_attributes=TypedSearchAttributes(

@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.checkouts import Checkouts
     from activities.payments import Payments
     from activities.tasks import Tasks
-    from models.answers import Answer
+    from models.answers import Told
     from models.checkout import (
         AuthorisePayment,
         BeginCheckout,
@@ -57,7 +57,7 @@ class Checkout:
         self._begin = begin
         self._undo = Compensations(begin.checkout_id)
         self._attempt = 1
-        self._answer: Answer | None = None  # what the buyer is told as things stand
+        self._answer: Told | None = None  # what the buyer is told as things stand
         self._final = False
         self._nudges = 0  # reasons to look at the payment: a webhook, a buyer who is back
         self._looked = 0  # of which this many have been looked into
@@ -67,8 +67,8 @@ class Checkout:
         """Hold, authorise, wait if the bank asks, compare, confirm; unwind on any refusal."""
         try:
             held = await self._hold_stock()
-            if held.settled is not None:
-                return self._settle(CheckoutStatus.REFUSED, held.settled)
+            if held.ended is not None and held.settled is not None:
+                return self._settle(held.ended, held.settled)
             payment = None
             if held.payment_id is not None:
                 payment = await self._authorise(held, held.payment_id)
@@ -83,7 +83,7 @@ class Checkout:
     # What others say to it
 
     @workflow.update
-    async def submit(self, fingerprint: str) -> Answer:
+    async def submit(self, fingerprint: str) -> Told:
         """The buyer's click: the first answer there is. A repeated click joins the running attempt."""
         await workflow.wait_condition(lambda: self._answer is not None)
         assert self._answer is not None
@@ -95,7 +95,7 @@ class Checkout:
             raise IdempotencyKeyReused()
 
     @workflow.update
-    async def resume(self) -> Answer:
+    async def resume(self) -> Told:
         """The buyer is back from the bank: looks at once, and says how things stand."""
         self._nudges += 1
         mine = self._nudges
@@ -221,7 +221,7 @@ class Checkout:
         self._answer = required.answer
         self._details(f"Waiting for the buyer at the bank until {deadline:%H:%M:%S} UTC")
         workflow.upsert_search_attributes([STATUS.value_set(CheckoutStatus.REQUIRES_ACTION)])
-        return required.told
+        return required.news
 
     async def _nudged_or(self, patience: timedelta) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
@@ -285,7 +285,7 @@ class Checkout:
         )
         raise ProviderUnavailable("The payment did not match and was given back")
 
-    async def _confirm(self, held: StockHeld, payment: ProviderPayment | None) -> Answer:
+    async def _confirm(self, held: StockHeld, payment: ProviderPayment | None) -> Told:
         self._details("Confirming the order")
         command = ConfirmOrder(
             checkout_id=self._begin.checkout_id,
@@ -300,7 +300,7 @@ class Checkout:
 
     # The ends
 
-    def _settle(self, status: CheckoutStatus, answer: Answer) -> CheckoutStatus:
+    def _settle(self, status: CheckoutStatus, answer: Told) -> CheckoutStatus:
         self._answer = answer
         self._final = True
         self._details(f"Done: {status}")

@@ -14,7 +14,6 @@ with workflow.unsafe.imports_passed_through():
     from activities.notifications import Notifications
     from activities.payments import Payments
     from activities.tasks import Tasks
-    from models.answers import Answer
     from models.checkout import OpenTask
     from models.errors import HoldfastError
     from models.fulfilment import CapturePayment, FulfilOrder, OrderRef, ParcelPlanned, ScanParcel, ShipParcel
@@ -50,26 +49,25 @@ class Order:
         return self._now(OrderStatus.COMPLETED, "Completed")
 
     @workflow.update
-    async def ship(self, command: ShipParcel) -> Answer:
+    async def ship(self, command: ShipParcel) -> None:
         """The warehouse hands over a parcel: planned, paid, then out. Refused whole or done whole."""
         async with self._parcels:
             planned = await workflow.execute_local_activity_method(
                 Fulfilment.plan_shipment, command, summary="plan shipment", **DATABASE
             )
-            if planned.settled is not None:
-                return planned.settled
+            if planned.settled:
+                return
             await self._capture(command, planned)
-            answer = await workflow.execute_local_activity_method(
+            await workflow.execute_local_activity_method(
                 Fulfilment.confirm_shipment, args=[command, planned], summary="confirm shipment", **DATABASE
             )
             if planned.final:
                 self._now(OrderStatus.SHIPPED, "Shipped: waiting for delivery")
             else:
                 self._now(OrderStatus.PARTIALLY_SHIPPED, "Partially shipped: waiting for the warehouse")
-            return answer
 
     @workflow.update
-    async def scan(self, command: ScanParcel) -> Answer:
+    async def scan(self, command: ScanParcel) -> None:
         """The carrier's word on a parcel."""
         async with self._parcels:
             scanned = await workflow.execute_local_activity_method(
@@ -78,7 +76,6 @@ class Order:
             if scanned.delivered:
                 self._now(OrderStatus.DELIVERED, "Delivered")
                 self._delivered = True
-            return scanned.answer
 
     async def _tell_buyer(self) -> None:
         """Beside our own task when all is well; else by an activity that knows how to wait for the provider."""

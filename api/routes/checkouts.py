@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Request
@@ -16,7 +17,7 @@ from api.schemas import CheckoutOut, Problem
 from api.services import Services, Shop
 from models import carts as rules
 from models.access import Principal
-from models.answers import Answer
+from models.answers import Answer, Told
 from models.checkout import BeginCheckout
 from models.db.repositories import answers, checkouts
 from models.db.repositories import carts as cart_repository
@@ -56,7 +57,8 @@ async def create_checkout(
     known = await run_in_threadpool(_prepare, shop, caller, cart_token, key, body, request.scope["request_id"])
     if isinstance(known, Answer):
         return respond(request, known, replayed=True)
-    return respond(request, await shop.processes.submit(known))
+    told = await shop.processes.submit(known)
+    return respond(request, await run_in_threadpool(_answer, shop, key, told))
 
 
 @router.get("/{checkout_id}", response_model=CheckoutOut, responses={404: {"model": Problem}})
@@ -78,16 +80,26 @@ async def resume_checkout(
     """After the buyer's action. The provider's webhook resumes it as well: whichever comes first."""
     standing = await run_in_threadpool(_read, shop, caller, cart_token, checkout_id)
     if standing["status"] in (CheckoutStatus.PROCESSING, CheckoutStatus.REQUIRES_ACTION):
-        try:
-            answer = await shop.processes.resume(checkout_id)
-        except NotFound:  # it ended in between
-            standing = await run_in_threadpool(_read, shop, caller, cart_token, checkout_id)
-        else:
-            return respond(request, Answer(status=200, body=answer.body) if answer.status == 201 else answer)
+        told = None
+        with contextlib.suppress(NotFound):  # it ended in between
+            told = await shop.processes.resume(checkout_id)
+        if told is not None and told.body is not None:
+            return respond(request, Answer(status=told.status, body=told.body))
+        standing = await run_in_threadpool(_read, shop, caller, cart_token, checkout_id)
     if standing["status"] == CheckoutStatus.DECLINED:
         raise PaymentDeclined(decline_code=standing["decline_code"], checkout_id=checkout_id)
     live = standing["status"] in (CheckoutStatus.PROCESSING, CheckoutStatus.REQUIRES_ACTION)
     return JSONResponse(standing, status_code=202 if live else 200)
+
+
+def _answer(shop: Services, key: Key, told: Told) -> Answer:
+    """What the process said, with the bytes that it left in the database."""
+    if told.body is not None:
+        return Answer(status=told.status, body=told.body)
+    with shop.database.reading() as connection:
+        kept = answers.find(connection, key.digest, key.fingerprint)
+    assert kept is not None, "an answer without bytes is kept with its key"
+    return kept
 
 
 def _prepare(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -12,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.addresses import Body, Line
 from api.auth import audience, requires
-from api.idempotency import IdempotencyKey, Key, key_of, refused_once, respond
+from api.idempotency import IdempotencyKey, Key, keep_refusal, key_of, respond
 from api.schemas import Problem, ShipmentOut
 from api.services import Services, Shop
 from models.access import Principal, Scope
@@ -20,7 +21,7 @@ from models.answers import Answer
 from models.db.repositories import answers
 from models.db.repositories import orders as order_repository
 from models.db.repositories import shipments as shipment_repository
-from models.errors import InvalidRequest, NotFound
+from models.errors import HoldfastError, InvalidRequest, NotFound
 from models.fulfilment import ScanParcel, ShipParcel
 from models.ids import derived_id, new_id
 from models.orders import Actor, ShippedLine
@@ -83,8 +84,8 @@ async def create_shipment(
         key_digest=key.digest if key else None,
         fingerprint=key.fingerprint if key else None,
     )
-    call = shop.processes.tell_order(order_id, Order.ship, command, f"ship/{shipment_id}")
-    return respond(request, await refused_once(request, shop.database, key, call))
+    ship = shop.processes.tell_order(order_id, Order.ship, command, f"ship/{shipment_id}")
+    return respond(request, await _told(request, shop, key, order_id, shipment_id, ship))
 
 
 @router.post("/shipments/{shipment_id}/events", status_code=201, response_model=ShipmentOut)
@@ -115,8 +116,27 @@ async def create_scan(
         key_digest=key.digest if key else None,
         fingerprint=key.fingerprint if key else None,
     )
-    call = shop.processes.tell_order(order_id, Order.scan, command, f"scan/{cause}")
-    return respond(request, await refused_once(request, shop.database, key, call))
+    scan = shop.processes.tell_order(order_id, Order.scan, command, f"scan/{cause}")
+    return respond(request, await _told(request, shop, key, order_id, shipment_id, scan))
+
+
+async def _told(
+    request: Request, shop: Services, key: Key | None, order_id: str, shipment_id: str, call: Awaitable[object]
+) -> Answer:
+    """What became of it: the bytes kept with the key, else the parcel as it now is."""
+    try:
+        await call
+    except HoldfastError as error:
+        return await run_in_threadpool(keep_refusal, request, shop.database, key, error)
+    return await run_in_threadpool(_shipment, shop, key, order_id, shipment_id)
+
+
+def _shipment(shop: Services, key: Key | None, order_id: str, shipment_id: str) -> Answer:
+    with shop.database.reading() as connection:
+        kept = answers.find(connection, key.digest, key.fingerprint) if key else None
+        stored = order_repository.read_order(connection, order_id)
+        assert stored is not None
+        return kept or shipment_repository.shipment_answer(stored, shipment_id)
 
 
 def _kept(shop: Services, key: Key | None, order_id: str) -> Answer | None:

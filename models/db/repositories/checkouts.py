@@ -11,7 +11,7 @@ from sqlalchemy import Connection, RowMapping, text
 from sqlalchemy.exc import IntegrityError
 
 from models import orders
-from models.answers import Answer
+from models.answers import Answer, Told
 from models.carts import Cart, Quote, chosen_option, quote
 from models.checkout import (
     AbandonedCheckout,
@@ -154,14 +154,17 @@ def _held_before(connection: Connection, begin: BeginCheckout, mine: Mapping[str
     total = Money.of(mine["total"], mine["currency"])
     status = CheckoutStatus(mine["status"])
     live = status in (CheckoutStatus.PROCESSING, CheckoutStatus.REQUIRES_ACTION)
-    return StockHeld(
+    held = StockHeld(
         total=total,
         payment_id=payment_of(begin.checkout_id) if total.amount else None,
         expires_at=mine["hold_expires_at"] or mine["created_at"],
-        settled=None
-        if live
-        else answers.find(connection, begin.key_digest, begin.fingerprint) or refusal_answer(Unavailable(), begin),
     )
+    if live:
+        return held
+    kept = answers.find(connection, begin.key_digest, begin.fingerprint)
+    lost = refusal_answer(Unavailable(), begin)
+    told = Told(status=kept.status) if kept else Told(status=lost.status, body=lost.body)
+    return held.model_copy(update={"ended": status, "settled": told})
 
 
 def snapshot(begin: BeginCheckout, cart: Cart, quoted: Quote) -> dict[str, Any]:
@@ -226,22 +229,23 @@ def require_action(connection: Connection, command: RequireAction) -> ActionRequ
             "body": answer.body,
         },
     )
-    told = connection.execute(_TOLD, {"reference": command.reference}).scalar_one()
-    return ActionRequired(answer=answer, told=told)
+    news = connection.execute(_NEWS, {"reference": command.reference}).scalar_one()
+    return ActionRequired(answer=Told(status=answer.status), news=news)
 
 
 # `requires_action` itself and `created` are no news.
-_TOLD = text("""
+_NEWS = text("""
 SELECT EXISTS (SELECT 1 FROM webhook_events WHERE subject = :reference
     AND type NOT IN ('payment_intent.created', 'payment_intent.requires_action'))
 """)
 
 _LOCK = text("""
 SELECT c.*, now() AS now, nextval('order_numbers') AS number,
-    (SELECT k.body FROM kept_answers k WHERE k.key_digest = c.key_digest) AS kept,
     EXISTS (SELECT 1 FROM stock_holds h WHERE h.checkout_id = c.id AND h.state = 'released') AS released
 FROM checkouts c WHERE c.id = :checkout_id FOR UPDATE
 """)
+
+CONFIRMED = Told(status=201)
 
 _CONFIRM = text("""
 WITH placed AS (
@@ -269,11 +273,11 @@ UPDATE kept_answers SET status = 201, body = :body WHERE key_digest = :key_diges
 """)
 
 
-def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str] | None = None) -> Answer:
-    """T2: the order and all that goes with it, in one statement. Raises OutOfStock or CartCompleted."""
+def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str] | None = None) -> Told:
+    """T2: the order, its answer and all that goes with it, in one statement. Raises OutOfStock or CartCompleted."""
     row = connection.execute(_LOCK, {"checkout_id": command.checkout_id}).mappings().one()
     if row["status"] == CheckoutStatus.CONFIRMED:
-        return Answer(status=201, body=row["kept"])
+        return CONFIRMED
     advance(CHECKOUT_TRANSITIONS, CheckoutStatus(row["status"]), CheckoutStatus.CONFIRMED)
     if row["released"]:
         wanted = {line["sku"]: line["quantity"] for line in row["snapshot"]["lines"]}
@@ -309,7 +313,7 @@ def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str]
         if "uq_orders_cart_id" in str(error.orig):
             raise CartCompleted("Another checkout of this cart has become an order") from error
         raise
-    return answer
+    return CONFIRMED
 
 
 def _confirmed(row: RowMapping, command: ConfirmOrder) -> orders.Event:
@@ -357,7 +361,7 @@ UPDATE promotions p SET used = p.used - 1 FROM unused WHERE p.id = unused.promot
 """)
 
 
-def close(connection: Connection, command: CloseCheckout) -> Answer:
+def close(connection: Connection, command: CloseCheckout) -> Told:
     """The unwinding of T1: stock and promotions back, the cart open again, the answer kept where it may be."""
     begin = command.begin
     error = command.refusal.raised()
@@ -379,7 +383,7 @@ def close(connection: Connection, command: CloseCheckout) -> Answer:
         answers.keep(connection, begin.key_digest, begin.fingerprint, answer)
     elif not isinstance(error, IdempotencyKeyReused):
         connection.execute(_FORGET, {"key_digest": begin.key_digest, "fingerprint": begin.fingerprint})
-    return answer
+    return Told(status=answer.status, body=answer.body)
 
 
 _FORGET = text("DELETE FROM kept_answers WHERE key_digest = :key_digest AND fingerprint = :fingerprint")

@@ -11,7 +11,7 @@ from models import orders
 from models.answers import Answer
 from models.db.repositories.orders import StoredOrder, append, lock_order
 from models.errors import Conflict, NotFound
-from models.fulfilment import ParcelPlanned, ParcelScanned, ScanParcel, ShipParcel
+from models.fulfilment import ParcelPlanned, ScanParcel, ShipParcel
 from models.money import Money
 from models.orders import Order, ShippedLine
 from models.states import ORDER_TRANSITIONS, OrderStatus, ShipmentStatus, advance
@@ -66,7 +66,7 @@ def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
             final=False,
             provider=None,
             reference=None,
-            settled=shipment_answer(stored, command.shipment_id),
+            settled=True,
         )
     if order.status is OrderStatus.CONFIRMED:
         order = append(
@@ -102,12 +102,12 @@ def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
     )
 
 
-def confirm_shipment(connection: Connection, command: ShipParcel, captured: Money) -> Answer:
-    """The money is taken: the parcel is out, its stock gone, its events written. Repeated, it says the same."""
+def confirm_shipment(connection: Connection, command: ShipParcel, captured: Money) -> StoredOrder:
+    """The money is taken: the parcel is out, its stock gone, its events written. Repeated, it adds nothing."""
     stored, now = lock_order(connection, command.order_id)
     order = stored.order
     if order.shipment(command.shipment_id) is not None:
-        return shipment_answer(stored, command.shipment_id)
+        return stored
     facts: list[tuple[str, dict[str, Any]]] = []
     if captured.amount:
         facts.append(
@@ -140,7 +140,7 @@ def confirm_shipment(connection: Connection, command: ShipParcel, captured: Mone
         {"shipment_id": command.shipment_id, "order_id": order.id, "amount": captured.amount},
     )
     order = append(connection, order, facts, now=now, actor=command.actor, cause=command.cause)
-    return shipment_answer(stored._replace(order=order), command.shipment_id)
+    return stored._replace(order=order)
 
 
 def drop_plan(connection: Connection, shipment_id: str) -> None:
@@ -178,7 +178,7 @@ def _status_after(order: Order, parcel: list[ShippedLine]) -> OrderStatus:
     return OrderStatus.PARTIALLY_SHIPPED if any(q > 0 for q in left.values()) else OrderStatus.SHIPPED
 
 
-def record_scan(connection: Connection, command: ScanParcel) -> ParcelScanned:
+def record_scan(connection: Connection, command: ScanParcel) -> StoredOrder:
     """One more word of the carrier; the last parcel's delivery delivers the order. Repeated, it adds nothing."""
     stored, now = lock_order(connection, command.order_id)
     order = stored.order
@@ -206,10 +206,7 @@ def record_scan(connection: Connection, command: ScanParcel) -> ParcelScanned:
             text("UPDATE shipments SET status = :status WHERE id = :id"),
             {"status": command.status, "id": shipment.id},
         )
-    return ParcelScanned(
-        answer=shipment_answer(stored._replace(order=order), command.shipment_id),
-        delivered=order.status is OrderStatus.DELIVERED,
-    )
+    return stored._replace(order=order)
 
 
 def shipment_answer(stored: StoredOrder, shipment_id: str) -> Answer:

@@ -1,0 +1,88 @@
+"""The OpenAPI document: what FastAPI knows of the routes, and what all of them share.
+
+`python -m api.openapi > docs/openapi.json` writes the copy that is kept in the repo.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.problems import MEDIA_TYPE
+from api.schemas import Problem
+from models.settings import Settings
+
+_METHODS = frozenset({"get", "put", "post", "patch", "delete"})
+_REF = "#/components/schemas/{model}"
+_PROBLEM = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}}}
+_REQUEST_ID = {"X-Request-Id": {"description": "Echoed, or made.", "schema": {"type": "string"}}}
+
+
+def describe(app: FastAPI) -> None:
+    """Makes the app publish `contract(app)`."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = contract(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI documents
+
+
+def contract(app: FastAPI) -> dict[str, Any]:
+    """Every refusal is a problem document, and any route may give the ones that all share."""
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        openapi_version=app.openapi_version,
+        description=app.description,
+        routes=app.routes,
+    )
+    components = document["components"]
+    components["schemas"] = {
+        **{name: model for name, model in components["schemas"].items() if not name.endswith("ValidationError")},
+        **_problem_schemas(),
+    }
+    components["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "An access token."}
+    }
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if method in _METHODS and path.startswith("/v1/"):
+                _complete(operation)
+    return document
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    """`security` lists `{}` as well: guests may call most routes, and those who may not get a 401."""
+    operation["security"] = [{"bearer": []}, {}]
+    responses = operation["responses"]
+    for status, response in responses.items():
+        response["headers"] = _REQUEST_ID | response.get("headers", {})
+        if int(status) >= 400:
+            response["content"] = _PROBLEM
+    responses["default"] = {
+        "description": "Any other refusal: 400, 401, 403, 404, 412, 413, 415, 422, 429 or 503.",
+        "headers": _REQUEST_ID,
+        "content": _PROBLEM,
+    }
+
+
+def _problem_schemas() -> dict[str, Any]:
+    schema = Problem.model_json_schema(ref_template=_REF)
+    return {**schema.pop("$defs", {}), "Problem": schema}
+
+
+def document() -> str:
+    """Sorted, so that a change of the contract is a small difference."""
+    from api.main import create_app  # which imports this module
+
+    return json.dumps(create_app(Settings.model_construct()).openapi(), indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())
