@@ -41,7 +41,9 @@ orders = Table(
     time_column("placed_at"),
     CheckConstraint(one_of("status", OrderStatus), name="status"),
     CheckConstraint(one_of("payment_status", PaymentStatus), name="payment_status"),
-    Index("ix_orders_customer", "customer_id", "id"),
+    Index("ix_orders_placed", "placed_at", "id"),
+    Index("ix_orders_customer", "customer_id", "placed_at", "id"),
+    Index("ix_orders_email", "email", "placed_at"),
 )
 
 order_events = Table(

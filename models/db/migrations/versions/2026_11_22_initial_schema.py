@@ -233,7 +233,9 @@ def upgrade() -> None:
     sa.UniqueConstraint('checkout_id', name=op.f('uq_orders_checkout_id')),
     sa.UniqueConstraint('number', name=op.f('uq_orders_number'))
     )
-    op.create_index('ix_orders_customer', 'orders', ['customer_id', 'id'], unique=False)
+    op.create_index('ix_orders_placed', 'orders', ['placed_at', 'id'], unique=False)
+    op.create_index('ix_orders_customer', 'orders', ['customer_id', 'placed_at', 'id'], unique=False)
+    op.create_index('ix_orders_email', 'orders', ['email', 'placed_at'], unique=False)
     op.create_table('payments',
     sa.Column('id', sa.Text(), nullable=False),
     sa.Column('checkout_id', sa.Text(), nullable=False),
@@ -423,6 +425,8 @@ def downgrade() -> None:
     op.drop_index('ix_payments_order_id', table_name='payments')
     op.drop_table('payments')
     op.drop_index('ix_orders_customer', table_name='orders')
+    op.drop_index('ix_orders_placed', table_name='orders')
+    op.drop_index('ix_orders_email', table_name='orders')
     op.drop_table('orders')
     op.drop_index('ix_shipping_options_zone_id', table_name='shipping_options')
     op.drop_table('shipping_options')
