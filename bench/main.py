@@ -91,7 +91,7 @@ def _line(measured: Measured) -> str:
     if measured.answer:
         parts.append(f"(to the answer {counted(measured.answer):.1f})")
     if measured.failures:
-        parts.append(f"{len(measured.failures)} failed, first: {measured.failures[0]}")
+        parts.append(f"{len(measured.failures)} failed, first: {measured.failures[0][:60]}")
     return "  ".join(parts)
 
 

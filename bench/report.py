@@ -27,7 +27,7 @@ PROCESSES = (
     "load",
 )
 CALLS = ("create", "item", "email", "address", "option", "checkout")
-WIDTH = 170
+WIDTH = 190
 PHASES = {"cpu_all_in": "all in", "cpu_answer": "to the answer", "cpu_later": "after it"}
 
 

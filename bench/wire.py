@@ -22,7 +22,7 @@ class Wire:
         self._idle += [await self._connect() for _ in range(count)]
 
     async def call(self, method: str, path: str, body: str = "", headers: str = "") -> tuple[int, bytes]:
-        """Status and body. `headers`: further lines, each with its line end. Raises OSError or TimeoutError (one of them)."""
+        """Status and body. `headers`: further lines, each with its line end. Raises OSError (time-outs too)."""
         reader, writer = self._idle.pop() if self._idle else await self._connect()
         head = f"{method} {path} HTTP/1.1\r\n{self._fixed}{headers}Content-Length: {len(body.encode())}\r\n\r\n"
         writer.write((head + body).encode())
