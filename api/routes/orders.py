@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse
 
 from api import paging
+from api.addresses import Moment
 from api.auth import Caller, CartToken, owns_cart
 from api.paging import Cursor, Limit
 from api.schemas import EventPage, OrderOut, OrderPage, Problem
@@ -30,8 +31,8 @@ def list_orders(
     caller: Caller,
     q: Annotated[str | None, Query(max_length=200, description="an order number or an e-mail address")] = None,
     status: OrderStatus | None = None,
-    placed_from: Annotated[datetime | None, Query(alias="from")] = None,
-    placed_to: Annotated[datetime | None, Query(alias="to")] = None,
+    placed_from: Annotated[Moment | None, Query(alias="from")] = None,
+    placed_to: Annotated[Moment | None, Query(alias="to")] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> JSONResponse:
