@@ -16,7 +16,7 @@ from models.settings import Settings
 
 # Our own are marked and don't count.
 _STATEMENTS = """
-SELECT /* bench */ s.queryid, s.query, s.calls, s.total_exec_time
+SELECT /* bench */ s.queryid, s.query, s.calls, s.total_exec_time, s.total_plan_time
 FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
 WHERE d.datname = current_database() AND s.query NOT LIKE '%/* bench */%'
 """
@@ -25,11 +25,12 @@ _WAL = "SELECT /* bench */ sum(fsyncs) FROM pg_stat_io WHERE object = 'wal'"
 
 @dataclass(frozen=True)
 class Statement:
-    """How often one text was executed, and the milliseconds that PostgreSQL was at it."""
+    """How often one text was executed, and the milliseconds of executing and (where that is tracked) planning it."""
 
     text: str
     calls: float
     ms: float
+    plan_ms: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class DatabaseReading:
         with connection.cursor() as cursor:
             cursor.execute(_STATEMENTS)
             statements = {
-                queryid: Statement(re.sub(r"\s+", " ", text).strip(), calls, ms)
-                for queryid, text, calls, ms in cursor.fetchall()
+                queryid: Statement(re.sub(r"\s+", " ", text).strip(), calls, ms, plan_ms)
+                for queryid, text, calls, ms, plan_ms in cursor.fetchall()
             }
             cursor.execute(_WAL)
             return cls(statements, int(cursor.fetchone()[0]))
@@ -63,13 +64,22 @@ class DatabaseUse:
         for queryid, now in after.statements.items():
             then = before.statements.get(queryid, nothing)
             if now.calls > then.calls:
-                found.append(Statement(now.text, (now.calls - then.calls) / purchases, (now.ms - then.ms) / purchases))
-        found.sort(key=lambda statement: statement.ms, reverse=True)
+                used = (now.calls - then.calls, now.ms - then.ms, now.plan_ms - then.plan_ms)
+                found.append(Statement(now.text, *(amount / purchases for amount in used)))
+        found.sort(key=lambda statement: statement.ms + statement.plan_ms, reverse=True)
         return cls(found, (after.wal_syncs - before.wal_syncs) / purchases)
 
     @property
     def calls(self) -> float:
         return sum(statement.calls for statement in self.statements)
+
+    @property
+    def ms(self) -> float:
+        return sum(statement.ms for statement in self.statements)
+
+    @property
+    def plan_ms(self) -> float:
+        return sum(statement.plan_ms for statement in self.statements)
 
     @property
     def commits(self) -> float:

@@ -113,7 +113,7 @@ class Bench:
         """Of the processes as they are now, held back or not; measured once for each."""
         shape = frozenset({*self.stack.pids, *(["held"] if held else [])})
         if shape not in self._idle:
-            time.sleep(QUIET_SECONDS)
+            time.sleep(0.1 if self.quick else QUIET_SECONDS)
             before = self.reading()
             time.sleep(0.5 if self.quick else IDLE_SECONDS)
             self._idle[shape] = Spent.between(before, self.reading())

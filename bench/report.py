@@ -148,23 +148,33 @@ def _calls(figures: Figures) -> Table:
 
 def _statements(figures: Figures) -> Table:
     run = next((run for run in reversed(figures.runs) if figures.get(run, "statements_answer")), "")
+    phases = ("answer", "later")
     rows: list[Sequence[str]] = [
-        (words, figures.show(run, f"{name}_answer"), "", figures.show(run, f"{name}_later"), "")
-        for words, name in (
-            ("all round trips", "statements"),
-            ("COMMIT, each with its BEGIN", "commits"),
-            ("syncs of the log", "wal_syncs"),
-        )
+        (
+            "all round trips",
+            *(
+                cell
+                for phase in phases
+                for cell in (
+                    figures.show(run, f"statements_{phase}"),
+                    figures.show(run, f"statements_{phase}_ms", digits=2),
+                    figures.show(run, f"statements_{phase}_plan_ms", digits=2),
+                )
+            ),
+        ),
+        *(
+            (words, figures.show(run, f"{name}_answer"), "", "", figures.show(run, f"{name}_later"), "", "")
+            for words, name in (("COMMIT, each with its BEGIN", "commits"), ("syncs of the log", "wal_syncs"))
+        ),
     ]
-    texts = dict.fromkeys([*figures.parts(run, "statement_answer_ms"), *figures.parts(run, "statement_later_ms")])
-    for text in texts:
+    for text in dict.fromkeys(text for phase in phases for text in figures.parts(run, f"statement_{phase}_ms")):
         cells = [
             figures.show(run, f"statement_{phase}_{what}", text, digits)
-            for phase in ("answer", "later")
-            for what, digits in (("calls", 1), ("ms", 2))
+            for phase in phases
+            for what, digits in (("calls", 1), ("ms", 2), ("plan_ms", 2))
         ]
         rows.append((text[:90].replace("|", "¦"), *cells))
-    header = ("statement, a purchase", "to the answer", "ms", "after it", "ms")
+    header = ("statement, a purchase", "to the answer", "ms", "planned", "after it", "ms", "planned")
     return Table("PostgreSQL", header, rows if run else [])
 
 

@@ -78,9 +78,12 @@ def _insights(measured: Measured) -> Iterator[Row]:
     for phase, use in measured.database.items():
         yield f"statements_{phase}", use.calls, "round trips/purchase", None
         yield f"commits_{phase}", use.commits, "transactions/purchase", None
+        yield f"statements_{phase}_ms", use.ms, "ms/purchase", None
+        yield f"statements_{phase}_plan_ms", use.plan_ms, "ms/purchase", None
         yield f"wal_syncs_{phase}", use.wal_syncs, "syncs/purchase", None
         for statement in use.statements[:STATEMENTS]:
             yield f"statement_{phase}_ms", statement.ms, "ms/purchase", statement.text[:200]
+            yield f"statement_{phase}_plan_ms", statement.plan_ms, "ms/purchase", statement.text[:200]
             yield f"statement_{phase}_calls", statement.calls, "calls/purchase", statement.text[:200]
     for history in measured.histories:
         yield "history_events", history.events, "events", history.workflow
@@ -102,7 +105,7 @@ def _floors(measured: Measured) -> Iterator[Row]:
             if at_once == measured.run.at_once:
                 floor_p50 = mean([p50(floor) for floor in around])
                 yield "p50_to_floor", dict(percentiles(measured.seconds))["p50"] / floor_p50, "×", of
-            if measured.all_in and at_once == min(measured.run.at_once or 8, 8):
+            if measured.all_in and (at_once == 1) == (measured.run.at_once == 1):
                 cpu = mean([sum(floor.cpu.values()) for floor in around])
                 yield "cpu_to_floor", counted(measured.all_in) / cpu, "×", of
 
