@@ -92,7 +92,7 @@ class Processes:
         )
         try:
             return await self._answer(update)
-        except Unavailable:
+        except (Unavailable, NotFound):  # nobody in time, or the process was terminated under the waiting buyer
             return await self._give_up(begin)
 
     async def resume(self, checkout_id: str) -> Told:

@@ -1,0 +1,221 @@
+"""The processes on a real Temporal: what operators see of them, and what happens when they step in."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+
+from models.ids import checkout_workflow, order_workflow
+from models.states import CheckoutStatus
+from tests.fixtures.record import clean_up
+from tests.fixtures.shop import THREE_D_SECURE, eventually
+from workflows.checkout import Checkout
+
+
+def handle_of(workflow_id):
+    return lambda client: client.get_workflow_handle(workflow_id)
+
+
+def describe(shop, workflow_id):
+    return shop.temporal(lambda client: client.get_workflow_handle(workflow_id).describe())
+
+
+def listed(shop, query):
+    async def ask(client):
+        return [found.id async for found in client.list_workflows(query)]
+
+    return shop.temporal(ask)
+
+
+def details(shop, workflow_id):
+    """What the UI shows above the history."""
+
+    async def ask(client):
+        return await client.get_workflow_handle(workflow_id).query("__temporal_workflow_metadata")
+
+    found = shop.temporal(ask)
+    return found.get("currentDetails", "") if isinstance(found, dict) else found.current_details
+
+
+def event_types(shop, workflow_id):
+    async def ask(client):
+        history = await client.get_workflow_handle(workflow_id).fetch_history()
+        return [event.WhichOneof("attributes") for event in history.events]
+
+    return shop.temporal(ask)
+
+
+@pytest.fixture
+def at_the_bank(shop):
+    """A checkout whose buyer is at the bank: buyer, checkout id, the one SKU there was."""
+    sku = shop.sku(stock=1)
+    buyer = shop.buyer(sku)
+    return buyer, buyer.checkout(THREE_D_SECURE).json()["checkout_id"], sku
+
+
+class TestWhatOperatorsSee:
+    def test_a_checkout_is_found_by_cart_order_and_status(self, shop, at_the_bank):
+        buyer, checkout_id, _ = at_the_bank
+        workflow_id = checkout_workflow(checkout_id)
+        query = f'CartId = "{buyer.cart_id}" AND CheckoutStatus = "{CheckoutStatus.REQUIRES_ACTION}"'
+        assert eventually(lambda: listed(shop, query)) == [workflow_id]
+        shop.world.authenticate(buyer.cart_id)
+        order_id = buyer.ended(checkout_id)["order"]["id"]
+        query = f'OrderId = "{order_id}" AND CheckoutStatus = "{CheckoutStatus.CONFIRMED}"'
+        assert eventually(lambda: listed(shop, query)) == [workflow_id]
+
+    def test_an_order_is_found_by_its_status(self, shop):
+        order = shop.buyer().buy()
+        query = f'OrderId = "{order["id"]}" AND OrderStatus = "confirmed"'
+        assert eventually(lambda: listed(shop, query)) == [order_workflow(order["id"])]
+
+    def test_a_summary_says_what_it_is_and_details_where_it_is(self, shop, at_the_bank):
+        buyer, checkout_id, _ = at_the_bank
+        workflow_id = checkout_workflow(checkout_id)
+
+        async def summary(client):
+            return await (await client.get_workflow_handle(workflow_id).describe()).static_summary()
+
+        assert buyer.cart_id in shop.temporal(summary)
+        assert "Waiting for the buyer at the bank" in details(shop, workflow_id)
+
+    def test_the_result_is_how_it_ended(self, shop):
+        checkout_id = shop.buyer().checkout("pm_card_visa_chargeDeclined").json()["checkout_id"]
+
+        async def result(client):
+            return await client.get_workflow_handle_for(Checkout.run, checkout_workflow(checkout_id)).result()
+
+        assert shop.temporal(result) == CheckoutStatus.DECLINED
+
+    def test_a_checkout_at_once_is_a_handful_of_events_and_one_workflow_task(self, shop):
+        checkout_id = shop.buyer().checkout().json()["checkout_id"]
+        workflow_id = checkout_workflow(checkout_id)
+        eventually(lambda: not shop.running(workflow_id))
+        types = event_types(shop, workflow_id)
+        assert types.count("workflow_task_scheduled_event_attributes") <= 2
+        assert types.count("activity_task_scheduled_event_attributes") == 0
+
+
+class TestWhatIsRefused:
+    def test_another_body_leaves_no_trace(self, shop, at_the_bank):
+        _, checkout_id, _ = at_the_bank
+        workflow_id = checkout_workflow(checkout_id)
+        before = event_types(shop, workflow_id)
+
+        async def submit(client):
+            await client.get_workflow_handle(workflow_id).execute_update(Checkout.submit, "f" * 64)
+
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            shop.temporal(submit)
+        assert isinstance(refused.value.cause, ApplicationError)
+        assert refused.value.cause.type == "IdempotencyKeyReused"
+        assert not [t for t in event_types(shop, workflow_id)[len(before) :] if "update" in t]
+
+    def test_coming_back_before_the_bank_was_asked_is_too_early(self, shop, world):
+        buyer = shop.buyer()
+        world.script(buyer.cart_id, {"kind": "delay", "ms": 1500})
+        click = threading.Thread(target=buyer.checkout)
+        click.start()
+        rows = eventually(lambda: shop.sql("SELECT id FROM checkouts WHERE cart_id = :id", id=buyer.cart_id))
+        answer = buyer.resume(rows[0].id)
+        click.join()
+        assert answer.status_code in (200, 409), answer.text  # 200: the worker took it up only after the charge
+
+
+class TestSteppingIn:
+    def test_cancelling_gives_money_and_stock_back(self, shop, world, at_the_bank):
+        buyer, checkout_id, sku = at_the_bank
+        workflow_id = checkout_workflow(checkout_id)
+        shop.temporal(lambda client: client.get_workflow_handle(workflow_id).cancel())
+        assert buyer.ended(checkout_id)["status"] == "refused"
+        assert shop.stock(sku) == (1, 0)
+        assert [intent["status"] for intent in world.intents(buyer.cart_id)] == ["canceled"]
+        assert buyer.buy()["status"] == "confirmed"
+
+    def test_cancelling_during_the_charge_charges_nobody(self, shop, world):
+        sku = shop.sku(stock=1)
+        buyer = shop.buyer(sku)
+        world.script(buyer.cart_id, {"kind": "delay", "ms": 1200})
+        answers = []
+        click = threading.Thread(target=lambda: answers.append(buyer.checkout()))
+        click.start()
+        rows = eventually(lambda: shop.sql("SELECT id FROM checkouts WHERE cart_id = :id", id=buyer.cart_id))
+        shop.temporal(lambda client: client.get_workflow_handle(checkout_workflow(rows[0].id)).cancel())
+        click.join()
+        ended = buyer.ended(rows[0].id)
+        if ended["status"] == "confirmed":  # the cancellation came when all was done
+            assert world.charged(buyer.cart_id) == buyer.total["amount"]
+        else:
+            eventually(lambda: world.charged(buyer.cart_id) == 0)
+            assert shop.orders_of(buyer.cart_id) == []
+            assert shop.stock(sku) == (1, 0)
+            assert answers[0].status_code == 503
+
+    def test_what_was_terminated_the_janitor_cleans_up(self, shop, world, at_the_bank):
+        buyer, checkout_id, sku = at_the_bank
+        workflow_id = checkout_workflow(checkout_id)
+        shop.temporal(lambda client: client.get_workflow_handle(workflow_id).terminate())
+        assert shop.stock(sku) == (1, 1)
+        assert checkout_id in clean_up(shop)
+        assert buyer.ended(checkout_id)["status"] == "expired"
+        assert shop.stock(sku) == (1, 0)
+        assert [intent["status"] for intent in world.intents(buyer.cart_id)] == ["canceled"]
+        assert buyer.buy()["status"] == "confirmed"
+
+    def test_the_janitor_leaves_the_living_alone(self, shop, at_the_bank):
+        buyer, checkout_id, _ = at_the_bank
+        assert checkout_id not in clean_up(shop)
+        assert buyer.read_checkout(checkout_id)["status"] == "requires_action"
+
+    def test_terminating_under_a_waiting_buyer_is_not_told_as_a_missing_page(self, shop, world):
+        buyer = shop.buyer()
+        world.script(buyer.cart_id, {"kind": "delay", "ms": 1500})
+        answers = []
+        click = threading.Thread(target=lambda: answers.append(buyer.checkout()))
+        click.start()
+        rows = eventually(lambda: shop.sql("SELECT id FROM checkouts WHERE cart_id = :id", id=buyer.cart_id))
+        shop.temporal(lambda client: client.get_workflow_handle(checkout_workflow(rows[0].id)).terminate())
+        click.join()
+        assert answers[0].status_code == 202, answers[0].text
+        time.sleep(1.5)  # the worker may finish the group of steps that it was at: then there is an order
+        clean_up(shop)
+        status = buyer.ended(rows[0].id)["status"]
+        assert (status, world.charged(buyer.cart_id)) in [("expired", 0), ("confirmed", buyer.total["amount"])]
+
+
+class TestOrders:
+    def test_told_twice_they_start_once(self, shop):
+        order = shop.buyer().buy()
+        workflow_id = order_workflow(order["id"])
+        eventually(lambda: listed(shop, f'OrderId = "{order["id"]}" AND WorkflowType = "Order"'))
+        run = describe(shop, workflow_id).run_id
+        shop.sql(
+            "INSERT INTO outbox (topic, aggregate, data) VALUES ('order.confirmed', :id, CAST(:data AS jsonb))",
+            id=order["id"],
+            data=f'{{"order_id": "{order["id"]}"}}',
+        )
+        eventually(lambda: not shop.sql("SELECT 1 FROM outbox WHERE aggregate = :id", id=order["id"]))
+        assert describe(shop, workflow_id).run_id == run
+
+    def test_one_that_was_terminated_goes_on_with_the_next_parcel(self, shop, world):
+        from models.access import Role
+        from tests.fixtures.shop import new_key
+
+        buyer = shop.buyer()
+        order = buyer.buy()
+        workflow_id = order_workflow(order["id"])
+        eventually(lambda: len(world.mail(buyer.email)) == 1)
+        shop.temporal(lambda client: client.get_workflow_handle(workflow_id).terminate())
+        body = {
+            "lines": [{"line_id": order["lines"][0]["id"], "quantity": 1}],
+            "carrier": "ups",
+            "tracking_number": new_key(),
+        }
+        answer = shop.post(f"/v1/fulfilment/orders/{order['id']}/shipments", body, shop.bearer(Role.WAREHOUSE))
+        assert answer.status_code == 201, answer.text
+        assert describe(shop, workflow_id).status is WorkflowExecutionStatus.RUNNING
+        assert len(world.mail(buyer.email)) == 1

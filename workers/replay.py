@@ -1,0 +1,56 @@
+"""Replays recorded histories against today's workflow code: what ran yesterday must run the same tomorrow."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from google.protobuf.json_format import ParseError
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+
+from workflows.checkout import Checkout
+from workflows.cleanup import CheckoutCleanup
+from workflows.failures import DATA_CONVERTER
+from workflows.order import Order
+
+WORKFLOWS: list[type] = [Checkout, CheckoutCleanup, Order]
+
+
+def replay(folder: Path) -> None:
+    """Every `*.json` under the folder, as the recorder or `temporal workflow show -o json` write them.
+
+    Ends the program with status 1, naming each file that can't be read or does not replay.
+    """
+    outcomes = replay_files(folder)
+    broken = {path: why for path, why in outcomes.items() if why is not None}
+    if not outcomes:
+        sys.exit(f"error: there are no histories in {folder}")
+    if broken:
+        sys.exit("\n".join(f"error: {path}: {why}" for path, why in broken.items()))
+    sys.stdout.write(f"{len(outcomes)} histories replay.\n")
+
+
+def replay_files(folder: Path, workflows: list[type] | None = None) -> Mapping[Path, str | None]:
+    """Each history with the first line of what is wrong with it; None where it replays."""
+    return asyncio.run(_replay(sorted(folder.rglob("*.json")), workflows or WORKFLOWS))
+
+
+async def _replay(paths: list[Path], workflows: list[type]) -> Mapping[Path, str | None]:
+    replayer = Replayer(workflows=workflows, data_converter=DATA_CONVERTER)
+    return {path: await _fault(replayer, path) for path in paths}
+
+
+async def _fault(replayer: Replayer, path: Path) -> str | None:
+    try:
+        history = WorkflowHistory.from_json(f"replay/{path.parent.name}/{path.stem}", path.read_text())
+    except (ParseError, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        return f"is not a history ({error})".splitlines()[0]
+    if not history.events:
+        return "is not a history (it has no events)"
+    result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
+    if result.replay_failure is None:
+        return None
+    return (str(result.replay_failure).splitlines() or [type(result.replay_failure).__name__])[0]
