@@ -18,8 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psycopg2
-
 from bench.empty import QUEUE as FLOOR_QUEUE
 from deploy.demo_order import Shop
 from deploy.stack import engines, plan
@@ -30,6 +28,7 @@ from deploy.stack.process import Process
 from deploy.stack.programs import run_to_end
 from deploy.stack.supervisor import Supervisor
 from deploy.stack.temporal_binary import get_program
+from models.db.session import Database
 from models.settings import Settings
 from workflows import queues
 
@@ -156,9 +155,7 @@ class BenchStack:
                 time.sleep(0.1)
 
     def _left(self, connection: Any) -> tuple[int, int, int, int]:
-        with connection.cursor() as cursor:
-            cursor.execute(LEFT)
-            checkouts, messages, mails = cursor.fetchone()
+        checkouts, messages, mails = connection.exec_driver_sql(LEFT).one()
         webhooks = sum(row["pending"] for row in self.control("/webhooks").values())
         return checkouts, messages, mails, webhooks
 
@@ -166,12 +163,9 @@ class BenchStack:
 
     @contextmanager
     def connection(self) -> Iterator[Any]:
-        connection = psycopg2.connect(self.settings.database.replace("+psycopg2", ""))
-        connection.autocommit = True
-        try:
+        """Each statement stands alone."""
+        with _reading(self.settings.database) as connection:
             yield connection
-        finally:
-            connection.close()
 
     def control(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """The sandbox's control API: a GET without a body, a POST with one."""
@@ -186,12 +180,8 @@ class BenchStack:
 
     def _copy_database(self) -> None:
         """For the floor without Temporal, whose orders nobody must tell of."""
-        dsn = re.sub(r"/\w+$", "/postgres", self.settings.database.replace("+psycopg2", ""))
-        connection = psycopg2.connect(dsn)
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {FLOOR_DATABASE} TEMPLATE holdfast")
-        connection.close()
+        with _reading(re.sub(r"/\w+$", "/postgres", self.settings.database)) as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {FLOOR_DATABASE} TEMPLATE holdfast")
 
     @property
     def floor_environment(self) -> dict[str, str]:
@@ -200,6 +190,16 @@ class BenchStack:
             **self.environment,
             "HOLDFAST_DATABASE_URL": re.sub(r"/\w+$", f"/{FLOOR_DATABASE}", self.settings.database),
         }
+
+
+@contextmanager
+def _reading(url: str) -> Iterator[Any]:
+    database = Database(url, pool_size=1, application="bench")
+    try:
+        with database.reading() as connection:
+            yield connection
+    finally:
+        database.close()
 
 
 def _only(settings: Settings, both: Process, name: str, served: list[str], follower: int) -> Process:

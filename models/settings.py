@@ -98,10 +98,10 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        """A SQLAlchemy URL; `postgresql://` is taken to mean psycopg2."""
+        """A SQLAlchemy URL; `postgresql://` is taken to mean psycopg 3."""
         if self.database_url:
-            return self.database_url.replace("postgresql://", "postgresql+psycopg2://", 1)
-        return f"postgresql+psycopg2://holdfast:{DEVELOPMENT_DATABASE_PASSWORD}@127.0.0.1:{self.postgres_port}/holdfast"
+            return self.database_url.replace("postgresql://", "postgresql+psycopg://", 1)
+        return f"postgresql+psycopg://holdfast:{DEVELOPMENT_DATABASE_PASSWORD}@127.0.0.1:{self.postgres_port}/holdfast"
 
     @property
     def redis(self) -> str:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg2
+import psycopg
 import pytest
 
 from deploy.stack import postgres as postgres_engine
@@ -130,7 +130,7 @@ def fresh_database_url(postgres: Settings) -> Iterator[str]:
 
 
 def _administer(settings: Settings, statement: str) -> None:
-    connection = psycopg2.connect(settings.database.replace("+psycopg2", ""))
+    connection = psycopg.connect(settings.database.replace("+psycopg", ""))
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(statement)

@@ -18,7 +18,7 @@ from importlib.metadata import files, version
 from pathlib import Path
 
 import psutil
-import psycopg2
+import psycopg
 
 from deploy.stack.cache import cache_folder
 from deploy.stack.errors import StackError
@@ -147,9 +147,9 @@ def _processes_in(data: Path) -> list[psutil.Process]:
 
 
 def accepts_us(settings: Settings) -> bool:
-    dsn = settings.database.replace("+psycopg2", "", 1)
-    with contextlib.suppress(psycopg2.Error):
-        psycopg2.connect(dsn, connect_timeout=2).close()
+    dsn = settings.database.replace("+psycopg", "", 1)
+    with contextlib.suppress(psycopg.Error):
+        psycopg.connect(dsn, connect_timeout=2).close()
         return True
     return False
 

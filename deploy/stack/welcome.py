@@ -15,7 +15,7 @@ def addresses(settings: Settings) -> dict[str, str]:
         "API docs": f"{settings.api_url}/docs",
         "Sandbox inbox": settings.sandbox_url,
         "Temporal": settings.temporal,
-        "PostgreSQL": settings.database.replace("+psycopg2", ""),
+        "PostgreSQL": settings.database.replace("+psycopg", ""),
         "Valkey": settings.redis,
         "Metrics": f"http://127.0.0.1:{settings.worker_metrics_port}/metrics",
     }

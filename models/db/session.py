@@ -44,9 +44,11 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            if error.connection_invalidated:  # the server has gone: no pool keeps connections to the one before
+            # The server has gone, or a migration has outdated prepared statements: no connection is kept from before.
+            outdated = error.connection_invalidated or _sqlstate(error) == CACHED_PLAN_CHANGED
+            if outdated:
                 self.close()
-            if error.connection_invalidated or _retryable(error):
+            if outdated or _retryable(error):
                 raise Unavailable("The database is not available for the moment") from error
             raise
         except PoolTimeout as error:
@@ -81,8 +83,15 @@ def _engine(url: str, pool_size: int, application: str, **options: Any) -> Engin
 _RETRYABLE = ("08", "40", "53", "55P03", "57")
 
 
+CACHED_PLAN_CHANGED = "0A000"
+
+
 def _retryable(error: DBAPIError) -> bool:
-    code = getattr(error.orig, "pgcode", None)
-    if code is None:  # never reached the server: psycopg2 gives no SQLSTATE for a failed connection
+    code = _sqlstate(error)
+    if code is None:  # never reached the server: there is no SQLSTATE for a failed connection
         return type(error).__name__ == "OperationalError"
-    return bool(code.startswith(_RETRYABLE))
+    return code.startswith(_RETRYABLE)
+
+
+def _sqlstate(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)

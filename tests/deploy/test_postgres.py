@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-import psycopg2
+import psycopg
 import pytest
 
 from deploy.stack import postgres
@@ -34,7 +34,7 @@ def running(settings: Settings) -> Iterator[Supervisor]:
 
 
 def execute(settings: Settings, *statements: str) -> list[tuple[object, ...]]:
-    connection = psycopg2.connect(settings.database.replace("+psycopg2", ""))
+    connection = psycopg.connect(settings.database.replace("+psycopg", ""))
     try:
         with connection, connection.cursor() as cursor:
             for statement in statements:
@@ -110,8 +110,8 @@ def test_durability_is_on_and_the_extensions_are_there(postgres: Settings) -> No
 def test_the_role_is_no_superuser_and_needs_its_password(postgres: Settings) -> None:
     assert execute(postgres, "SELECT rolsuper FROM pg_roles WHERE rolname = 'holdfast'") == [(False,)]
     for user, password in (("holdfast", "wrong"), ("postgres", "")):
-        with pytest.raises(psycopg2.OperationalError):
-            psycopg2.connect(
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(
                 host="127.0.0.1", port=postgres.postgres_port, user=user, password=password, dbname="holdfast"
             )
 
