@@ -18,7 +18,7 @@ from models.settings import Settings
 _STATEMENTS = """
 SELECT /* bench */ s.queryid, s.query, s.calls, s.total_exec_time, s.total_plan_time
 FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
-WHERE d.datname = current_database() AND s.query NOT LIKE '%/* bench */%'
+WHERE d.datname = current_database() AND strpos(s.query, '/* bench */') = 0
 """
 _WAL = "SELECT /* bench */ sum(fsyncs) FROM pg_stat_io WHERE object = 'wal'"
 
@@ -40,14 +40,11 @@ class DatabaseReading:
 
     @classmethod
     def take(cls, connection: Any) -> DatabaseReading:
-        with connection.cursor() as cursor:
-            cursor.execute(_STATEMENTS)
-            statements = {
-                queryid: Statement(re.sub(r"\s+", " ", text).strip(), calls, ms, plan_ms)
-                for queryid, text, calls, ms, plan_ms in cursor.fetchall()
-            }
-            cursor.execute(_WAL)
-            return cls(statements, int(cursor.fetchone()[0]))
+        statements = {
+            queryid: Statement(re.sub(r"\s+", " ", text).strip(), calls, ms, plan_ms)
+            for queryid, text, calls, ms, plan_ms in connection.exec_driver_sql(_STATEMENTS)
+        }
+        return cls(statements, int(connection.exec_driver_sql(_WAL).scalar_one()))
 
 
 @dataclass(frozen=True)
