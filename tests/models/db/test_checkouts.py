@@ -1,0 +1,157 @@
+"""The transactions of a checkout, repeated as a killed worker repeats them: twice is once."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+
+from models.checkout import BeginCheckout, CloseCheckout, ConfirmOrder, Refusal
+from models.db.repositories import checkouts
+from models.errors import InvalidTransition, OutOfStock, PaymentDeclined
+from models.ids import derived_id, order_of
+from models.money import Money
+from models.states import CheckoutStatus
+from tests.fixtures.shop import new_key
+
+
+@pytest.fixture
+def transaction(shop):
+    @contextmanager
+    def run():
+        with shop.engine.connect() as connection:
+            connection.execution_options(isolation_level="READ COMMITTED")
+            with connection.begin():
+                yield connection
+
+    return run
+
+
+@pytest.fixture
+def begin(shop):
+    """What the API would begin for a ready cart of one unit of an own SKU."""
+
+    def make(sku, **changes):
+        buyer = shop.buyer(sku)
+        key = new_key()
+        checkout_id = derived_id("chk", key)
+        others = {name: "test" for name, field in BeginCheckout.model_fields.items() if field.is_required()}
+        values = {
+            **others,
+            "checkout_id": checkout_id,
+            "order_id": order_of(checkout_id),
+            "cart_id": buyer.cart_id,
+            "customer_id": None,
+            "key_digest": key,
+            "fingerprint": key,
+            "expected_total": Money(**buyer.total),
+            "provider": "stripe",
+            "method": "pm_card_visa",
+            "hold_seconds": 900,
+            "payment_action_seconds": 900,
+            "payment_lookup_seconds": 30,
+            **changes,
+        }
+        return BeginCheckout(**values)
+
+    return make
+
+
+def confirmation(begin, held):
+    return ConfirmOrder(
+        checkout_id=begin.checkout_id,
+        order_id=begin.order_id,
+        payment_id=held.payment_id,
+        provider="stripe",
+        reference=f"pi_{begin.checkout_id}",
+    )
+
+
+def refusal(begin):
+    error = PaymentDeclined(decline_code="test")
+    return CloseCheckout(begin=begin, status=CheckoutStatus.DECLINED, refusal=Refusal.of(error))
+
+
+def test_a_repeated_hold_finds_its_own(shop, transaction, begin):
+    sku = shop.sku(stock=3)
+    command = begin(sku)
+    held = []
+    for _ in range(3):
+        with transaction() as connection:
+            held.append(checkouts.hold(connection, command))
+    assert len({(each.total, each.payment_id) for each in held}) == 1
+    assert shop.stock(sku) == (3, 1)
+
+
+def test_a_refused_hold_takes_nothing(shop, transaction, begin):
+    sku = shop.sku(stock=1)
+    command = begin(sku)
+    shop.sql("UPDATE stock_levels SET on_hand = 0 WHERE sku = :sku", sku=sku)
+    with pytest.raises(OutOfStock), transaction() as connection:
+        checkouts.hold(connection, command)
+    assert shop.sql("SELECT 1 FROM checkouts WHERE id = :id", id=command.checkout_id) == []
+
+
+def test_a_repeated_confirmation_is_one_order(shop, transaction, begin):
+    sku = shop.sku(stock=3)
+    command = begin(sku)
+    with transaction() as connection:
+        held = checkouts.hold(connection, command)
+    for _ in range(2):
+        with transaction() as connection:
+            checkouts.confirm(connection, confirmation(command, held))
+    assert shop.orders_of(command.cart_id) == [command.order_id]
+    assert shop.stock(sku) == (3, 1)
+    rows = shop.sql("SELECT 1 FROM ledger_entries WHERE payment_id = :id", id=held.payment_id)
+    assert len(rows) == 1
+
+
+def test_a_repeated_close_gives_back_once(shop, transaction, begin):
+    sku = shop.sku(stock=3)
+    other, command = begin(sku), begin(sku)
+    for each in (other, command):
+        with transaction() as connection:
+            checkouts.hold(connection, each)
+    assert shop.stock(sku) == (3, 2)
+    for _ in range(3):
+        with transaction() as connection:
+            checkouts.close(connection, refusal(command))
+    assert shop.stock(sku) == (3, 1)
+
+
+def test_a_closed_one_cannot_be_confirmed_and_a_confirmed_one_not_closed(shop, transaction, begin):
+    sku = shop.sku(stock=3)
+    command = begin(sku)
+    with transaction() as connection:
+        held = checkouts.hold(connection, command)
+    with transaction() as connection:
+        checkouts.close(connection, refusal(command))
+    with pytest.raises(InvalidTransition), transaction() as connection:
+        checkouts.confirm(connection, confirmation(command, held))
+    second = begin(sku)
+    with transaction() as connection:
+        held = checkouts.hold(connection, second)
+    with transaction() as connection:
+        checkouts.confirm(connection, confirmation(second, held))
+    with transaction() as connection:
+        checkouts.close(connection, refusal(second))
+    assert shop.sql("SELECT status FROM checkouts WHERE id = :id", id=second.checkout_id)[0].status == "confirmed"
+    assert shop.stock(sku) == (3, 1)
+
+
+def test_what_was_abandoned_before_it_began_never_begins(shop, transaction, begin):
+    sku = shop.sku(stock=3)
+    command = begin(sku)
+    with transaction() as connection:
+        assert checkouts.abandon(connection, command)
+    with transaction() as connection:
+        assert checkouts.hold(connection, command).settled is not None
+    assert shop.stock(sku) == (3, 0)
+
+
+def test_what_has_begun_cannot_be_abandoned(shop, transaction, begin):
+    command = begin(shop.sku())
+    with transaction() as connection:
+        checkouts.hold(connection, command)
+    with transaction() as connection:
+        assert not checkouts.abandon(connection, command)

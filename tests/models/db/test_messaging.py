@@ -1,0 +1,92 @@
+"""Mails and webhooks in the books: claimed once, stored once, and the provider's word is the last."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from models.checkout import OpenTask
+from models.db.repositories import messaging, outbox
+from models.ids import new_id
+
+
+@pytest.fixture
+def books(shop):
+    """A transaction that is taken back."""
+    with shop.engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
+        connection.begin()
+        yield connection
+        connection.rollback()
+
+
+def begin(books, event, unknown=60.0):
+    return messaging.begin_sending(books, event, "order_confirmed", "email", unknown)
+
+
+class TestSending:
+    def test_is_claimed_once(self, books):
+        event = new_id("evt")
+        first, second = begin(books, event), begin(books, event)
+        assert (first.may_send, second.may_send, second.state) == (True, False, "sending")
+        assert first.id == second.id
+
+    def test_is_ours_again_when_its_outcome_stays_unknown(self, books):
+        event = new_id("evt")
+        first = begin(books, event)
+        assert begin(books, event, unknown=-1).may_send
+        assert begin(books, event, unknown=-1).id == first.id
+
+    def test_is_ours_at_once_when_the_provider_was_not_reached(self, books):
+        event = new_id("evt")
+        messaging.not_sent(books, begin(books, event).id)
+        assert begin(books, event).may_send
+
+    def test_is_over_once_it_is_settled(self, books):
+        event = new_id("evt")
+        message = begin(books, event)
+        messaging.end_sending(books, message.id, "sent")
+        messaging.end_sending(books, message.id, "failed")
+        messaging.not_sent(books, message.id)
+        again = begin(books, event, unknown=-1)
+        assert (again.may_send, again.state) == (False, "sent")
+
+    def test_of_another_topic_is_another(self, books):
+        event = new_id("evt")
+        begin(books, event)
+        assert messaging.begin_sending(books, event, "order_shipped", "email", 60).may_send
+
+
+class TestTasks:
+    def test_one_is_open_per_kind_and_subject(self, shop):
+        subject = new_id("ord")
+        with shop.engine.connect() as connection:
+            for kind in ("a", "a", "b"):
+                messaging.open_task(connection, OpenTask(kind=kind, subject=subject, detail="x"))
+        assert shop.tasks(subject) == ["a", "b"]
+
+
+class TestOutbox:
+    def test_waits_longer_after_every_failure_up_to_a_minute(self, books):
+        messaging.publish(books, "t", "agg", {"n": 1})
+        (number,) = books.exec_driver_sql("SELECT max(id) FROM outbox").one()
+        waits = []
+        for _ in range(12):
+            outbox.postpone(books, [number])
+            found = books.exec_driver_sql(f"SELECT extract(epoch FROM due_at - now()) FROM outbox WHERE id = {number}")
+            waits.append(float(found.scalar_one()))
+        assert waits[0] == pytest.approx(0.5, abs=0.01)
+        assert waits == sorted(waits)
+        assert waits[-1] == pytest.approx(60, abs=0.01)
+
+    def test_forgets_what_was_told(self, books):
+        messaging.publish(books, "t", "agg", {"n": 1})
+        mine = [m for m in outbox.pending(books, 100) if m.aggregate == "agg"]
+        assert [(m.topic, m.data, m.due) for m in mine] == [("t", {"n": 1}, True)]
+        outbox.told(books, [m.id for m in mine])
+        assert not [m for m in outbox.pending(books, 100) if m.aggregate == "agg"]
+
+    def test_carries_what_it_is_told(self, books):
+        messaging.publish(books, "t", "agg", json.loads('{"ü": [1, {"x": null}]}'))
+        (mine,) = [m for m in outbox.pending(books, 100) if m.aggregate == "agg"]
+        assert mine.data == {"ü": [1, {"x": None}]}
