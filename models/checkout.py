@@ -32,11 +32,15 @@ class BeginCheckout(Record):
 
 
 class StockHeld(Record):
-    """Step 1 is done: the stock is this checkout's, at this total. `ended` and `settled` if it had ended before."""
+    """Step 1 is done: the stock is this checkout's, at this total. `ended` and `settled` if it had ended before.
+
+    `repeated`: it had been done before, so the steps after it may have been too.
+    """
 
     total: Money
     payment_id: str | None  # None when there is nothing to pay
     expires_at: datetime
+    repeated: bool = False
     ended: CheckoutStatus | None = None
     settled: Told | None = None
 

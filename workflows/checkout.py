@@ -57,6 +57,7 @@ class Checkout:
         self._begin = begin
         self._undo = Compensations(begin.checkout_id)
         self._attempt = 1
+        self._begun_at = 0  # the length of the history when the first step began
         self._answer: Told | None = None  # what the buyer is told as things stand
         self._final = False
         self._nudges = 0  # reasons to look at the payment: a webhook, a buyer who is back
@@ -117,6 +118,7 @@ class Checkout:
 
     async def _hold_stock(self) -> StockHeld:
         self._details("Holding stock")
+        self._begun_at = workflow.info().get_current_history_length()
         return await workflow.execute_local_activity_method(
             Checkouts.hold_stock, self._begin, summary="hold stock", **DATABASE
         )
@@ -134,23 +136,9 @@ class Checkout:
                 amount=held.total,
                 provider=self._begin.provider,
                 method=self._begin.method,
-                not_before=workflow.now(),
+                not_before=workflow.info().start_time,
             )
-            try:
-                payment: ProviderPayment = await workflow.execute_local_activity_method(
-                    Payments.authorise_payment, command, summary=f"authorise {_words(held)}", **PAYMENT
-                )
-            except FailureError as error:
-                refusal = refusal_in(error)
-                if refusal is not None and refusal.error != OutcomeUnknown.__name__:
-                    raise  # certain: nothing to undo at the provider
-                self._push_void(command)
-                if is_cancelled_exception(error):
-                    raise
-                self._details("Payment outcome unknown: asking the provider")
-                payment = await workflow.execute_activity_method(
-                    Payments.settle_payment, command, summary="settle unknown outcome", **PAYMENT_LOOKUP
-                )
+            payment = await self._charge(held, command)
             if payment.state is not PaymentAt.ABSENT:
                 break
             self._undo.drop()
@@ -162,6 +150,32 @@ class Checkout:
         self._undo.drop()
         self._push_void(command, payment.reference)
         return payment
+
+    async def _charge(self, held: StockHeld, command: AuthorisePayment) -> ProviderPayment:
+        """One call beside our own task; whatever that leaves open is for an activity that looks before it asks.
+
+        A local step whose worker dies is run again, and then "it was not reached" is no longer "nothing was charged":
+        a failure is certain only in the very workflow task that held the stock, for the first time.
+        """
+        if not held.repeated:
+            try:
+                return await workflow.execute_local_activity_method(
+                    Payments.authorise_payment, command, summary=f"authorise {_words(held)}", **PAYMENT
+                )
+            except FailureError as error:
+                refusal = refusal_in(error)
+                known = refusal is not None and refusal.error != OutcomeUnknown.__name__
+                first = command.attempt == 1 and workflow.info().get_current_history_length() == self._begun_at
+                if known and first:
+                    raise  # certain: nothing to undo at the provider
+                if is_cancelled_exception(error):
+                    self._push_void(command)
+                    raise
+        self._push_void(command)
+        self._details("Payment outcome unknown: asking the provider")
+        return await workflow.execute_activity_method(
+            Payments.settle_payment, command, summary="settle unknown outcome", **PAYMENT_LOOKUP
+        )
 
     def _push_void(self, command: AuthorisePayment, reference: str | None = None) -> None:
         void = VoidPayment(

@@ -158,6 +158,7 @@ def _held_before(connection: Connection, begin: BeginCheckout, mine: Mapping[str
         total=total,
         payment_id=payment_of(begin.checkout_id) if total.amount else None,
         expires_at=mine["hold_expires_at"] or mine["created_at"],
+        repeated=True,
     )
     if live:
         return held
