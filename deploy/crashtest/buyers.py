@@ -56,34 +56,34 @@ class Buyer:
         self._settings = settings
         self._notebook = notebook
         self._until = time.monotonic() + PATIENCE
-        self._cart_id = ""
-        self._headers: dict[str, str] = {}
+        self.cart_id = ""
+        self.headers: dict[str, str] = {}
         if visit.customer:
             customer = Principal(user_id=new_id("usr"), role=Role.CUSTOMER)
-            self._headers["Authorization"] = f"Bearer {tokens.issue(customer)}"
+            self.headers["Authorization"] = f"Bearer {tokens.issue(customer)}"
 
     def run(self) -> Body | None:
         try:
-            if not self._fill_cart():
+            if not self.fill_cart():
                 return None
-            answer = self._buy(self._visit.method)
+            answer = self.buy(self._visit.method)
             if answer.slug == "payment-declined" and self._visit.second_try:
-                answer = self._buy(VISA)
+                answer = self.buy(VISA)
         except TooLate as error:
-            self._notebook.complain(f"buyer {self._visit.number} ({self._cart_id}) was never answered: {error}")
+            self._notebook.complain(f"buyer {self._visit.number} ({self.cart_id}) was never answered: {error}")
             return None
         order = answer.body.get("order")
         return order if isinstance(order, dict) else None
 
     # The cart
 
-    def _fill_cart(self) -> bool:
+    def fill_cart(self) -> bool:
         """False when nothing that was wanted is left."""
         cart = self._insist("POST", "/v1/carts", {"currency": "USD", "country": "US"}).body
-        self._cart_id = cart["id"]
+        self.cart_id = cart["id"]
         if not self._visit.customer:
-            self._headers["X-Cart-Token"] = cart["token"]
-        path = f"/v1/carts/{self._cart_id}"
+            self.headers["X-Cart-Token"] = cart["token"]
+        path = f"/v1/carts/{self.cart_id}"
         got = [
             self._insist("POST", f"{path}/items", {"sku": sku, "quantity": quantity}).status == 200
             for sku, quantity in self._visit.items
@@ -100,16 +100,17 @@ class Buyer:
     def _expect_200(self, method: str, path: str, body: Body) -> None:
         answer = self._insist(method, path, body)
         if answer.status != 200:
-            self._notebook.complain(f"{self._cart_id}: {method} {path} answered {answer.status} {answer.raw[:200]}")
+            self._notebook.complain(f"{self.cart_id}: {method} {path} answered {answer.status} {answer.raw[:200]}")
 
     # The click
 
-    def _buy(self, method: str) -> Response:
+    def buy(self, method: str) -> Response:
         """Clicks until there is an end; where only the total has changed, again with the new one."""
+        self._until = time.monotonic() + PATIENCE
         for _ in range(TRIES):
-            cart = self._insist("GET", f"/v1/carts/{self._cart_id}").body
+            cart = self._insist("GET", f"/v1/carts/{self.cart_id}").body
             body = {
-                "cart_id": self._cart_id,
+                "cart_id": self.cart_id,
                 "expected_total": cart["totals"]["total"],
                 "payment": {"provider": "stripe", "method": method},
             }
@@ -133,7 +134,7 @@ class Buyer:
 
     def _submit(self, key: str, body: Body) -> Response:
         """The final answer of this key, through the bank if it asks."""
-        headers = {**self._headers, "Idempotency-Key": key}
+        headers = {**self.headers, "Idempotency-Key": key}
 
         def ask() -> Response | None:
             answer = self._told(key, call(self._settings.api_url, "POST", "/v1/checkouts", body, headers))
@@ -156,7 +157,7 @@ class Buyer:
         come_back = ("POST", f"{path}/resume") if bank is AtTheBank.RETURN else ("GET", path)
 
         def ask() -> Response | None:
-            answer = call(self._settings.api_url, *come_back, headers=self._headers)
+            answer = call(self._settings.api_url, *come_back, headers=self.headers)
             if answer.status in (200, 201) and come_back[0] == "GET":
                 live = answer.body["status"] in ("processing", "requires_action")
                 return None if live else self._told(key, answer)
@@ -172,13 +173,13 @@ class Buyer:
         if answer.status == 202 or answer.status >= 503 or answer.slug in AGAIN:
             return False
         if answer.slug not in ENDS:
-            self._notebook.complain(f"{self._cart_id}: unexpected answer {answer.status} {answer.raw[:300]}")
+            self._notebook.complain(f"{self.cart_id}: unexpected answer {answer.status} {answer.raw[:300]}")
         return answer.status < 500
 
     def _told(self, key: str, answer: Response) -> Response:
         if answer.status != 202:
             raw = answer.raw if answer.status == 201 or "checkout_id" in answer.body else ""
-            self._notebook.note(Told(key, self._cart_id, answer.status, answer.body, raw))
+            self._notebook.note(Told(key, self.cart_id, answer.status, answer.body, raw))
         return answer
 
     def _until_final(self, ask: Callable[[], Response | None]) -> Response:
@@ -194,4 +195,4 @@ class Buyer:
         raise TooLate(f"the checkout has no end ({last})")
 
     def _insist(self, method: str, path: str, body: Any = None) -> Response:
-        return insist(self._settings.api_url, method, path, body, self._headers, until=self._until)
+        return insist(self._settings.api_url, method, path, body, self.headers, until=self._until)

@@ -16,13 +16,14 @@ SELECT (SELECT count(*) FROM outbox) AS untold,
     (SELECT count(*) FROM checkouts WHERE status IN ('processing', 'requires_action')) AS undecided,
     (SELECT count(*) FROM orders o WHERE NOT EXISTS (
         SELECT 1 FROM notifications n WHERE n.event = o.id || '\\:1' AND n.state <> 'sending')) AS unmailed,
-    (SELECT count(*) FROM shipments WHERE status = 'preparing') AS unshipped
+    (SELECT count(*) FROM shipments WHERE status = 'preparing') AS unshipped,
+    (SELECT count(*) FROM orders WHERE status = 'delivered') AS uncompleted
 """)
 _RUNNING = "ExecutionStatus = 'Running' AND WorkflowType IN ('Checkout', 'CheckoutCleanup')"
 
 
 def settle(settings: Settings, patience: float) -> str | None:
-    """None when it has come to rest; else what it was still waiting for."""
+    """None when it has come to rest; else what it was still waiting for. The return window must be short."""
     deadline = time.monotonic() + patience
     while (waiting := _waiting_for(settings)) and time.monotonic() < deadline:
         time.sleep(0.5)

@@ -74,7 +74,7 @@ def payments_are_what_the_provider_says(facts: Facts) -> Iterator[str]:
         intent = intents.get(payment["reference"] or "")
         if intent is None:
             if payment["state"] not in ("voided", "declined") or payment["reference"]:
-                yield f"{payment['id']} is {payment['state']} ({payment['reference']}), the provider knows nothing of it"
+                yield f"{payment['id']} is {payment['state']} ({payment['reference']}), unknown to the provider"
             continue
         if intent["status"] not in _MATCHES.get(payment["state"], set()):
             yield f"{payment['id']} is {payment['state']}, {intent['id']} {intent['status']}"
@@ -116,9 +116,9 @@ def ledger_is_what_the_provider_says(facts: Facts) -> Iterator[str]:
         code = intent["currency"].upper()
         provider[code, "provider_authorised"] += intent["amount_capturable"]
         provider[code, "provider_balance"] += intent["amount_received"] - intent["amount_refunded"]
-    for account in sorted(books.keys() | provider.keys()):
-        if books[account] != provider[account]:
-            yield f"{account}: the ledger says {books[account]}, the provider {provider[account]}"
+    for place in sorted(books.keys() | provider.keys()):
+        if books[place] != provider[place]:
+            yield f"{place}: the ledger says {books[place]}, the provider {provider[place]}"
 
 
 def _by_checkout(facts: Facts) -> dict[str, list[Row]]:

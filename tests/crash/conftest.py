@@ -1,0 +1,65 @@
+"""One private stack for all crash tests: three workers that die where a test says, and business times of seconds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deploy.crashtest.stack import PrivateStack
+from deploy.stack import plan
+
+ACTIVITIES = Path(__file__).parents[2] / "activities"
+WORKERS = 3  # so that there is one to go on while another starts again
+
+TIMES = {
+    "hold_seconds": 3.0,
+    "payment_action_seconds": 6.0,
+    "payment_lookup_seconds": 2.0,
+    "mail_unknown_seconds": 6.0,
+    "return_window_seconds": 0.5,
+    "checkout_deadline_seconds": 4.0,
+}
+
+
+def failpoints() -> list[str]:
+    """Every one that the activities have, as they have it."""
+    sources = "".join(path.read_text() for path in sorted(ACTIVITIES.glob("*.py")))
+    return re.findall(r'failpoint\("(\w+:(?:before|after))"\)', sources)
+
+
+class Crashing:
+    """A stack whose workers kill themselves at a failpoint: once each time that it is armed."""
+
+    def __init__(self, stack: PrivateStack, markers: Path) -> None:
+        self.stack = stack
+        self.settings = stack.settings
+        self._markers = markers
+
+    @property
+    def workers(self) -> list[str]:
+        return [name for name in self.stack.supervisor.names if name.startswith("worker")]
+
+    def arm(self, name: str) -> None:
+        (self._markers / name).unlink()
+
+    def has_struck(self, name: str) -> bool:
+        return (self._markers / name).exists()
+
+
+@pytest.fixture(scope="session")
+def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crashing]:
+    markers = tmp_path_factory.mktemp("failpoints")
+    for name in failpoints():
+        (markers / name).touch()  # struck already: nothing happens there until it is armed
+    spec = ";".join(f"{name}=kill@{markers / name}" for name in failpoints())
+    with pytest.MonkeyPatch.context() as patch, PrivateStack({**TIMES, "failpoints": spec}) as stack:
+        patch.setattr("deploy.stack.supervisor.BACK_OFF", (0.1,))  # they die on purpose
+        for number in range(2, WORKERS + 1):
+            port = stack.settings.worker_metrics_port + number - 1
+            another = plan.holdfast(stack.settings.model_copy(update={"worker_metrics_port": port}))
+            stack.supervisor.start(replace(another[0], name=f"workers-{number}"))
+        yield Crashing(stack, markers)

@@ -1,0 +1,157 @@
+"""The invariants bite: one fact wrong, in a shop where all of them hold, and the one that watches it says so."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from api.tokens import Tokens
+from deploy.crashtest.buyers import Buyer, Notebook
+from deploy.crashtest.script import DECLINED, PROMOTION, THREE_D_SECURE, VISA, AtTheBank, Clicks, Visit
+from deploy.crashtest.settle import settle
+from deploy.crashtest.warehouse import Warehouse
+from deploy.invariants.check import INVARIANTS, check_all
+from deploy.invariants.facts import Execution, Facts, Row, Told, gather
+from tests.crash.conftest import Crashing
+
+pytestmark = pytest.mark.crash
+
+SKU = "HF-TRAIL-JKT-S-RED"
+
+
+@pytest.fixture(scope="module")
+def calm(crashing: Crashing) -> Facts:
+    """A shop that has sold, shipped in two parcels, been declined and been left at the bank; all is well."""
+    notebook, tokens = Notebook(), Tokens.of(crashing.settings)
+
+    def visit(method: str, bank: AtTheBank, code: str | None = None) -> Row | None:
+        wish = Visit(0, 0, ((SKU, 2),), method, bank, Clicks.ONE, False, code, True, False, False)
+        return Buyer(wish, crashing.settings, tokens, notebook).run()
+
+    shipped = visit(VISA, AtTheBank.RETURN)
+    assert shipped
+    Warehouse(crashing.settings, tokens, notebook).ship(shipped, in_parts=True)
+    for method, bank, code in (
+        (VISA, AtTheBank.RETURN, PROMOTION),
+        (DECLINED[0], AtTheBank.RETURN, None),
+        (THREE_D_SECURE, AtTheBank.WALK_AWAY, None),
+    ):
+        visit(method, bank, code)
+    assert notebook.complaints == []
+    assert settle(crashing.settings, 60) is None
+    return gather(crashing.settings, notebook.told)
+
+
+def _where(rows: list[Row], **wanted: object) -> Row:
+    return next(row for row in rows if all(row[name] == value for name, value in wanted.items()))
+
+
+def _paid(facts: Facts) -> Row:
+    return _where(facts.intents, status="requires_capture")
+
+
+def _twice_paid(facts: Facts) -> None:
+    facts.intents.append({**_paid(facts), "id": "pi_twice"})
+
+
+def _paid_for_nothing(facts: Facts) -> None:
+    facts.intents.append({**_paid(facts), "id": "pi_lost", "metadata": {"checkout_id": "chk_nobody"}})
+
+
+def _told_of_what_is_not(facts: Facts) -> None:
+    told = next(told for told in facts.told if told.status == 201)
+    order = {**told.body["order"], "id": "ord_nowhere"}
+    facts.told = [*facts.told, Told("key", told.cart_id, 201, {"order": order})]
+
+
+def _refused_what_is(facts: Facts) -> None:
+    confirmed = _where(facts.checkouts, status="confirmed")
+    facts.told = [*facts.told, Told("key", "cart", 503, {"checkout_id": confirmed["id"]})]
+
+
+def _answered_otherwise(facts: Facts) -> None:
+    told = next(told for told in facts.told if told.status == 201)
+    facts.told = [*facts.told, told._replace(raw=told.raw + " ")]
+
+
+def _stop_order(facts: Facts) -> None:
+    found = next(e for e in facts.executions if e.type == "Order" and e.status == "RUNNING")
+    facts.executions.remove(found)
+
+
+def _mail_of(facts: Facts) -> Row:
+    return facts.mails[-1]
+
+
+CORRUPTIONS: dict[str, Callable[[Facts], object]] = {
+    "at_most_one_capture_per_checkout": _twice_paid,
+    "every_payment_has_its_order": _paid_for_nothing,
+    "every_order_is_paid": lambda f: _paid(f).update(status="canceled"),
+    "nothing_is_undecided_at_the_provider": lambda f: _paid(f).update(status="requires_action"),
+    "payments_are_what_the_provider_says": lambda f: f.payments[0].update(captured=f.payments[0]["captured"] + 1),
+    "ledger_is_balanced": lambda f: f.ledger.append({**f.ledger[0], "id": 0}),
+    "ledger_is_what_the_provider_says": lambda f: _paid(f).update(amount_capturable=1),
+    "stock_is_conserved": lambda f: _where(f.stock_levels, sku=SKU).update(on_hand=1),
+    "stock_is_never_negative": lambda f: _where(f.stock_levels, sku=SKU).update(reserved=-1),
+    "reserved_is_what_is_held": lambda f: f.stock_levels[0].update(reserved=f.stock_levels[0]["reserved"] + 1),
+    "holds_follow_their_checkout": lambda f: _where(f.holds, state="released").update(state="held"),
+    "orders_have_their_stock": lambda f: f.holds.remove(_where(f.holds, state="allocated")),
+    "promotions_within_their_limit": lambda f: f.promotion_uses.clear(),
+    "one_order_per_cart": lambda f: f.orders.append({**f.orders[0], "id": "ord_second"}),
+    "orders_are_their_checkouts": lambda f: _where(f.checkouts, status="confirmed").update(status="expired"),
+    "events_have_no_gaps": lambda f: f.events.remove(f.events[0]),
+    "replay_gives_the_row": lambda f: f.orders[0]["document"]["lines"][0].update(quantity=99),
+    "acknowledged_orders_exist": _told_of_what_is_not,
+    "refusals_are_true": _refused_what_is,
+    "one_key_has_one_answer": _answered_otherwise,
+    "kept_answers_are_true": lambda f: _where(f.kept, status=201).update(status=402),
+    "one_confirmation_mail_per_order": lambda f: f.mails.append(_mail_of(f)),
+    "outbox_is_drained": lambda f: f.outbox.append({"id": 1, "topic": "t", "aggregate": "a", "attempts": 3}),
+    "no_checkout_is_left": lambda f: f.checkouts[0].update(status="processing"),
+    "no_process_is_orphaned": lambda f: f.executions.append(Execution("checkout/chk_ended", "Checkout", "RUNNING")),
+    "every_order_has_its_process": _stop_order,
+    "shipments_are_out": lambda f: f.shipments[0].update(status="preparing"),
+    "nothing_is_left_for_people": lambda f: f.tasks.append({"id": "t", "kind": "k", "subject": "s", "detail": "d"}),
+}
+
+
+def test_all_hold_where_all_is_well(calm: Facts) -> None:
+    assert check_all(calm) == []
+    assert calm.size > 100
+
+
+def test_every_invariant_has_its_corruption() -> None:
+    assert [invariant.__name__ for invariant in INVARIANTS] == list(CORRUPTIONS)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_it_bites(calm: Facts, name: str) -> None:
+    facts = copy.deepcopy(calm)
+    CORRUPTIONS[name](facts)
+    assert name in {violation.invariant for violation in check_all(facts)}
+
+
+@pytest.fixture
+def books(crashing: Crashing) -> Iterator[Callable[[str], None]]:
+    engine = create_engine(crashing.settings.database, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+
+    def change(statement: str) -> None:
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+
+    yield change
+    engine.dispose()
+
+
+def test_it_bites_on_the_books_themselves(calm: Facts, crashing: Crashing, books: Callable[[str], None]) -> None:
+    """Not only on facts in memory: what is read is what is there."""
+    where = f"WHERE sku = '{SKU}' AND location = 'east'"
+    books(f"UPDATE stock_levels SET reserved = reserved + 1 {where}")
+    broken = check_all(gather(crashing.settings))
+    books(f"UPDATE stock_levels SET reserved = reserved - 1 {where}")
+    assert [violation.invariant for violation in broken] == ["reserved_is_what_is_held"]
+    assert check_all(gather(crashing.settings)) == []

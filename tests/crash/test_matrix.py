@@ -1,0 +1,194 @@
+"""Every side effect, with its worker killed exactly before it, and between it and its return."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+
+from api.tokens import Tokens
+from deploy.crashtest.buyers import Buyer, Notebook
+from deploy.crashtest.client import insist
+from deploy.crashtest.script import DECLINED, THREE_D_SECURE, VISA, AtTheBank, Clicks, Visit
+from deploy.crashtest.settle import settle
+from deploy.crashtest.warehouse import Warehouse
+from deploy.invariants.check import Violation, check_all
+from deploy.invariants.facts import Facts, gather
+from tests.crash.conftest import Crashing, failpoints
+
+pytestmark = pytest.mark.crash
+
+SKU = "HF-TRAIL-JKT-M-RED"
+PATIENCE = 40.0  # for one failpoint to be reached
+AT_ONCE = 3
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How a failpoint is reached, and what has to have come of it. `patient`: time leads there, not a click."""
+
+    end: str
+    method: str = VISA
+    bank: AtTheBank = AtTheBank.RETURN
+    lost: bool = False  # the provider resets the connection before anything happens
+    shipped: bool = False
+    patient: bool = False
+
+
+BOUGHT = Scenario("confirmed")
+SHIPPED = Scenario("confirmed", shipped=True)
+ABANDONED = Scenario("expired", THREE_D_SECURE, AtTheBank.WALK_AWAY, patient=True)
+
+SCENARIOS = {
+    "hold_stock": BOUGHT,
+    "authorise_payment": BOUGHT,
+    "settle_payment": Scenario("confirmed", lost=True),
+    "require_action": Scenario("confirmed", THREE_D_SECURE),
+    "confirm_order": BOUGHT,
+    "close_checkout": Scenario("declined", DECLINED[0]),
+    "void_payment": Scenario("declined", THREE_D_SECURE, AtTheBank.FAIL),
+    "release_hold": ABANDONED,
+    "cancel_payment": ABANDONED,
+    "send_order_confirmation": BOUGHT,
+    "plan_shipment": SHIPPED,
+    "capture_payment": SHIPPED,
+    "confirm_shipment": SHIPPED,
+    "record_scan": SHIPPED,
+    "complete_order": SHIPPED,
+}
+
+
+@dataclass
+class Outcome:
+    struck: bool = False
+    cart_id: str = ""
+    order_id: str | None = None
+    error: str = ""
+
+
+@dataclass
+class Matrix:
+    outcomes: dict[str, Outcome]
+    complaints: list[str]
+    restless: str | None
+    facts: Facts
+    violations: list[Violation]
+
+
+class Runner:
+    """A few failpoints are armed at a time (besides those that only time leads to); recoveries overlap."""
+
+    def __init__(self, crashing: Crashing) -> None:
+        self._crashing = crashing
+        self._settings = crashing.settings
+        self._tokens = Tokens.of(crashing.settings)
+        self._few = threading.Semaphore(AT_ONCE)
+        self.notebook = Notebook()
+
+    def run(self, name: str) -> Outcome:
+        outcome = Outcome()
+        scenario = SCENARIOS[name.split(":")[0]]
+        try:
+            buyer = self._buyer(scenario)
+            outcome.cart_id = buyer.cart_id
+            act = self._ready(scenario, buyer)
+            if scenario.patient:
+                self._strike(name, act, outcome)
+            else:
+                with self._few:
+                    acting = self._strike(name, act, outcome)
+                acting.join()
+        except Exception as error:
+            outcome.error = repr(error)
+        return outcome
+
+    def _buyer(self, scenario: Scenario) -> Buyer:
+        visit = Visit(
+            number=0,
+            at=0,
+            items=((SKU, 2),),
+            method=scenario.method,
+            bank=scenario.bank,
+            clicks=Clicks.ONE,
+            second_try=False,
+            code=None,
+            customer=False,
+            shipped=scenario.shipped,
+            in_parts=False,
+        )
+        buyer = Buyer(visit, self._settings, self._tokens, self.notebook)
+        assert buyer.fill_cart()
+        if scenario.lost:
+            script = {
+                "service": "stripe",
+                "match": {"path": "/v1/payment_intents", "method": "POST", "metadata": {"cart_id": buyer.cart_id}},
+                "outcomes": [{"kind": "reset_connection_before"}],
+            }
+            insist(self._settings.sandbox_url, "POST", "/_sandbox/script", script, until=time.monotonic() + PATIENCE)
+        return buyer
+
+    def _ready(self, scenario: Scenario, buyer: Buyer) -> Callable[[], None]:
+        """What is to be done once the failpoint is armed."""
+
+        def buy() -> None:
+            buyer.buy(scenario.method)
+
+        if not scenario.shipped:
+            return buy
+        order = buyer.buy(scenario.method).body["order"]
+        warehouse = Warehouse(self._settings, self._tokens, self.notebook)
+        return lambda: warehouse.ship(order, in_parts=False)
+
+    def _strike(self, name: str, act: Callable[[], None], outcome: Outcome) -> threading.Thread:
+        """Arms, acts, and waits until it has struck."""
+        self._crashing.arm(name)
+        acting = threading.Thread(target=act, name=name)
+        acting.start()
+        deadline = time.monotonic() + PATIENCE
+        while not (struck := self._crashing.has_struck(name)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        outcome.struck = struck
+        return acting
+
+
+@pytest.fixture(scope="module")
+def matrix(crashing: Crashing) -> Matrix:
+    runner = Runner(crashing)
+    names = failpoints()
+    with ThreadPoolExecutor(len(names)) as pool:
+        outcomes = dict(zip(names, pool.map(runner.run, names), strict=True))
+    restless = settle(crashing.settings, 90)
+    facts = gather(crashing.settings, runner.notebook.told)
+    return Matrix(outcomes, runner.notebook.complaints, restless, facts, check_all(facts))
+
+
+def test_every_failpoint_has_its_scenario() -> None:
+    """A new side effect can't be forgotten here."""
+    names = failpoints()
+    assert {name.split(":")[0] for name in names} == set(SCENARIOS)
+    assert len(names) == 2 * len(SCENARIOS)
+
+
+@pytest.mark.parametrize("name", failpoints())
+def test_a_worker_that_dies_there_changes_nothing(matrix: Matrix, name: str) -> None:
+    outcome = matrix.outcomes[name]
+    scenario = SCENARIOS[name.split(":")[0]]
+    assert not outcome.error
+    assert outcome.struck, "the failpoint was never reached"
+    ends = [checkout["status"] for checkout in matrix.facts.checkouts if checkout["cart_id"] == outcome.cart_id]
+    assert [end for end in ends if end != "refused"] == [scenario.end]  # refused: a 503 before the same key's success
+    orders = [order for order in matrix.facts.orders if order["cart_id"] == outcome.cart_id]
+    assert len(orders) == (scenario.end == "confirmed")
+    if scenario.shipped:
+        assert orders[0]["status"] == "completed"
+
+
+def test_and_every_invariant_holds(matrix: Matrix) -> None:
+    assert matrix.violations == []
+    assert matrix.complaints == []
+    assert matrix.restless is None
+    assert len(matrix.facts.orders) > len(SCENARIOS)
