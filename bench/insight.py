@@ -14,9 +14,11 @@ from bench.figures import mean
 from models.ids import checkout_workflow, order_workflow
 from models.settings import Settings
 
+TEXT = 200  # characters by which a statement is known
+
 # Our own are marked and don't count.
 _STATEMENTS = """
-SELECT /* bench */ s.queryid, s.query, s.calls, s.total_exec_time, s.total_plan_time
+SELECT /* bench */ s.query, s.calls, s.total_exec_time, s.total_plan_time
 FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
 WHERE d.datname = current_database() AND strpos(s.query, '/* bench */') = 0
 """
@@ -35,15 +37,16 @@ class Statement:
 
 @dataclass(frozen=True)
 class DatabaseReading:
-    statements: dict[int, Statement]
+    statements: dict[str, Statement]  # by text: with other types of parameters it is still the same
     wal_syncs: int
 
     @classmethod
     def take(cls, connection: Any) -> DatabaseReading:
-        statements = {
-            queryid: Statement(re.sub(r"\s+", " ", text).strip(), calls, ms, plan_ms)
-            for queryid, text, calls, ms, plan_ms in connection.exec_driver_sql(_STATEMENTS)
-        }
+        statements: dict[str, Statement] = {}
+        for text, calls, ms, plan_ms in connection.exec_driver_sql(_STATEMENTS):
+            key = re.sub(r"\s+", " ", text).strip()[:TEXT]
+            seen = statements.get(key, Statement(key, 0, 0.0))
+            statements[key] = Statement(key, seen.calls + calls, seen.ms + ms, seen.plan_ms + plan_ms)
         return cls(statements, int(connection.exec_driver_sql(_WAL).scalar_one()))
 
 
@@ -58,8 +61,8 @@ class DatabaseUse:
     def between(cls, before: DatabaseReading, after: DatabaseReading, purchases: int) -> DatabaseUse:
         nothing = Statement("", 0, 0.0)
         found = []
-        for queryid, now in after.statements.items():
-            then = before.statements.get(queryid, nothing)
+        for text, now in after.statements.items():
+            then = before.statements.get(text, nothing)
             if now.calls > then.calls:
                 used = (now.calls - then.calls, now.ms - then.ms, now.plan_ms - then.plan_ms)
                 found.append(Statement(now.text, *(amount / purchases for amount in used)))

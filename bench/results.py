@@ -82,9 +82,9 @@ def _insights(measured: Measured) -> Iterator[Row]:
         yield f"statements_{phase}_plan_ms", use.plan_ms, "ms/purchase", None
         yield f"wal_syncs_{phase}", use.wal_syncs, "syncs/purchase", None
         for statement in use.statements[:STATEMENTS]:
-            yield f"statement_{phase}_ms", statement.ms, "ms/purchase", statement.text[:200]
-            yield f"statement_{phase}_plan_ms", statement.plan_ms, "ms/purchase", statement.text[:200]
-            yield f"statement_{phase}_calls", statement.calls, "calls/purchase", statement.text[:200]
+            yield f"statement_{phase}_ms", statement.ms, "ms/purchase", statement.text
+            yield f"statement_{phase}_plan_ms", statement.plan_ms, "ms/purchase", statement.text
+            yield f"statement_{phase}_calls", statement.calls, "calls/purchase", statement.text
     for history in measured.histories:
         yield "history_events", history.events, "events", history.workflow
         yield "workflow_tasks", history.tasks, "tasks", history.workflow

@@ -82,9 +82,16 @@ def test_tables_come_from_the_written_result() -> None:
 
 
 def test_statements_are_told_by_purchase() -> None:
-    before = DatabaseReading({1: Statement("SELECT 1", 10, 5.0), 2: Statement("SELECT 2", 4, 1.0)}, 100)
+    before = DatabaseReading(
+        {"SELECT 1": Statement("SELECT 1", 10, 5.0), "SELECT 2": Statement("SELECT 2", 4, 1.0)}, 100
+    )
     after = DatabaseReading(
-        {1: Statement("SELECT 1", 30, 9.0), 2: Statement("SELECT 2", 4, 1.0), 3: Statement("COMMIT", 20, 40.0)}, 140
+        {
+            "SELECT 1": Statement("SELECT 1", 30, 9.0),
+            "SELECT 2": Statement("SELECT 2", 4, 1.0),
+            "COMMIT": Statement("COMMIT", 20, 40.0),
+        },
+        140,
     )
     use = DatabaseUse.between(before, after, 10)
     assert use.statements == [Statement("COMMIT", 2.0, 4.0), Statement("SELECT 1", 2.0, 0.4)]
