@@ -195,6 +195,12 @@ class TestDeclined:
         assert buyer.buy()["status"] == "confirmed"
         assert shop.stock(sku) == (1, 1)
 
+    def test_the_problem_has_every_member_of_the_contract(self, shop):
+        answer = shop.buyer().checkout("pm_card_visa_chargeDeclined")
+        body = answer.json()
+        assert body.keys() >= {"type", "title", "status", "detail", "instance", "request_id", "decline_code"}
+        assert (body["status"], body["instance"]) == (402, "/v1/checkouts")
+
     def test_a_scripted_decline_is_one_as_well(self, shop, world):
         buyer = shop.buyer()
         world.script(buyer.cart_id, {"kind": "decline", "code": "do_not_honor"})

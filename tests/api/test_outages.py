@@ -102,6 +102,15 @@ class TestPostgresRestarted:
             assert shop.get("/health/live").status_code == 200
         eventually(lambda: buyer.call("GET", f"/v1/carts/{buyer.cart_id}").status_code == 200)
 
+    def test_one_request_at_most_finds_a_dead_connection(self, shop):
+        buyer = shop.buyer()
+        shop.supervisor.stop("postgres")
+        shop.supervisor.restart("postgres")
+        statuses = [buyer.call("GET", f"/v1/carts/{buyer.cart_id}").status_code for _ in range(5)]
+        statuses += [buyer.call("PUT", f"/v1/carts/{buyer.cart_id}/email", {"email": "a@example.com"}).status_code]
+        assert statuses[1:] == [200] * 5
+        shop._every_api_has_noticed()
+
     def test_during_the_charge_is_still_one_order(self, shop, world):
         buyer, key = shop.buyer(), new_key()
         world.script(buyer.cart_id, {"kind": "delay", "ms": 1000})
