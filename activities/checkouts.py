@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 class Checkouts:
     def __init__(self, database: Database) -> None:
-        from models.db.repositories import checkouts, holds
+        from models.db.repositories import checkout_reads, checkouts, holds
 
         self._database = database
         self._checkouts = checkouts
+        self._reads = checkout_reads
         self._holds = holds
 
     @activity.defn
@@ -81,4 +82,4 @@ class Checkouts:
     def abandoned_checkout(self, ref: CheckoutRef) -> AbandonedCheckout | None:
         """What a checkout without a process left behind; None when it has ended."""
         with self._database.reading() as connection:
-            return self._checkouts.abandoned(connection, ref.checkout_id)
+            return self._reads.abandoned(connection, ref.checkout_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -38,3 +39,8 @@ class Answer(BaseModel):
     def refusal(cls, error: HoldfastError, *, instance: str, request_id: str) -> Answer:
         """The RFC 9457 problem, as the request that met it first was told."""
         return cls.of(error.status, {**error.problem(), "instance": instance, "request_id": request_id})
+
+
+def rfc3339(moment: datetime) -> str:
+    """A moment in UTC as every answer writes it: `2026-11-22T13:58:02.826158Z`."""
+    return moment.isoformat().replace("+00:00", "Z")

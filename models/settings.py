@@ -31,7 +31,7 @@ class Environment(StrEnum):
 class Settings(BaseSettings):
     """Frozen; times in seconds, sizes in bytes. A bad value stops the process with the setting's name."""
 
-    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     env: Environment = Environment.DEVELOPMENT
     data_dir: Path = Path(".holdfast")
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     worker_metrics_port: int = 8001
 
     # Existing servers; empty means the stack's embedded one at its port above.
-    database_url: str = ""
+    database_url: str = Field("", repr=False)  # may hold a password
     redis_url: str = ""
     temporal_address: str = ""
     temporal_namespace: str = "default"

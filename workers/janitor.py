@@ -11,7 +11,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from models.checkout import CheckoutRef
-from models.db.repositories import answers, checkouts
+from models.db.repositories import answers, checkout_reads
 from models.db.session import Database
 from models.errors import Unavailable
 from models.ids import checkout_workflow
@@ -58,7 +58,7 @@ class Janitor:
     def _overdue(self) -> list[str]:
         with self._database.transaction() as connection:
             answers.forget_old(connection)
-            return checkouts.overdue(connection, self._margin)
+            return checkout_reads.overdue(connection, self._margin)
 
     async def _running(self, checkout_id: str) -> bool:
         handle: Any = self._client.get_workflow_handle(checkout_workflow(checkout_id))

@@ -19,7 +19,7 @@ from models import carts as rules
 from models.access import Principal
 from models.answers import Answer, Told
 from models.checkout import BeginCheckout
-from models.db.repositories import answers, checkouts
+from models.db.repositories import answers, checkout_reads, checkouts
 from models.db.repositories import carts as cart_repository
 from models.errors import InvalidRequest, NotFound, PaymentDeclined
 from models.ids import derived_id, order_of
@@ -139,7 +139,7 @@ def _prepare(
 
 def _read(shop: Services, caller: Principal | None, cart_token: str | None, checkout_id: str) -> dict[str, Any]:
     with shop.database.reading() as connection:
-        found = checkouts.read(connection, checkout_id)
+        found = checkout_reads.read(connection, checkout_id)
     if found is None or not owns_cart(caller, cart_token, found.customer_id, found.token_digest):
         raise NotFound("There is no such checkout")
     return found.view

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from models import orders
-from models.answers import Answer
+from models.answers import Answer, rfc3339
 from models.db.repositories.orders import StoredOrder, append, lock_order
 from models.errors import Conflict, NotFound
 from models.fulfilment import ParcelPlanned, ScanParcel, ShipParcel
@@ -191,7 +191,7 @@ def record_scan(connection: Connection, command: ScanParcel) -> StoredOrder:
         fact = {
             "shipment_id": shipment.id,
             "status": command.status,
-            "at": command.at.isoformat().replace("+00:00", "Z"),
+            "at": rfc3339(command.at),
             "location": command.location,
         }
         facts: list[tuple[str, dict[str, Any]]] = [

@@ -1,0 +1,91 @@
+"""Checkouts as they stand: for the buyer who asks, and for the janitor who looks after what was left."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from models import orders
+from models.answers import rfc3339
+from models.checkout import AbandonedCheckout, BeginCheckout
+from models.money import Money
+from models.states import CheckoutStatus
+
+
+class StoredCheckout(NamedTuple):
+    """The contract's Checkout, and whose it is."""
+
+    view: dict[str, Any]
+    customer_id: str | None
+    token_digest: bytes | None
+
+
+_READ = text("""
+SELECT c.id, c.status, c.next_action, c.decline_code, c.action_expires_at, c.reason, c.customer_id, t.token_digest,
+    o.document, o.email, o.shipping_address, o.billing_address
+FROM checkouts c JOIN carts t ON t.id = c.cart_id LEFT JOIN orders o ON o.checkout_id = c.id
+WHERE c.id = :checkout_id
+""")
+
+
+def read(connection: Connection, checkout_id: str) -> StoredCheckout | None:
+    """Where it is now."""
+    row = connection.execute(_READ, {"checkout_id": checkout_id}).mappings().first()
+    if row is None:
+        return None
+    view = {"checkout_id": row["id"], "status": row["status"]}
+    if row["document"] is not None:
+        order = orders.Order.model_validate(row["document"])
+        view["order"] = orders.view(order, row["email"], row["shipping_address"], row["billing_address"])
+    if row["status"] == CheckoutStatus.REQUIRES_ACTION:
+        view |= {"next_action": row["next_action"], "expires_at": rfc3339(row["action_expires_at"])}
+    if row["status"] == CheckoutStatus.DECLINED:
+        view["decline_code"] = row["decline_code"]
+    if row["reason"]:
+        view["reason"] = row["reason"]
+    digest = row["token_digest"]
+    return StoredCheckout(view, row["customer_id"], bytes(digest) if digest is not None else None)
+
+
+_LIVE = text("""
+SELECT c.*, p.provider, k.fingerprint FROM checkouts c
+LEFT JOIN payments p ON p.checkout_id = c.id
+LEFT JOIN kept_answers k ON k.key_digest = c.key_digest
+WHERE c.id = :checkout_id AND c.status IN ('processing', 'requires_action')
+""")
+
+
+def abandoned(connection: Connection, checkout_id: str) -> AbandonedCheckout | None:
+    """A live checkout as the row remembers it; None when it has ended."""
+    row = connection.execute(_LIVE, {"checkout_id": checkout_id}).mappings().first()
+    if row is None:
+        return None
+    begin = BeginCheckout(
+        checkout_id=row["id"],
+        order_id=row["order_id"],
+        cart_id=row["cart_id"],
+        customer_id=row["customer_id"],
+        key_digest=row["key_digest"],
+        fingerprint=row["fingerprint"] or "",
+        request_id="",
+        expected_total=Money.of(row["total"], row["currency"]),
+        provider=row["provider"] or "",
+        method="",
+        hold_seconds=0,
+        payment_action_seconds=0,
+        payment_lookup_seconds=0,
+    )
+    return AbandonedCheckout(begin=begin, paying=row["provider"] is not None, created_at=row["created_at"])
+
+
+_OVERDUE = text("""
+SELECT id FROM checkouts WHERE status IN ('processing', 'requires_action')
+    AND greatest(hold_expires_at, action_expires_at) < now() - make_interval(secs => :margin)
+ORDER BY id LIMIT 100
+""")
+
+
+def overdue(connection: Connection, margin: float) -> list[str]:
+    """Live checkouts whose every deadline passed `margin` seconds ago: do they still have a process?"""
+    return list(connection.execute(_OVERDUE, {"margin": margin}).scalars())
