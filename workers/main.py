@@ -52,12 +52,20 @@ async def _run(settings: Settings, names: tuple[str, ...]) -> None:
                 await stack.enter_async_context(worker(settings, client, name, work[name], stack))
             background = [asyncio.create_task(job) for job in _background(settings, database, client, names)]
             log.info("worker_ready", queues=names)
-            await stop.wait()
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+            await _until_stopped(stop, background)
     finally:
         database.close()
+
+
+async def _until_stopped(stop: asyncio.Event, background: list[asyncio.Task[None]]) -> None:
+    """A relay or janitor that dies takes the worker with it: whoever supervises starts them all again."""
+    asked = asyncio.create_task(stop.wait())
+    ended, _ = await asyncio.wait({asked, *background}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (asked, *background):
+        task.cancel()
+    await asyncio.gather(asked, *background, return_exceptions=True)
+    for task in ended:
+        task.result()
 
 
 def _background(settings: Settings, database: Database, client: Client, names: tuple[str, ...]):  # type: ignore[no-untyped-def]
