@@ -121,7 +121,7 @@ class TestEvents:
         buyer = shop.buyer()
         order = buyer.buy()
         answer = buyer.call("GET", f"/v1/orders/{order['id']}/events")
-        for private in (buyer.email, "Ada", "Howard", "94105", "415555"):
+        for private in (buyer.email, "Ada Buyer", "Howard", "San Francisco", "415555"):
             assert private not in answer.text
 
     def test_come_in_pages_oldest_first(self, shop, ship):
