@@ -41,7 +41,7 @@ def run(seed: int | None = None, checkouts: int = 200, kills: int = 30) -> int:
     began = time.monotonic()
     arguments = f"seed={seed} checkouts={checkouts} kills={kills}"
     say(f"crashtest: {arguments}; repeat it with make crashtest SEED={seed} CHECKOUTS={checkouts} KILLS={kills}")
-    reason = "interrupted"
+    held = False
     try:
         with stopping(None), PrivateStack() as stack:
             verdict = crash(stack, write(seed, checkouts, kills))
@@ -56,10 +56,8 @@ def run(seed: int | None = None, checkouts: int = 200, kills: int = 30) -> int:
             f"violations={len(verdict.violations)} seconds={time.monotonic() - began:.0f}"
         )
     except StopRequested:
-        held = False
-        say(f"crashtest FAILED: {arguments} ({reason})")
+        say(f"crashtest FAILED: {arguments} (interrupted)")
     except Exception as error:  # noqa: BLE001  whatever it is, the last line is the summary
-        held = False
         say(f"crashtest FAILED: {arguments} ({type(error).__name__}: {error})")
     return 0 if held else 1
 

@@ -55,6 +55,7 @@ class PrivateStack:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.keep = self.keep or isinstance(error, Exception)
         self.close()
 
     def _bring_up(self) -> None:
