@@ -1,8 +1,8 @@
 """Mails, exactly once each: the intent is a row, and a send without a known outcome waits for the provider's word.
 
 SendGrid takes no idempotency key. Our message id travels with the mail and comes back in a signed `processed`
-event; only when none has come for `unknown_seconds` is it sent again. Twice is possible only if the provider
-takes a mail and loses both the answer and the event.
+event; only when none has come for `unknown_seconds` is it sent again. Twice is possible only if the provider takes a
+mail and neither its answer nor its event reaches us within that time.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from api.routes import carts, catalogue, checkouts, fulfilment, health, orders, 
 from api.rules import RecentRules
 from api.services import Services
 from api.tokens import Tokens
+from models import collector
 from models.db.session import Database
 from models.settings import Settings
 
@@ -76,6 +77,7 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
                 webhook_key=settings.sendgrid_webhook_key,
             ),
         )
+        collector.settle_in()
         try:
             yield
         finally:

@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
+    WorkflowHandle,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
@@ -97,7 +98,9 @@ class Processes:
 
     async def resume(self, checkout_id: str) -> Told:
         """Looks at the payment now. Raises Unavailable, or NotFound when the process has ended."""
-        handle = self.client.get_workflow_handle_for(Checkout.run, checkout_workflow(checkout_id))
+        handle: WorkflowHandle[Checkout, CheckoutStatus] = self.client.get_workflow_handle(
+            checkout_workflow(checkout_id)
+        )
         return await self._answer(handle.execute_update(Checkout.resume))
 
     async def tell_order(self, order_id: str, update: Any, command: Any, update_id: str) -> None:

@@ -19,6 +19,7 @@ from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunn
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities import failpoints, logs
+from models import collector
 from models.db.session import Database
 from models.settings import Environment, Settings
 from workers.janitor import Janitor
@@ -39,6 +40,7 @@ def run(settings: Settings, only: Iterable[str] = ()) -> None:
 async def _run(settings: Settings, names: tuple[str, ...]) -> None:
     logs.configure(settings.log_level)
     failpoints.arm(settings.failpoints)
+    collector.settle_in()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

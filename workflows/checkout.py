@@ -157,7 +157,7 @@ class Checkout:
         A local step whose worker dies is run again, and then "it was not reached" is no longer "nothing was charged":
         a failure is certain only in the very workflow task that held the stock, for the first time.
         """
-        if not held.repeated:
+        if command.attempt == 1 and not held.repeated:
             try:
                 return await workflow.execute_local_activity_method(
                     Payments.authorise_payment, command, summary=f"authorise {_words(held)}", **PAYMENT
@@ -165,7 +165,7 @@ class Checkout:
             except FailureError as error:
                 refusal = refusal_in(error)
                 known = refusal is not None and refusal.error != OutcomeUnknown.__name__
-                first = command.attempt == 1 and workflow.info().get_current_history_length() == self._begun_at
+                first = workflow.info().get_current_history_length() == self._begun_at
                 if known and first:
                     raise  # certain: nothing to undo at the provider
                 if is_cancelled_exception(error):

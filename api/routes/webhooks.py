@@ -43,7 +43,7 @@ async def sendgrid(
 
 
 def _store(shop: Services, event: ProviderEvent) -> bool:
-    with shop.database.transaction() as connection:
+    with shop.database.reading() as connection:
         return messaging.store_webhook(connection, "stripe", event.id, event.type, event.subject, event.checkout_id)
 
 

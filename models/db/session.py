@@ -79,8 +79,9 @@ def _engine(url: str, pool_size: int, application: str, **options: Any) -> Engin
 
 
 # SQLSTATE classes that say "again later": connection (08), rollback (40: deadlock, serialisation),
-# resources (53), lock not available (55P03), operator intervention (57: shutdown, recovery, cancel).
-_RETRYABLE = ("08", "40", "53", "55P03", "57")
+# resources (53), lock not available (55P03), operator intervention (57: shutdown, recovery, cancel), and a
+# transaction that stood idle for too long (25P03).
+_RETRYABLE = ("08", "40", "53", "55P03", "57", "25P03")
 
 
 CACHED_PLAN_CHANGED = "0A000"

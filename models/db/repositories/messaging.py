@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
@@ -57,13 +56,17 @@ def not_sent(connection: Connection, message_id: str) -> None:
     )
 
 
+# One statement. The checkout's lock orders it against `require_action`: one of the two transactions sees the other.
 _WEBHOOK = text("""
-INSERT INTO webhook_events (provider, event_id, type, subject) VALUES (:provider, :event_id, :type, :subject)
-ON CONFLICT DO NOTHING RETURNING event_id
+WITH stored AS (
+        INSERT INTO webhook_events (provider, event_id, type, subject)
+        VALUES (:provider, :event_id, :type, :subject) ON CONFLICT DO NOTHING RETURNING event_id),
+    waiting AS (SELECT id, status FROM checkouts WHERE id = :checkout_id FOR UPDATE),
+    told AS (INSERT INTO outbox (topic, aggregate, data)
+        SELECT 'payment.changed', w.id, jsonb_build_object('checkout_id', w.id) FROM waiting w, stored
+        WHERE w.status = 'requires_action')
+SELECT event_id FROM stored
 """)
-
-# The lock orders this against `require_action`: one of the two transactions sees the other.
-_WAITING = text("SELECT status FROM checkouts WHERE id = :checkout_id FOR UPDATE")
 
 
 def store_webhook(
@@ -71,20 +74,7 @@ def store_webhook(
 ) -> bool:
     """Stores it once, and tells the checkout that waits for it through the outbox. False: known before."""
     values = {"provider": provider, "event_id": event_id, "type": type_, "subject": subject}
-    if connection.execute(_WEBHOOK, values).first() is None:
-        return False
-    if checkout_id is not None:
-        status = connection.execute(_WAITING, {"checkout_id": checkout_id}).scalar_one_or_none()
-        if status == "requires_action":
-            publish(connection, "payment.changed", checkout_id, {"checkout_id": checkout_id})
-    return True
-
-
-def publish(connection: Connection, topic: str, aggregate: str, data: dict[str, object]) -> None:
-    connection.execute(
-        text("INSERT INTO outbox (topic, aggregate, data) VALUES (:topic, :aggregate, CAST(:data AS jsonb))"),
-        {"topic": topic, "aggregate": aggregate, "data": json.dumps(data)},
-    )
+    return connection.execute(_WEBHOOK, {**values, "checkout_id": checkout_id}).first() is not None
 
 
 def open_task(connection: Connection, task: OpenTask) -> None:
