@@ -35,6 +35,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for stat
 class PaymentIn(Body):
     provider: Literal["stripe"]
     method: Annotated[Line, Field(description="the provider's token for the method; never a card number")]
+    save: Annotated[Literal[False], Field(description="saving a method comes with accounts")] = False
 
 
 class NewCheckout(Body):
