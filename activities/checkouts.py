@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 
 from activities.failpoints import failpoint
-from activities.tracing import trace_context
+from activities.gateways.tracing import trace_context
 from models.answers import Told
 from models.checkout import (
     AbandonedCheckout,

@@ -14,6 +14,7 @@ from sendgrid import SendGridAPIClient
 from sendgrid.helpers.eventwebhook import EventWebhook
 from sendgrid.helpers.mail import Content, CustomArg, Mail
 
+from activities.gateways.tracing import trace_context
 from models.base import Record, Storable
 from models.errors import BadRequest, BadSignature, InvalidRequest, OutcomeUnknown, ProviderUnavailable
 from models.mails import Message
@@ -54,7 +55,7 @@ class MailGateway:
         )
         mail.add_custom_arg(CustomArg(MESSAGE_ID, message.id))
         try:
-            self._api.send(mail)
+            self._api.client.mail.send.post(request_body=mail.get(), request_headers=trace_context())
         except HTTPError as error:
             raise _ours(error) from error
         except URLError as error:

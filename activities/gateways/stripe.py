@@ -6,6 +6,7 @@ Statuses, error types and idempotency follow Stripe's API reference (Payment Int
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ import stripe
 from requests.exceptions import ConnectionError as RequestsConnectionError
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
+from activities.gateways.tracing import trace_context
 from models.base import Record, Storable
 from models.checkout import PaymentAt, ProviderPayment
 from models.errors import (
@@ -58,6 +60,22 @@ class ProviderEvent(Record):
     checkout_id: Storable | None
 
 
+class TracedClient(stripe.RequestsClient):
+    """Carries the present trace on to the provider (W3C Trace Context)."""
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        post_data: Any = None,
+        *,
+        _usage: list[str] | None = None,
+    ) -> tuple[str, int, Mapping[str, str]]:
+        traced = {**(headers or {}), **(trace_context() or {})}
+        return super().request(method, url, traced, post_data, _usage=_usage)
+
+
 class StripeGateway:
     """One client for all threads; answers within `timeout` seconds or OutcomeUnknown."""
 
@@ -67,7 +85,7 @@ class StripeGateway:
         self._client = stripe.StripeClient(
             api_key,
             base_addresses={"api": base} if base else None,
-            http_client=stripe.RequestsClient(timeout=(1.0, timeout)),
+            http_client=TracedClient(timeout=(1.0, timeout)),
             max_network_retries=0,  # Temporal retries, and looks up first
         )
         self._webhook_secret = webhook_secret
