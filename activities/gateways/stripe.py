@@ -6,7 +6,6 @@ Statuses, error types and idempotency follow Stripe's API reference (Payment Int
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -60,22 +59,6 @@ class ProviderEvent(Record):
     checkout_id: Storable | None
 
 
-class TracedClient(stripe.RequestsClient):
-    """Carries the present trace on to the provider (W3C Trace Context)."""
-
-    def request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str] | None,
-        post_data: Any = None,
-        *,
-        _usage: list[str] | None = None,
-    ) -> tuple[str, int, Mapping[str, str]]:
-        traced = {**(headers or {}), **(trace_context() or {})}
-        return super().request(method, url, traced, post_data, _usage=_usage)
-
-
 class StripeGateway:
     """One client for all threads; answers within `timeout` seconds or OutcomeUnknown."""
 
@@ -85,7 +68,7 @@ class StripeGateway:
         self._client = stripe.StripeClient(
             api_key,
             base_addresses={"api": base} if base else None,
-            http_client=TracedClient(timeout=(1.0, timeout)),
+            http_client=stripe.RequestsClient(timeout=(1.0, timeout)),
             max_network_retries=0,  # Temporal retries, and looks up first
         )
         self._webhook_secret = webhook_secret
@@ -109,7 +92,7 @@ class StripeGateway:
                     "confirm": True,
                     "metadata": metadata,
                 },
-                {"idempotency_key": key},
+                _options(key),
             )
         except stripe.CardError as error:
             return ProviderPayment(
@@ -124,7 +107,7 @@ class StripeGateway:
     def look(self, reference: str) -> ProviderPayment:
         """The payment by Stripe's own id. Raises ProviderUnavailable or OutcomeUnknown."""
         try:
-            return _payment(self._client.v1.payment_intents.retrieve(reference))
+            return _payment(self._client.v1.payment_intents.retrieve(reference, {}, _options()))
         except stripe.StripeError as error:
             raise _ours(error) from error
 
@@ -135,10 +118,10 @@ class StripeGateway:
         """
         try:
             query = " AND ".join(f"metadata['{name}']:'{value}'" for name, value in metadata.items())
-            for intent in self._client.v1.payment_intents.search({"query": query, "limit": 1}).data:
+            for intent in self._client.v1.payment_intents.search({"query": query, "limit": 1}, _options()).data:
                 return _payment(intent)
             since = int((not_before - CLOCK_MARGIN).timestamp())
-            listed = self._client.v1.payment_intents.list({"created": {"gte": since}, "limit": 100})
+            listed = self._client.v1.payment_intents.list({"created": {"gte": since}, "limit": 100}, _options())
             for intent in listed.auto_paging_iter():
                 held = intent.metadata.to_dict() if intent.metadata else {}
                 if all(held.get(name) == value for name, value in metadata.items()):
@@ -157,7 +140,7 @@ class StripeGateway:
                 self._client.v1.payment_intents.capture(
                     reference,
                     {"amount_to_capture": amount, "final_capture": final},
-                    {"idempotency_key": key},
+                    _options(key),
                 )
             )
         except stripe.StripeError as error:
@@ -169,7 +152,7 @@ class StripeGateway:
         Twice is once without a key of ours; with one, Stripe would repeat a 500 for a day (Idempotent requests).
         """
         try:
-            return _payment(self._client.v1.payment_intents.cancel(reference))
+            return _payment(self._client.v1.payment_intents.cancel(reference, {}, _options()))
         except stripe.InvalidRequestError as error:
             if error.code == "payment_intent_unexpected_state":
                 return self.look(reference)
@@ -180,7 +163,7 @@ class StripeGateway:
     def refund(self, reference: str) -> None:
         """Give back all that was captured; done before counts as done, so it needs no key of ours either."""
         try:
-            self._client.v1.refunds.create({"payment_intent": reference})
+            self._client.v1.refunds.create({"payment_intent": reference}, _options())
         except stripe.InvalidRequestError as error:
             if error.code != "charge_already_refunded":
                 raise _ours(error) from error
@@ -203,6 +186,14 @@ class StripeGateway:
             raise BadSignature() from error
         except (ValueError, TypeError, AttributeError, KeyError) as error:  # signed, but not an event
             raise BadRequest("The body is not an event") from error
+
+
+def _options(key: str | None = None) -> stripe.RequestOptions:
+    """What goes with a call beside its parameters: our key, and the buyer's trace (W3C Trace Context)."""
+    options: stripe.RequestOptions = {"headers": trace_context()}
+    if key is not None:
+        options["idempotency_key"] = key
+    return options
 
 
 def _payment(intent: stripe.PaymentIntent) -> ProviderPayment:
