@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 
 from activities.failpoints import failpoint
-from models.fulfilment import OrderRef, ParcelPlanned, ParcelScanned, ScanParcel, ShipParcel
-from models.states import OrderStatus
+from models.fulfilment import OrderRef, ParcelPlanned, ScanParcel, ShipParcel
 
 if TYPE_CHECKING:
     from models.db.session import Database
@@ -49,7 +48,7 @@ class Fulfilment:
             self._shipments.drop_plan(connection, command.shipment_id)
 
     @activity.defn
-    def record_scan(self, command: ScanParcel) -> ParcelScanned:
+    def record_scan(self, command: ScanParcel) -> None:
         """A carrier's word. Raises InvalidTransition, NotFound."""
         failpoint("record_scan:before")
         with self._database.transaction() as connection:
@@ -57,7 +56,6 @@ class Fulfilment:
             answer = self._shipments.shipment_answer(stored, command.shipment_id)
             self._answers.keep(connection, command.key_digest, command.fingerprint, answer)
         failpoint("record_scan:after")
-        return ParcelScanned(delivered=stored.order.status is OrderStatus.DELIVERED)
 
     @activity.defn
     def complete_order(self, ref: OrderRef) -> None:

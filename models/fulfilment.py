@@ -65,9 +65,5 @@ class ScanParcel(Record):
     fingerprint: str | None = None
 
 
-class ParcelScanned(Record):
-    delivered: bool  # the whole order is with the buyer
-
-
 class OrderRef(Record):
     order_id: str

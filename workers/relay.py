@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from opentelemetry import context, propagate
@@ -55,6 +56,7 @@ class Relay:
         self._listeners: Mapping[str, Tell] = {
             "order.confirmed": self._start_order,
             "payment.changed": self._tell_checkout,
+            "order.delivered": self._tell_order,
         }
 
     async def run(self) -> None:
@@ -145,9 +147,14 @@ class Relay:
             return  # told before
 
     async def _tell_checkout(self, message: Message) -> None:
-        handle = self._client.get_workflow_handle(checkout_workflow(message.data["checkout_id"]))
+        await self._signal(checkout_workflow(message.data["checkout_id"]), Checkout.payment_changed)
+
+    async def _tell_order(self, message: Message) -> None:
+        await self._signal(order_workflow(message.data["order_id"]), Order.delivered)
+
+    async def _signal(self, workflow_id: str, signal: Any) -> None:
         try:
-            await handle.signal(Checkout.payment_changed)
+            await self._client.get_workflow_handle(workflow_id).signal(signal)
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:  # it has ended: nothing left to tell
                 raise

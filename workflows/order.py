@@ -39,6 +39,7 @@ class Order:
         workflow.set_current_details("Confirmed: waiting for the warehouse")
         await self._tell_buyer()
         await workflow.wait_condition(lambda: self._delivered)
+        self._now(OrderStatus.DELIVERED, "Delivered")
         window = timedelta(seconds=order.return_window_seconds)
         workflow.set_current_details(f"Delivered: can be returned until {workflow.now() + window:%Y-%m-%d}")
         await workflow.sleep(window, summary="return window")
@@ -70,12 +71,14 @@ class Order:
     async def scan(self, command: ScanParcel) -> None:
         """The carrier's word on a parcel."""
         async with self._parcels:
-            scanned = await workflow.execute_local_activity_method(
+            await workflow.execute_local_activity_method(
                 Fulfilment.record_scan, command, summary=f"parcel {command.status}", **DATABASE
             )
-            if scanned.delivered:
-                self._now(OrderStatus.DELIVERED, "Delivered")
-                self._delivered = True
+
+    @workflow.signal
+    def delivered(self) -> None:
+        """Every parcel is with the buyer."""
+        self._delivered = True
 
     async def _tell_buyer(self) -> None:
         """Beside our own task when all is well; else by an activity that knows how to wait for the provider."""

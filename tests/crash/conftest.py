@@ -16,12 +16,12 @@ ACTIVITIES = Path(__file__).parents[2] / "activities"
 WORKERS = 3  # so that there is one to go on while another starts again
 
 TIMES = {
-    "hold_seconds": 3.0,
-    "payment_action_seconds": 6.0,
+    "hold_seconds": 6.0,
+    "payment_action_seconds": 15.0,
     "payment_lookup_seconds": 2.0,
     "mail_unknown_seconds": 6.0,
     "return_window_seconds": 0.5,
-    "checkout_deadline_seconds": 4.0,
+    "checkout_deadline_seconds": 6.0,
 }
 
 
@@ -50,7 +50,7 @@ class Crashing:
         return (self._markers / name).exists()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crashing]:
     markers = tmp_path_factory.mktemp("failpoints")
     for name in failpoints():

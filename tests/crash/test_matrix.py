@@ -23,7 +23,7 @@ from tests.crash.conftest import Crashing, failpoints
 pytestmark = pytest.mark.crash
 
 SKU = "HF-TRAIL-JKT-M-RED"
-PATIENCE = 60.0  # for one failpoint to be reached
+PATIENCE = 150.0  # for one failpoint to be reached
 AT_ONCE = 3
 
 
@@ -165,7 +165,7 @@ def matrix(crashing: Crashing) -> Matrix:
     for some in (patient, [name for name in names if name not in patient]):
         with ThreadPoolExecutor(len(some)) as pool:
             outcomes |= dict(zip(some, pool.map(runner.run, some), strict=True))
-    restless = settle(crashing.settings, 90)
+    restless = settle(crashing.settings, 150)
     facts = gather(crashing.settings, runner.notebook.told)
     return Matrix(outcomes, runner.notebook.complaints, restless, facts, check_all(facts))
 

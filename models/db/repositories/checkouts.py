@@ -378,12 +378,18 @@ def close(connection: Connection, command: CloseCheckout) -> Told:
     )
     holds.release(connection, begin.checkout_id)
     answer = refusal_answer(error, begin)
+    if connection.execute(_REASON, {"checkout_id": begin.checkout_id}).scalar_one() != error.slug:
+        # The API had given the attempt up before: what the buyer was told stands, and the key is free.
+        told = refusal_answer(Unavailable(), begin)
+        return Told(status=told.status, body=told.body)
     if error.kept:
         answers.keep(connection, begin.key_digest, begin.fingerprint, answer)
     elif not isinstance(error, IdempotencyKeyReused):
         connection.execute(_FORGET, {"key_digest": begin.key_digest, "fingerprint": begin.fingerprint})
     return Told(status=answer.status, body=answer.body)
 
+
+_REASON = text("SELECT reason FROM checkouts WHERE id = :checkout_id")
 
 _FORGET = text("DELETE FROM kept_answers WHERE key_digest = :key_digest AND fingerprint = :fingerprint")
 

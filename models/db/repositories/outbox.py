@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
@@ -16,6 +17,14 @@ class Message(NamedTuple):
     data: dict[str, Any]
     trace: dict[str, str] | None
     due: bool
+
+
+def publish(connection: Connection, topic: str, aggregate: str, data: dict[str, Any]) -> None:
+    """In the transaction of the fact it tells of."""
+    connection.execute(
+        text("INSERT INTO outbox (topic, aggregate, data) VALUES (:topic, :aggregate, CAST(:data AS jsonb))"),
+        {"topic": topic, "aggregate": aggregate, "data": json.dumps(data)},
+    )
 
 
 _PENDING = text("""
