@@ -47,6 +47,7 @@ class Supervisor:
     on_event: Event = print
     on_change: Callable[[], None] = lambda: None
     restarts: int | None = len(BACK_OFF)
+    back_off: tuple[float, ...] = BACK_OFF
     failure: StackError | None = None
     _children: dict[str, Child] = field(default_factory=dict)
     _orders: queue.SimpleQueue[tuple[Callable[[], None], Future[None]] | None] = field(
@@ -185,7 +186,7 @@ class Supervisor:
             child.wanted = False
             self.failure = StackError(f"{name} keeps stopping ({how}){self._last_words(name)}", self._see(name))
             return
-        delay = BACK_OFF[min(child.deaths_in_a_row, len(BACK_OFF)) - 1]
+        delay = self.back_off[min(child.deaths_in_a_row, len(self.back_off)) - 1]
         child.back_at = time.monotonic() + delay
         self.on_event(f"{name} stopped unexpectedly ({how}); starting it again in {delay:.1f} s")
 

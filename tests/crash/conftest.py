@@ -56,8 +56,8 @@ def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crashing]:
     for name in failpoints():
         (markers / name).touch()  # struck already: nothing happens there until it is armed
     spec = ";".join(f"{name}=kill@{markers / name}" for name in failpoints())
-    with pytest.MonkeyPatch.context() as patch, PrivateStack({**TIMES, "failpoints": spec}) as stack:
-        patch.setattr("deploy.stack.supervisor.BACK_OFF", (0.1,))  # they die on purpose
+    with PrivateStack({**TIMES, "failpoints": spec}) as stack:
+        stack.supervisor.back_off = (0.1,)  # they die on purpose
         for number in range(2, WORKERS + 1):
             port = stack.settings.worker_metrics_port + number - 1
             another = plan.holdfast(stack.settings.model_copy(update={"worker_metrics_port": port}))
