@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -49,6 +49,7 @@ log = structlog.get_logger()
 # A killed worker costs a checkout this long, not the usual ten seconds.
 TASK_TIMEOUT = timedelta(seconds=5)
 ABANDON_SECONDS = 2.0
+ASK_AGAIN_SECONDS = 0.05
 
 
 class Processes:
@@ -73,26 +74,29 @@ class Processes:
 
     async def submit(self, begin: BeginCheckout) -> Told:
         """The checkout's first answer; within the deadline, or 503 (nothing was held) or 202 (something may be)."""
-        start = WithStartWorkflowOperation(
-            Checkout.run,
-            begin,
-            id=checkout_workflow(begin.checkout_id),
-            task_queue=queues.CHECKOUT,
-            task_timeout=TASK_TIMEOUT,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            search_attributes=_attributes(
-                {CART_ID: begin.cart_id, ORDER_ID: begin.order_id, CHECKOUT_STATUS: CheckoutStatus.PROCESSING}
-            ),
-            static_summary=f"Checkout of {begin.cart_id}",
-        )
-        update = self.client.execute_update_with_start_workflow(
-            Checkout.submit,
-            begin.fingerprint,
-            start_workflow_operation=start,
-            id=f"submit/{begin.fingerprint[:32]}",
-        )
+
+        def submit() -> Awaitable[Told]:
+            start = WithStartWorkflowOperation(
+                Checkout.run,
+                begin,
+                id=checkout_workflow(begin.checkout_id),
+                task_queue=queues.CHECKOUT,
+                task_timeout=TASK_TIMEOUT,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                search_attributes=_attributes(
+                    {CART_ID: begin.cart_id, ORDER_ID: begin.order_id, CHECKOUT_STATUS: CheckoutStatus.PROCESSING}
+                ),
+                static_summary=f"Checkout of {begin.cart_id}",
+            )
+            return self.client.execute_update_with_start_workflow(
+                Checkout.submit,
+                begin.fingerprint,
+                start_workflow_operation=start,
+                id=f"submit/{begin.fingerprint[:32]}",
+            )
+
         try:
-            return await self._answer(update)
+            return await self._answer(submit)
         except (Unavailable, NotFound):  # nobody in time, or the process was terminated under the waiting buyer
             return await self._give_up(begin)
 
@@ -101,27 +105,30 @@ class Processes:
         handle: WorkflowHandle[Checkout, CheckoutStatus] = self.client.get_workflow_handle(
             checkout_workflow(checkout_id)
         )
-        return await self._answer(handle.execute_update(Checkout.resume))
+        return await self._answer(lambda: handle.execute_update(Checkout.resume))
 
     async def tell_order(self, order_id: str, update: Any, command: Any, update_id: str) -> None:
         """An update of the order's process, which is started if the outbox has not got to it yet."""
-        start = WithStartWorkflowOperation(
-            Order.run,
-            FulfilOrder(order_id=order_id, return_window_seconds=self._settings.return_window_seconds),
-            id=order_workflow(order_id),
-            task_queue=queues.ORDERS,
-            task_timeout=TASK_TIMEOUT,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            # An order that has run its course is not begun again; one that an operator has ended is.
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-            search_attributes=_attributes({ORDER_ID: order_id}),
-            static_summary="Fulfilment",
-        )
-        call = self.client.execute_update_with_start_workflow(
-            update, command, start_workflow_operation=start, id=update_id
-        )
+
+        def tell() -> Awaitable[None]:
+            start = WithStartWorkflowOperation(
+                Order.run,
+                FulfilOrder(order_id=order_id, return_window_seconds=self._settings.return_window_seconds),
+                id=order_workflow(order_id),
+                task_queue=queues.ORDERS,
+                task_timeout=TASK_TIMEOUT,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                # An order that has run its course is not begun again; one that an operator has ended is.
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                search_attributes=_attributes({ORDER_ID: order_id}),
+                static_summary="Fulfilment",
+            )
+            return self.client.execute_update_with_start_workflow(
+                update, command, start_workflow_operation=start, id=update_id
+            )
+
         try:
-            await self._answer(call)
+            await self._answer(tell)
         except WorkflowAlreadyStartedError as error:
             state = await run_in_threadpool(self._status_of, order_id)
             raise InvalidTransition(f"The order is {state}: nothing more happens to it", state=state) from error
@@ -133,9 +140,18 @@ class Processes:
             raise NotFound("There is no such order")
         return str(stored.order.status)
 
-    async def _answer(self, call: Awaitable[T]) -> T:
+    async def _answer(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Asks until there is an answer, or the deadline. Raises what the process refuses with, or Unavailable."""
         try:
-            return await asyncio.wait_for(call, self._settings.checkout_deadline_seconds)
+            async with asyncio.timeout(self._settings.checkout_deadline_seconds):
+                while True:
+                    try:
+                        return await ask()
+                    except RPCError as error:
+                        # The server gave the update up with the task that carried it (new events came in between).
+                        if error.status is not RPCStatusCode.FAILED_PRECONDITION:
+                            raise
+                        await asyncio.sleep(ASK_AGAIN_SECONDS)
         except WorkflowUpdateFailedError as error:
             refusal = refusal_in(error)
             raise refusal.raised() if refusal else Unavailable() from error
