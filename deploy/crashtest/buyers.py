@@ -51,11 +51,14 @@ class Notebook:
 class Buyer:
     """One visit. `run` returns the order, if there is one."""
 
-    def __init__(self, visit: Visit, settings: Settings, tokens: Tokens, notebook: Notebook) -> None:
+    def __init__(
+        self, visit: Visit, settings: Settings, tokens: Tokens, notebook: Notebook, patience: float = PATIENCE
+    ) -> None:
         self._visit = visit
         self._settings = settings
         self._notebook = notebook
-        self._until = time.monotonic() + PATIENCE
+        self._patience = patience
+        self._until = time.monotonic() + patience
         self.cart_id = ""
         self.headers: dict[str, str] = {}
         if visit.customer:
@@ -106,7 +109,7 @@ class Buyer:
 
     def buy(self, method: str) -> Response:
         """Clicks until there is an end; where only the total has changed, again with the new one."""
-        self._until = time.monotonic() + PATIENCE
+        self._until = time.monotonic() + self._patience
         for _ in range(TRIES):
             cart = self._insist("GET", f"/v1/carts/{self.cart_id}").body
             body = {

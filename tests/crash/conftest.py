@@ -17,7 +17,7 @@ WORKERS = 3  # so that there is one to go on while another starts again
 
 TIMES = {
     "hold_seconds": 6.0,
-    "payment_action_seconds": 15.0,
+    "payment_action_seconds": 30.0,
     "payment_lookup_seconds": 2.0,
     "mail_unknown_seconds": 6.0,
     "return_window_seconds": 0.5,

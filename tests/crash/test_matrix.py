@@ -23,7 +23,7 @@ from tests.crash.conftest import Crashing, failpoints
 pytestmark = pytest.mark.crash
 
 SKU = "HF-TRAIL-JKT-M-RED"
-PATIENCE = 150.0  # for one failpoint to be reached
+PATIENCE = 300.0  # of a buyer, and for one failpoint to be reached: deaths in a row make Temporal wait ever longer
 AFTERWARDS = 20.0  # the same once its buyer has been answered: mails and the like come later
 TRIES = 3
 AT_ONCE = 3
@@ -84,21 +84,29 @@ class Matrix:
 class Runner:
     """A few failpoints are armed at a time (besides those that only time leads to); recoveries overlap."""
 
-    def __init__(self, crashing: Crashing) -> None:
+    def __init__(self, crashing: Crashing, names: list[str], notebook: Notebook) -> None:
+        self._names = names
         self._crashing = crashing
         self._settings = crashing.settings
         self._tokens = Tokens.of(crashing.settings)
         self._few = threading.Semaphore(AT_ONCE)
-        self.notebook = Notebook()
+        self._all_ready = threading.Barrier(len(names))  # nobody's way to his failpoint is somebody else's storm
+        self._notebook = notebook
 
-    def run(self, name: str) -> Outcome:
+    def run_all(self) -> dict[str, Outcome]:
+        with ThreadPoolExecutor(len(self._names)) as pool:
+            return dict(zip(self._names, pool.map(self._run, self._names), strict=True))
+
+    def _run(self, name: str) -> Outcome:
         outcome = Outcome()
         scenario = SCENARIOS[name.split(":")[0]]
         try:
-            for _ in range(TRIES):  # another case's death may have led this buyer past the failpoint
+            for attempt in range(TRIES):  # another case's death may have led this buyer past the failpoint
                 buyer = self._buyer(scenario)
                 outcome.cart_id = buyer.cart_id
                 act = self._ready(scenario, buyer)
+                if attempt == 0:
+                    self._all_ready.wait(PATIENCE)
                 if scenario.patient:
                     self._strike(name, act, outcome)  # its end comes while others begin
                     break
@@ -108,6 +116,7 @@ class Runner:
                 if outcome.struck:
                     break
         except Exception as error:
+            self._all_ready.abort()
             outcome.error = repr(error)
         return outcome
 
@@ -125,7 +134,7 @@ class Runner:
             shipped=scenario.shipped,
             in_parts=False,
         )
-        buyer = Buyer(visit, self._settings, self._tokens, self.notebook)
+        buyer = Buyer(visit, self._settings, self._tokens, self._notebook, PATIENCE)
         assert buyer.fill_cart()
         if scenario.lost:
             script = {
@@ -145,7 +154,7 @@ class Runner:
         if not scenario.shipped:
             return buy
         order = buyer.buy(scenario.method).body["order"]
-        warehouse = Warehouse(self._settings, self._tokens, self.notebook)
+        warehouse = Warehouse(self._settings, self._tokens, self._notebook)
         return lambda: warehouse.ship(order, in_parts=False)
 
     def _strike(self, name: str, act: Callable[[], None], outcome: Outcome) -> threading.Thread:
@@ -175,17 +184,16 @@ class Runner:
 
 @pytest.fixture(scope="module")
 def matrix(crashing: Crashing) -> Matrix:
-    runner = Runner(crashing)
     names = failpoints()
     patient = [name for name in names if SCENARIOS[name.split(":")[0]].patient]
     outcomes: dict[str, Outcome] = {}
+    notebook = Notebook()
     # First those that only time leads to: a storm of other deaths could make their moment pass unseen.
     for some in (patient, [name for name in names if name not in patient]):
-        with ThreadPoolExecutor(len(some)) as pool:
-            outcomes |= dict(zip(some, pool.map(runner.run, some), strict=True))
-    restless = settle(crashing.settings, 150)
-    facts = gather(crashing.settings, runner.notebook.told)
-    return Matrix(outcomes, runner.notebook.complaints, restless, facts, check_all(facts))
+        outcomes |= Runner(crashing, some, notebook).run_all()
+    restless = settle(crashing.settings, PATIENCE)
+    facts = gather(crashing.settings, notebook.told)
+    return Matrix(outcomes, notebook.complaints, restless, facts, check_all(facts))
 
 
 def test_every_failpoint_has_its_scenario() -> None:
