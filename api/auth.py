@@ -2,34 +2,74 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
+from fastapi.concurrency import run_in_threadpool
 
-from api.services import Shop
+from activities.gateways.secrets import token_digest
+from api.services import Services, Shop
 from models.access import Principal, Scope
 from models.carts import Cart
+from models.db.repositories import sessions
 from models.errors import Forbidden, NotFound, Unauthenticated
+
+API_KEY_PREFIX = "hf_live_"
 
 CartToken = Annotated[str | None, Header(alias="X-Cart-Token", max_length=200)]
 
 
 async def principal(request: Request, shop: Shop) -> Principal | None:
-    """The signed-in caller, or None for a guest. A bad token is a 401, never a guest."""
+    """The caller, or None for a guest. A bad token is a 401, never a guest; so is one whose session has ended."""
     authorization = request.headers.get("authorization")
     if authorization is None:
         return None
     scheme, _, token = authorization.partition(" ")
+    token = token.strip()
     if scheme.lower() != "bearer" or not token:
-        raise Unauthenticated("The Authorization header must be: Bearer <access token>")
-    return shop.tokens.check(token.strip())
+        raise Unauthenticated("The Authorization header must be: Bearer <access token or API key>")
+    if token.startswith(API_KEY_PREFIX):
+        return await run_in_threadpool(_machine, shop, token)
+    claimed = shop.tokens.check(token)
+    if claimed.session_id is not None:
+        return await run_in_threadpool(_signed_in, shop, claimed.session_id)
+    if shop.settings.production:
+        raise Unauthenticated("The token belongs to no session")
+    return claimed  # of `holdfast token`
+
+
+def _signed_in(shop: Services, session_id: str) -> Principal:
+    with shop.database.reading() as connection:
+        found = sessions.principal_of(connection, session_id)
+    if found is None:
+        raise Unauthenticated("The session has ended: sign in again")
+    return found
+
+
+def _machine(shop: Services, key: str) -> Principal:
+    with shop.database.reading() as connection:
+        found = sessions.principal_of_key(connection, token_digest(key))
+    if found is None:
+        raise Unauthenticated("The API key is not valid")
+    return found
 
 
 Caller = Annotated[Principal | None, Depends(principal)]
+
+
+def signed_in(caller: Caller) -> Principal:
+    """A dependency: the person who is signed in, for what is theirs. 401 for guests, 403 for machines."""
+    if caller is None:
+        raise Unauthenticated()
+    if caller.role is None:
+        raise Forbidden("This is for people, not for API keys")
+    return caller
+
+
+Person = Annotated[Principal, Depends(signed_in)]
 
 
 def requires(scope: Scope) -> Callable[..., Coroutine[Any, Any, Principal]]:
@@ -49,10 +89,6 @@ def new_cart_token() -> tuple[str, bytes]:
     """A guest's secret of 256 bits, and the digest that is kept of it."""
     token = secrets.token_urlsafe(32)
     return token, token_digest(token)
-
-
-def token_digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def owns_cart(caller: Principal | None, cart_token: str | None, customer_id: str | None, digest: bytes | None) -> bool:

@@ -11,6 +11,8 @@ from fastapi import FastAPI
 from activities import logs
 from activities.gateways.cache import Cache
 from activities.gateways.mail import MailGateway
+from activities.gateways.passwords import Passwords
+from activities.gateways.secrets import Vault
 from activities.gateways.stripe import StripeGateway
 from api import openapi, problems
 from api.limits import Limiter
@@ -57,11 +59,14 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         database = Database(settings.database, pool_size=THREADS, application="holdfast-api")
         cache = Cache(settings.redis)
+        passwords = Passwords()
         app.state.services = Services(
             settings=settings,
             database=database,
             processes=await Processes.connect(settings, database),
             tokens=Tokens.of(settings),
+            vault=Vault.of(settings),
+            passwords=passwords,
             limiter=Limiter(settings.rate_limit, cache),
             cache=cache,
             rules=RecentRules(),
@@ -81,6 +86,7 @@ def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
         try:
             yield
         finally:
+            passwords.close()
             cache.close()
             database.close()
 

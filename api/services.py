@@ -9,6 +9,8 @@ from fastapi import Depends, Request
 
 from activities.gateways.cache import Cache
 from activities.gateways.mail import MailGateway
+from activities.gateways.passwords import Passwords
+from activities.gateways.secrets import Vault
 from activities.gateways.stripe import StripeGateway
 from api.limits import Limiter
 from api.processes import Processes
@@ -24,6 +26,8 @@ class Services:
     database: Database
     processes: Processes
     tokens: Tokens
+    vault: Vault
+    passwords: Passwords
     limiter: Limiter
     rules: RecentRules
     cache: Cache

@@ -1,18 +1,17 @@
-"""Access tokens: JWTs signed with Ed25519 (RFC 7519, 9864), checked for issuer, audience, purpose and time."""
+"""Access tokens: JWTs signed with Ed25519 (RFC 7519, 9068, 9864), checked for issuer, audience, purpose and time."""
 
 from __future__ import annotations
 
-import os
+import re
 import time
-from pathlib import Path
+from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 from joserfc.jwt import JWTClaimsRegistry
 
+from activities.gateways.secrets import signing_key
 from models.access import Principal, Role
 from models.errors import Unauthenticated
 from models.settings import Settings
@@ -21,17 +20,18 @@ ISSUER = "holdfast"
 AUDIENCE = "holdfast-api"
 ALGORITHM = "Ed25519"  # RFC 9864: EdDSA, fully specified
 TYPE = "at+jwt"  # RFC 9068
-ALGORITHM = "Ed25519"
-KEY_FILE = "keys/signing.pem"
+
+_PEM = re.compile(r"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", re.DOTALL)
 
 
 class Tokens:
-    """Signs and checks with one Ed25519 key."""
+    """Signs with the first key and checks with all of them: while keys are rotated, the old ones stand behind."""
 
-    def __init__(self, pem: str, *, seconds: float) -> None:
-        self._key = OKPKey.import_key(pem)
-        self._seconds = seconds
-        self._kid = self._key.thumbprint()
+    def __init__(self, pems: str, *, seconds: float) -> None:
+        keys = [OKPKey.import_key(pem) for pem in _PEM.findall(pems)]
+        self._keys = {key.thumbprint(): key for key in keys}
+        self._kid, self._key = next(iter(self._keys.items()))
+        self.seconds = seconds
         self._claims = JWTClaimsRegistry(
             iss={"essential": True, "value": ISSUER},
             aud={"essential": True, "value": AUDIENCE},
@@ -42,11 +42,11 @@ class Tokens:
 
     @classmethod
     def of(cls, settings: Settings) -> Tokens:
-        """With the configured key; outside production one is made in the data folder, once."""
-        pem = settings.signing_key.get_secret_value() or _development_key(settings.data_dir / KEY_FILE)
-        return cls(pem, seconds=settings.access_token_seconds)
+        return cls(signing_key(settings), seconds=settings.access_token_seconds)
 
     def issue(self, principal: Principal) -> str:
+        """For that person and session. Without a session it is a development token (deploy/tokens.py)."""
+        assert principal.role is not None, "machines have API keys"
         now = int(time.time())
         claims = {
             "iss": ISSUER,
@@ -54,34 +54,38 @@ class Tokens:
             "sub": principal.user_id,
             "role": principal.role.value,
             "iat": now,
-            "exp": now + int(self._seconds),
+            "exp": now + int(self.seconds),
         }
+        if principal.session_id is not None:
+            claims["sid"] = principal.session_id
         return jwt.encode({"alg": ALGORITHM, "typ": TYPE, "kid": self._kid}, claims, self._key, algorithms=[ALGORITHM])
 
     def check(self, token: str) -> Principal:
-        """Who the token speaks for. Raises Unauthenticated for anything but a live access token of ours."""
+        """Whom the token names. Raises Unauthenticated for anything but an access token of ours, in its time."""
         try:
-            decoded = jwt.decode(token, self._key, algorithms=[ALGORITHM])
-            if decoded.header.get("typ") != TYPE or decoded.header.get("kid") != self._kid:
+            decoded = jwt.decode(token, self._key_of, algorithms=[ALGORITHM])
+            if decoded.header.get("typ") != TYPE:
                 raise Unauthenticated("The token is not an access token")
-            self._claims.validate(decoded.claims)
-            return Principal(user_id=str(decoded.claims["sub"]), role=Role(decoded.claims.get("role", "")))
+            claims = decoded.claims
+            self._claims.validate(claims)
+            session = claims.get("sid")
+            return Principal(
+                user_id=str(claims["sub"]),
+                role=Role(claims.get("role", "")),
+                session_id=None if session is None else str(session),
+            )
         except (JoseError, ValueError, TypeError, KeyError) as error:
             raise Unauthenticated("The token is not valid") from error
 
+    def public_keys(self) -> dict[str, Any]:
+        """A JWK Set (RFC 7517): what others check our tokens with."""
+        return {
+            "keys": [
+                {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": ALGORITHM}
+                for kid, key in self._keys.items()
+            ]
+        }
 
-def _development_key(path: Path) -> str:
-    """Made by whichever process comes first; the others read it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.touch(mode=0o600)
-        draft.write_bytes(pem)
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_text()
+    def _key_of(self, held: Any) -> OKPKey:
+        """The key that the token's own header names, from among ours; nothing else in the header chooses one."""
+        return self._keys[held.headers()["kid"]]

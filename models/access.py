@@ -41,15 +41,29 @@ SCOPES: dict[Role, frozenset[Scope]] = {
 }
 
 
-class Principal(Record):
-    """A signed-in caller, as the token says."""
+STAFF = frozenset(Role) - {Role.CUSTOMER}
 
-    user_id: str
-    role: Role
+
+class Principal(Record):
+    """A signed-in caller: a person with a role and a session, or a machine with the scopes of its API key."""
+
+    user_id: str  # or the key's id
+    role: Role | None = None
+    session_id: str | None = None
+    granted: frozenset[Scope] | None = None  # where it is not all that the role has
 
     @property
     def scopes(self) -> frozenset[Scope]:
-        return SCOPES[self.role]
+        if self.granted is not None:
+            return self.granted
+        return SCOPES[self.role] if self.role else frozenset()
+
+    @property
+    def kind(self) -> str:
+        """As the audit log and an order's events call it: `customer`, `staff` or `machine`."""
+        if self.role is None:
+            return "machine"
+        return "staff" if self.role in STAFF else "customer"
 
     def has(self, scope: Scope) -> bool:
         return scope in self.scopes

@@ -8,10 +8,13 @@ HoldfastError                      status  slug
 │   ├── BadIdempotencyKey          400     bad-idempotency-key
 │   └── BadSignature               400     bad-signature
 ├── Unauthenticated                401     unauthenticated
+│   ├── InvalidCredentials         401     invalid-credentials
+│   └── SecondFactorRequired       401     second-factor-required
 ├── PaymentDeclined                402     payment-declined
 ├── Forbidden                      403     forbidden
 ├── NotFound                       404     not-found
 ├── MethodNotAllowed               405     method-not-allowed
+├── Gone                           410     gone
 ├── Conflict                       409     conflict
 │   ├── OutOfStock                 409     out-of-stock
 │   ├── PriceChanged               409     price-changed
@@ -31,6 +34,8 @@ HoldfastError                      status  slug
 │   ├── UnknownLocation            422     unknown-location
 │   ├── CurrencyMismatch           422     currency-mismatch
 │   ├── PaymentMethodInvalid       422     payment-method-invalid
+│   ├── PasswordRefused            422     password-refused
+│   ├── CardNumberRefused          422     card-number-refused
 │   ├── PriceUnavailable           422     price-unavailable
 │   ├── ShippingOptionUnavailable  422     shipping-option-unavailable
 │   ├── DiscountUnknown            422     discount-unknown
@@ -38,6 +43,7 @@ HoldfastError                      status  slug
 │   ├── DiscountUsedUp             422     discount-used-up
 │   └── DiscountNotApplicable      422     discount-not-applicable
 ├── TooManyRequests                429     too-many-requests
+│   └── TooManyAttempts            429     too-many-attempts
 ├── InternalError                  500     internal-error
 └── Unavailable                    503     unavailable
     ├── ProviderUnavailable        503     provider-unavailable  (nothing happened there)
@@ -110,6 +116,18 @@ class Unauthenticated(HoldfastError):
     status, slug, title = 401, "unauthenticated", "Sign in first"
 
 
+class InvalidCredentials(Unauthenticated):
+    """The same for a wrong password, an unknown address, and one that is not verified."""
+
+    slug, title = "invalid-credentials", "The address or the password is not right"
+
+
+class SecondFactorRequired(Unauthenticated):
+    """The password was right; the same call again, with `code`."""
+
+    slug, title = "second-factor-required", "A code from your authenticator is needed as well"
+
+
 class PaymentDeclined(HoldfastError):
     """`extra`: decline_code (the provider's word)."""
 
@@ -126,6 +144,10 @@ class NotFound(HoldfastError):
 
 class MethodNotAllowed(HoldfastError):
     status, slug, title = 405, "method-not-allowed", "That method is not offered here"
+
+
+class Gone(HoldfastError):
+    status, slug, title = 410, "gone", "This link has been used, replaced, or has expired"
 
 
 class Conflict(HoldfastError):
@@ -228,6 +250,16 @@ class PaymentMethodInvalid(InvalidRequest):
     slug, title = "payment-method-invalid", "The payment method can't be used"
 
 
+class PasswordRefused(InvalidRequest):
+    """`errors` says why: too short, too long, or among those that are tried first."""
+
+    slug, title = "password-refused", "Choose another password"
+
+
+class CardNumberRefused(InvalidRequest):
+    slug, title = "card-number-refused", "Card numbers are for the payment provider, not for us"
+
+
 class PriceUnavailable(InvalidRequest):
     slug, title = "price-unavailable", "There is no price in this currency"
 
@@ -254,6 +286,12 @@ class DiscountNotApplicable(InvalidRequest):
 
 class TooManyRequests(HoldfastError):
     status, slug, title = 429, "too-many-requests", "Too many requests"
+
+
+class TooManyAttempts(TooManyRequests):
+    """`extra`: retry_after, seconds."""
+
+    slug, title = "too-many-attempts", "Too many attempts"
 
 
 class InternalError(HoldfastError):

@@ -27,6 +27,7 @@ PREFIXES = frozenset(
         "task",
     }
     | {"evt", "hold", "msg", "promo", "zone"}
+    | {"ses", "link", "areq", "key", "addr", "pm"}
 )
 
 
@@ -75,3 +76,8 @@ def checkout_workflow(checkout_id: str) -> str:
 
 def order_workflow(order_id: str) -> str:
     return f"order/{order_id}"
+
+
+def link_workflow(purpose: str, user_id: str, number: int) -> str:
+    """`password-reset/usr_…/3`: the third of its kind for that user."""
+    return f"{purpose.replace('_', '-')}/{user_id}/{number}"

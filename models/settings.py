@@ -66,8 +66,10 @@ class Settings(BaseSettings):
     sendgrid_api_base: str = ""
     sendgrid_webhook_key: str = SANDBOX_SENDGRID_WEBHOOK_KEY
 
-    # Access tokens: an Ed25519 private key as PEM; in development one is made in the data folder.
+    # Access tokens: an Ed25519 private key as PEM, and behind it those that only verify, while keys are rotated; and
+    # the secret from which links and the like are derived. In development both are made in the data folder.
     signing_key: SecretStr = SecretStr("")
+    secret_key: SecretStr = SecretStr("")
 
     # Business times.
     hold_seconds: float = Field(900, gt=0)
@@ -87,6 +89,10 @@ class Settings(BaseSettings):
 
     # Limits.
     rate_limit: str = "1000000/minute"
+    account_mails_per_hour: int = Field(5, gt=0)  # to one address, of each kind
+    password_min_length: int = Field(12, ge=8, le=256)
+    login_free_failures: int = Field(5, ge=1)  # before each further one makes the next try wait twice as long
+    login_failures_ceiling: int = Field(100, ge=1)  # in a row: then only a mailed reset opens the account
     max_body_bytes: int = Field(1_048_576, gt=0)
 
     # Crash tests only: `name=kill@marker;…`, see activities/failpoints.py.
@@ -164,6 +170,7 @@ class Settings(BaseSettings):
                     "PRIVATE KEY" not in self.signing_key.get_secret_value(),
                     "must be a PEM key",
                 ),
+                ("secret_key", len(self.secret_key.get_secret_value()) < 32, "must have 32 characters or more"),
                 ("stripe_api_key", _weak(self.stripe_api_key), "is weak or the sandbox's"),
                 ("stripe_webhook_secret", _weak(self.stripe_webhook_secret), "is weak or the sandbox's"),
                 ("sendgrid_api_key", _weak(self.sendgrid_api_key), "is weak or the sandbox's"),

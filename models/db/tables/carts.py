@@ -22,6 +22,7 @@ carts = Table(
     Column("shipping_option_id", Text),
     Column("discount_codes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("completed_order_id", Text),
+    Column("merged_into", Text, ForeignKey("carts.id")),  # a guest's, once its owner has signed in
     time_column("created_at", default_now=True),
     time_column("updated_at", default_now=True),
     CheckConstraint("(customer_id IS NULL) <> (token_digest IS NULL)", name="one_owner"),

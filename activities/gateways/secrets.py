@@ -1,0 +1,84 @@
+"""Keys that every process of one installation shares: from the settings, or, in development, made once on disk."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from models.settings import Settings
+
+SIGNING_KEY_FILE = "keys/signing.pem"
+SECRET_FILE = "keys/secret"  # noqa: S105  a name
+
+
+class Vault:
+    """What is derived from the installation's one secret: link secrets, next refresh tokens, sealed values."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+        self._seal = Fernet(base64.urlsafe_b64encode(self._derive("seal")))
+
+    @classmethod
+    def of(cls, settings: Settings) -> Vault:
+        return cls(
+            settings.secret_key.get_secret_value()
+            or _made_once(settings.data_dir / SECRET_FILE, lambda: secrets.token_urlsafe(48).encode())
+        )
+
+    def token(self, purpose: str, *parts: str) -> str:
+        """256 bits, URL-safe; the same parts give the same token, so a repeated step needs nothing kept."""
+        return base64.urlsafe_b64encode(self._derive(purpose, *parts)).rstrip(b"=").decode()
+
+    def seal(self, plain: str) -> bytes:
+        """Encrypted and authenticated (Fernet), for what must be read again."""
+        return self._seal.encrypt(plain.encode())
+
+    def open(self, sealed: bytes) -> str:
+        """Raises ValueError for what another secret has sealed."""
+        try:
+            return self._seal.decrypt(sealed).decode()
+        except InvalidToken as error:
+            raise ValueError("sealed with another secret") from error
+
+    def _derive(self, *parts: str) -> bytes:
+        message = b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
+        return hmac.digest(self._secret, message, hashlib.sha256)
+
+
+def token_digest(token: str) -> bytes:
+    """What is kept of a secret of 256 bits; for those a plain hash is enough."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def signing_key(settings: Settings) -> str:
+    """The PEM that signs access tokens (further PEMs behind it only verify)."""
+    return settings.signing_key.get_secret_value() or _made_once(settings.data_dir / SIGNING_KEY_FILE, _new_pem)
+
+
+def _new_pem() -> bytes:
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _made_once(path: Path, make: Callable[[], bytes]) -> str:
+    """By whichever process comes first; the others read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        draft = path.with_suffix(f".{os.getpid()}")
+        draft.touch(mode=0o600)
+        draft.write_bytes(make())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text()

@@ -1,0 +1,69 @@
+"""Accounts: who somebody is, where they are signed in, and the links that are mailed to them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from models.base import Record
+from models.ids import digest_of
+
+
+class LinkPurpose(StrEnum):
+    """What a mailed link allows, once."""
+
+    EMAIL_VERIFICATION = "email_verification"  # the address is theirs, and the account begins (or changes its address)
+    PASSWORD_RESET = "password_reset"  # noqa: S105  a purpose
+    INVITATION = "invitation"  # to a staff role
+
+
+class LinkState(StrEnum):
+    LIVE = "live"
+    USED = "used"
+    REPLACED = "replaced"  # by a newer one for the same purpose
+    EXPIRED = "expired"
+
+
+class RequestKind(StrEnum):
+    """What a stranger may ask for without learning whether the address is known."""
+
+    REGISTRATION = "registration"
+    EMAIL_VERIFICATION = "email_verification"
+    PASSWORD_RESET = "password_reset"  # noqa: S105  a kind of request
+
+
+class SecondFactor(StrEnum):
+    """How a session stands: `pending` sees nothing until the staff member has enrolled (production only)."""
+
+    NONE = "none"
+    PASSED = "passed"
+    PENDING = "pending"
+
+
+class Link(Record):
+    """One mailed link. Its secret is never stored: it is derived from `id`, and only its digest is kept."""
+
+    id: str
+    user_id: str
+    purpose: LinkPurpose
+    number: int
+    state: LinkState
+    lifetime_seconds: float
+
+
+class SessionTokens(Record):
+    """What a sign-in gives: `refresh_token` is opaque and used once, the access token lives `expires_in` seconds."""
+
+    access_token: str
+    refresh_token: str
+    token_type: str = "Bearer"  # noqa: S105  a type
+    expires_in: int
+
+
+def email_key(email: str) -> str:
+    """By which an address is one account, however its letters are cased."""
+    return email.casefold()
+
+
+def account_key(email: str) -> bytes:
+    """The same as a digest, where the address itself must not be kept."""
+    return digest_of("account", email_key(email))

@@ -1,0 +1,64 @@
+"""The audit log: appended in the transaction of what it tells; the database chains the rows and refuses to change one.
+
+Each row's hash is SHA-256 over the previous row's hash and the row's own values (see `_HASH`), so a changed, removed
+or inserted row breaks every hash from there on. Only the end can be cut off unseen: keep the head that
+`holdfast audit verify` prints, elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from models.access import Principal
+
+_APPEND = text("""
+INSERT INTO audit_log (actor_type, actor_id, action, subject, data)
+VALUES (:actor_type, :actor_id, :action, :subject, CAST(:data AS jsonb))
+""")
+
+# As the trigger of migration 0003 computes it.
+_VERIFY = text("""
+WITH chained AS (
+    SELECT number, previous, hash,
+        lag(number, 1, 0::bigint) OVER (ORDER BY number) AS number_before,
+        lag(hash, 1, '\\x'::bytea) OVER (ORDER BY number) AS hash_before,
+        audit_hash(a) AS hash_now
+    FROM audit_log a)
+SELECT number FROM chained
+WHERE number <> number_before + 1 OR previous <> hash_before OR hash <> hash_now
+ORDER BY number LIMIT 1
+""")
+
+
+class Head(NamedTuple):
+    """How many rows there are, and the last one's hash in hex."""
+
+    rows: int
+    hash: str
+
+
+def append(connection: Connection, actor: Principal | None, action: str, subject: str, **data: Any) -> None:
+    """`action` in the past tense (`session.started`); `subject` an id; `data` without personal data."""
+    connection.execute(
+        _APPEND,
+        {
+            "actor_type": actor.kind if actor else "system",
+            "actor_id": actor.user_id if actor else None,
+            "action": action,
+            "subject": subject,
+            "data": json.dumps(data),
+        },
+    )
+
+
+def first_bad_row(connection: Connection) -> int | None:
+    """The number of the first row that is not as it was written, or does not follow the one before it."""
+    return connection.execute(_VERIFY).scalar()
+
+
+def head(connection: Connection) -> Head:
+    row = connection.execute(text("SELECT number, hash FROM audit_log ORDER BY number DESC LIMIT 1")).first()
+    return Head(row[0], bytes(row[1]).hex()) if row else Head(0, "")

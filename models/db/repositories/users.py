@@ -1,0 +1,93 @@
+"""Users: one account for an address, however its letters are cased."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, delete, select, update
+
+from models.access import Role
+from models.accounts import account_key, email_key
+from models.db.tables.accounts import login_failures, users
+
+
+class User(NamedTuple):
+    """What a sign-in needs to know of somebody; `view` is what they see of themselves."""
+
+    id: str
+    email: str
+    name: str
+    role: Role
+    password_hash: str | None
+    must_reset: bool
+    verified: bool
+    disabled: bool
+    second_factor: bool  # enrolled
+    version: int
+
+    def view(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "email": self.email,
+            "name": self.name,
+            "role": self.role,
+            "second_factor": self.second_factor,
+            "version": self.version,
+        }
+
+
+_COLUMNS = select(
+    users.c.id,
+    users.c.email,
+    users.c.name,
+    users.c.role,
+    users.c.password_hash,
+    users.c.must_reset,
+    users.c.verified_at,
+    users.c.disabled_at,
+    users.c.totp_confirmed_at,
+    users.c.version,
+)
+
+
+def read_user(connection: Connection, user_id: str) -> User | None:
+    row = connection.execute(_COLUMNS.where(users.c.id == user_id)).first()
+    return _user(row) if row else None
+
+
+def user_by_email(connection: Connection, email: str) -> User | None:
+    row = connection.execute(_COLUMNS.where(users.c.email_key == email_key(email))).first()
+    return _user(row) if row else None
+
+
+def lock_user(connection: Connection, user_id: str) -> User | None:
+    """Waits for the account's other writers."""
+    row = connection.execute(_COLUMNS.where(users.c.id == user_id).with_for_update()).first()
+    return _user(row) if row else None
+
+
+def change_user(connection: Connection, user_id: str, **values: Any) -> None:
+    """Sets columns and moves the version on."""
+    connection.execute(update(users).where(users.c.id == user_id).values(version=users.c.version + 1, **values))
+
+
+def set_password(connection: Connection, user_id: str, password_hash: str) -> None:
+    """And forgets the failures in a row that may have asked for it."""
+    change_user(connection, user_id, password_hash=password_hash, must_reset=False)
+    email = connection.execute(select(users.c.email).where(users.c.id == user_id)).scalar_one()
+    connection.execute(delete(login_failures).where(login_failures.c.account_key == account_key(email)))
+
+
+def _user(row: Any) -> User:
+    return User(
+        id=row.id,
+        email=row.email,
+        name=row.name,
+        role=Role(row.role),
+        password_hash=row.password_hash,
+        must_reset=row.must_reset,
+        verified=row.verified_at is not None,
+        disabled=row.disabled_at is not None,
+        second_factor=row.totp_confirmed_at is not None,
+        version=row.version,
+    )

@@ -1,0 +1,183 @@
+"""Accounts: people, their sessions, the links mailed to them, what they keep with us; machines' keys."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from models.access import Role
+from models.accounts import LinkPurpose, LinkState, RequestKind, SecondFactor
+from models.db.tables.base import id_column, json_column, metadata, one_of, time_column
+
+users = Table(
+    "users",
+    metadata,
+    id_column(),
+    Column("email", Text, nullable=False),  # as its owner writes it
+    Column("email_key", Text, nullable=False, unique=True),  # models.accounts.email_key
+    Column("name", Text, nullable=False),
+    Column("password_hash", Text),  # none before verification, nor for who signs in elsewhere
+    Column("must_reset", Boolean, nullable=False, server_default=text("false")),  # too many failures in a row
+    Column("role", Text, nullable=False),
+    Column("totp_secret", LargeBinary),  # sealed, see activities/gateways/secrets.py
+    time_column("totp_confirmed_at", nullable=True),
+    Column("totp_last_step", BigInteger, nullable=False, server_default=text("0")),  # no code is good twice
+    Column("recovery_digests", ARRAY(LargeBinary), nullable=False, server_default=text("'{}'")),
+    json_column("preferences", default="{}"),
+    Column("payment_customer", Text),  # the provider's id of this person
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    time_column("verified_at", nullable=True),
+    time_column("disabled_at", nullable=True),
+    time_column("created_at", default_now=True),
+    CheckConstraint(one_of("role", Role), name="role"),
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("provider", Text, nullable=False),
+    Column("subject", Text, nullable=False),  # the provider's id of the person
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False),
+    time_column("created_at", default_now=True),
+    PrimaryKeyConstraint("provider", "subject"),
+    Index("ix_identities_user_id", "user_id"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    id_column(),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("method", Text, nullable=False),  # password, google, …
+    Column("second_factor", Text, nullable=False),
+    Column("user_agent", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    time_column("created_at", default_now=True),
+    time_column("seen_at", default_now=True),
+    time_column("expires_at"),
+    time_column("ended_at", nullable=True),
+    Column("ended_why", Text),
+    CheckConstraint(one_of("second_factor", SecondFactor), name="second_factor"),
+    Index("ix_sessions_user_id", "user_id", postgresql_where=text("ended_at IS NULL")),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("session_id", Text, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+    time_column("issued_at", default_now=True),
+    time_column("used_at", nullable=True),
+    Column("used_with", LargeBinary),  # the digest of that request's Idempotency-Key
+    Index("ix_refresh_tokens_session_id", "session_id"),
+)
+
+account_requests = Table(
+    "account_requests",
+    metadata,
+    id_column(),
+    Column("kind", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("name", Text),
+    Column("password_hash", Text),
+    time_column("created_at", default_now=True),
+    CheckConstraint(one_of("kind", RequestKind), name="kind"),
+)
+
+links = Table(
+    "links",
+    metadata,
+    id_column(),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("state", Text, nullable=False, server_default=text("'live'")),
+    Column("email", Text, nullable=False),  # where it is sent; for a change of address the new one
+    # What it brings into force when it is used, so that only who reads the mail decides what holds.
+    Column("name", Text),
+    Column("password_hash", Text),
+    Column("role", Text),
+    Column("lifetime_seconds", Float, nullable=False),
+    time_column("created_at", default_now=True),
+    time_column("expires_at"),
+    time_column("ended_at", nullable=True),
+    UniqueConstraint("user_id", "purpose", "number"),
+    CheckConstraint(one_of("purpose", LinkPurpose), name="purpose"),
+    CheckConstraint(one_of("state", LinkState), name="state"),
+    Index("uq_links_live", "user_id", "purpose", unique=True, postgresql_where=text("state = 'live'")),
+    Index("ix_links_created_at", "created_at"),
+)
+
+login_failures = Table(
+    "login_failures",
+    metadata,
+    Column("account_key", LargeBinary, nullable=False),  # models.accounts.account_key: known or not
+    Column("address_range", Text, nullable=False),  # `*` counts them all
+    Column("failures", Integer, nullable=False),
+    time_column("last_at", default_now=True),
+    PrimaryKeyConstraint("account_key", "address_range"),
+    Index("ix_login_failures_last_at", "last_at"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    id_column(),
+    Column("name", Text, nullable=False),
+    Column("hint", Text, nullable=False),  # its last characters, to tell keys apart
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("created_by", Text, nullable=False),
+    time_column("created_at", default_now=True),
+    time_column("expires_at", nullable=True),
+    time_column("revoked_at", nullable=True),
+    time_column("used_at", nullable=True),  # to the hour
+)
+
+customer_addresses = Table(
+    "customer_addresses",
+    metadata,
+    id_column(),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False),
+    json_column("address"),
+    time_column("created_at", default_now=True),
+    Index("ix_customer_addresses_user_id", "user_id", "id"),
+)
+
+PAYMENT_METHOD_STATES = ("saving", "requires_action", "saved", "failed", "removing", "removed")
+
+payment_methods = Table(
+    "payment_methods",
+    metadata,
+    id_column(),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("token", Text, nullable=False),  # what the storefront's provider element gave
+    Column("reference", Text),  # the provider's id of the saved method
+    Column("setup", Text),  # the provider's id of the set-up
+    json_column("card", nullable=True),  # {brand, last4, exp_month, exp_year}
+    Column("is_default", Boolean, nullable=False, server_default=text("false")),
+    time_column("created_at", default_now=True),
+    CheckConstraint(one_of("state", PAYMENT_METHOD_STATES), name="state"),
+    Index("ix_payment_methods_user_id", "user_id", "id"),
+    Index(
+        "uq_payment_methods_default", "user_id", unique=True, postgresql_where=text("is_default AND state = 'saved'")
+    ),
+)
