@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 class Checkouts:
     def __init__(self, database: Database) -> None:
-        from models.db.repositories import checkout_reads, checkouts, holds
+        from models.db.repositories import checkout_closing, checkout_reads, checkouts, holds
 
         self._database = database
         self._checkouts = checkouts
+        self._closing = checkout_closing
         self._reads = checkout_reads
         self._holds = holds
 
@@ -66,7 +67,7 @@ class Checkouts:
         """The undo of step 1, and the attempt's last word."""
         failpoint("close_checkout:before")
         with self._database.transaction() as connection:
-            answer = self._checkouts.close(connection, command)
+            answer = self._closing.close(connection, command)
         failpoint("close_checkout:after")
         return answer
 

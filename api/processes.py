@@ -29,7 +29,7 @@ from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatus
 
 from models.answers import Answer, Told
 from models.checkout import BeginCheckout
-from models.db.repositories import checkouts, orders
+from models.db.repositories import checkout_closing, orders
 from models.db.session import Database
 from models.errors import HoldfastError, InvalidTransition, NotFound, RequestInProgress, Unavailable
 from models.fulfilment import FulfilOrder
@@ -170,14 +170,14 @@ class Processes:
             gone = None
         log.warning("checkout_unanswered", checkout_id=begin.checkout_id, abandoned=gone)
         if gone:
-            answer = checkouts.refusal_answer(Unavailable("Nothing was charged; try again"), begin)
+            answer = checkout_closing.refusal_answer(Unavailable("Nothing was charged; try again"), begin)
         else:
             answer = Answer.of(202, {"checkout_id": begin.checkout_id, "status": CheckoutStatus.PROCESSING})
         return Told(status=answer.status, body=answer.body)
 
     def _abandon(self, begin: BeginCheckout) -> bool:
         with self._database.transaction() as connection:
-            return checkouts.abandon(connection, begin)
+            return checkout_closing.abandon(connection, begin)
 
 
 def _ours(error: RPCError) -> HoldfastError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -13,37 +12,23 @@ from dataclasses import replace
 import httpx
 import pytest
 import uvicorn
-from sqlalchemy import create_engine, text
 
 from api.main import create_app
 from api.routes.catalogue import CategoryTree, ProductPage
-from deploy.seed import seed_catalogue
 from models.access import Principal, Role
 from models.catalog import Product
-from models.db.migrate import upgrade
 from models.db.session import Database
 from models.inventory import Inventory, StockAdjustment
 from models.settings import Settings
+from tests.fixtures.catalogue import demo_database
 
 SKU = "HF-TI-MUG-750"
 
 
 @pytest.fixture(scope="module")
 def database(postgres: Settings) -> Iterator[Database]:
-    """An own database with the demo shop in it."""
-    name = f"catalogue_api_{os.getpid()}"
-    admin = create_engine(postgres.database, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    url = postgres.database.rsplit("/", 1)[0] + f"/{name}"
-    upgrade(url)
-    database = Database(url, pool_size=10)
-    seed_catalogue(database)
-    yield database
-    database.close()
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    with demo_database(postgres) as database:
+        yield database
 
 
 class RoleTokens:

@@ -1,4 +1,7 @@
-"""The transactions of a checkout: hold, require action, confirm, close. Each may be repeated and says the same."""
+"""The transactions of a checkout: hold, require action, confirm. Each may be repeated and says the same.
+
+Its other ends are in checkout_closing.py.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,23 @@ from sqlalchemy import Connection, RowMapping, text
 from sqlalchemy.exc import IntegrityError
 
 from models import orders
+from models.accounts import email_key
 from models.answers import Answer, Told, rfc3339
 from models.carts import Cart, Quote, chosen_option, quote
 from models.checkout import (
     ActionRequired,
     BeginCheckout,
-    CloseCheckout,
     ConfirmOrder,
     RequireAction,
     StockHeld,
 )
 from models.db.repositories import answers, holds
 from models.db.repositories.carts import lock_cart, read_cart, read_rules
+from models.db.repositories.checkout_closing import refusal_answer
 from models.errors import (
     CartCompleted,
     CartIncomplete,
     CheckoutInProgress,
-    HoldfastError,
     IdempotencyKeyReused,
     NotFound,
     PriceChanged,
@@ -249,10 +252,10 @@ CONFIRMED = Told(status=201)
 _CONFIRM = text("""
 WITH placed AS (
         INSERT INTO orders (id, number, version, status, payment_status, customer_id, cart_id, checkout_id, currency,
-            total, document, email, shipping_address, billing_address, placed_at)
+            total, document, email, email_key, shipping_address, billing_address, placed_at)
         SELECT c.order_id, :number, 1, 'confirmed', :payment_status, c.customer_id, c.cart_id, c.id, c.currency,
-            c.total, CAST(:document AS jsonb), c.contact ->> 'email', c.contact -> 'shipping', c.contact -> 'billing',
-            :now
+            c.total, CAST(:document AS jsonb), c.contact ->> 'email', :email_key, c.contact -> 'shipping',
+            c.contact -> 'billing', :now
         FROM checkouts c WHERE c.id = :checkout_id),
     event AS (INSERT INTO order_events (order_id, version, type, at, actor, cause, data)
         VALUES (:order_id, 1, 'order.confirmed', :now, CAST(:actor AS jsonb), :checkout_id, CAST(:data AS jsonb))),
@@ -299,6 +302,7 @@ def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str]
                 "key_digest": row["key_digest"],
                 "number": order.number,
                 "payment_status": order.payment_status,
+                "email_key": email_key(contact["email"]) if contact["email"] else None,
                 "document": order.model_dump_json(),
                 "now": row["now"],
                 "actor": event.actor.model_dump_json(),
@@ -339,83 +343,4 @@ def _confirmed(row: RowMapping, command: ConfirmOrder) -> orders.Event:
                 "refunded": zero.model_dump(),
             },
         },
-    )
-
-
-_CLOSE = text("""
-WITH closed AS (
-        INSERT INTO checkouts AS c (id, cart_id, order_id, customer_id, status, reason, key_digest, retryable, currency,
-            total, decline_code)
-        VALUES (:checkout_id, :cart_id, :order_id, :customer_id, :status, :reason, :key_digest, :retryable, :currency,
-            :total, :decline_code)
-        ON CONFLICT (id) DO UPDATE SET status = excluded.status, reason = excluded.reason, next_action = NULL,
-            retryable = excluded.retryable, decline_code = excluded.decline_code, updated_at = now()
-        WHERE c.status IN ('processing', 'requires_action')
-        RETURNING c.id),
-    payment AS (UPDATE payments p SET state = CASE WHEN :status = 'declined' THEN 'declined' ELSE 'voided' END
-        FROM closed WHERE p.checkout_id = closed.id AND p.state IN ('pending', 'requires_action')),
-    unused AS (DELETE FROM promotion_uses u USING closed WHERE u.checkout_id = closed.id AND NOT u.final
-        RETURNING u.promotion_id)
-UPDATE promotions p SET used = p.used - 1 FROM unused WHERE p.id = unused.promotion_id
-""")
-
-
-def close(connection: Connection, command: CloseCheckout) -> Told:
-    """The unwinding of T1: stock and promotions back, the cart open again, the answer kept where it may be."""
-    begin = command.begin
-    error = command.refusal.raised()
-    connection.execute(
-        _CLOSE,
-        {
-            **begin.model_dump(include={"checkout_id", "cart_id", "order_id", "customer_id", "key_digest"}),
-            "status": command.status,
-            "reason": error.slug,
-            "retryable": not error.kept,
-            "currency": begin.expected_total.currency,
-            "total": begin.expected_total.amount,
-            "decline_code": error.extra.get("decline_code"),
-        },
-    )
-    holds.release(connection, begin.checkout_id)
-    answer = refusal_answer(error, begin)
-    if connection.execute(_REASON, {"checkout_id": begin.checkout_id}).scalar_one() != error.slug:
-        # The API had given the attempt up before: what the buyer was told stands, and the key is free.
-        told = refusal_answer(Unavailable(), begin)
-        return Told(status=told.status, body=told.body)
-    if error.kept:
-        answers.keep(connection, begin.key_digest, begin.fingerprint, answer)
-    elif not isinstance(error, IdempotencyKeyReused):
-        connection.execute(_FORGET, {"key_digest": begin.key_digest, "fingerprint": begin.fingerprint})
-    return Told(status=answer.status, body=answer.body)
-
-
-_REASON = text("SELECT reason FROM checkouts WHERE id = :checkout_id")
-
-_FORGET = text("DELETE FROM kept_answers WHERE key_digest = :key_digest AND fingerprint = :fingerprint")
-
-
-def refusal_answer(error: HoldfastError, begin: BeginCheckout) -> Answer:
-    error.extra["checkout_id"] = begin.checkout_id
-    return Answer.refusal(error, instance="/v1/checkouts", request_id=begin.request_id)
-
-
-_ABANDON = text("""
-INSERT INTO checkouts (id, cart_id, order_id, customer_id, status, reason, key_digest, retryable, currency, total)
-VALUES (:checkout_id, :cart_id, :order_id, :customer_id, 'refused', 'unavailable', :key_digest, true, :currency, :total)
-ON CONFLICT (id) DO NOTHING RETURNING id
-""")
-
-
-def abandon(connection: Connection, begin: BeginCheckout) -> bool:
-    """Nobody has picked the attempt up: closes it before it can begin. False: it has begun, so it goes on."""
-    return (
-        connection.execute(
-            _ABANDON,
-            {
-                **begin.model_dump(include={"checkout_id", "cart_id", "order_id", "customer_id", "key_digest"}),
-                "currency": begin.expected_total.currency,
-                "total": begin.expected_total.amount,
-            },
-        ).first()
-        is not None
     )

@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import create_engine, func, select, text
+from sqlalchemy import func, select, text
 
 from activities.catalogue import Catalogue
 from deploy import seed
 from deploy.seed import DEMO, seed_catalogue
-from models.db.migrate import upgrade
 from models.db.repositories import catalog, inventory
 from models.db.session import Database
 from models.db.tables import catalog as tables
 from models.imports import ImportFile, ImportKind
 from models.settings import Settings
+from tests.fixtures.catalogue import demo_database
 
 PRODUCTS = "product,title,category,attr.material,sku,option.size,price.USD,price.EUR\n"
 
 
 @pytest.fixture(scope="module")
 def database(postgres: Settings) -> Iterator[Database]:
-    """An own database with the demo shop in it."""
-    name = f"catalogue_import_{os.getpid()}"
-    admin = create_engine(postgres.database, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    url = postgres.database.rsplit("/", 1)[0] + f"/{name}"
-    upgrade(url)
-    database = Database(url, pool_size=4)
-    seed_catalogue(database)
-    yield database
-    database.close()
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    with demo_database(postgres) as database:
+        yield database
 
 
 @pytest.fixture

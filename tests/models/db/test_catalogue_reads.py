@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import event, text
 
-from deploy.seed import seed_catalogue
 from models.catalog import ProductQuery, facet_values
-from models.db.migrate import upgrade
 from models.db.repositories import catalog, inventory
 from models.db.session import Database
 from models.errors import InvalidRequest, NotFound, StockBelowReserved, UnknownLocation
 from models.inventory import MAX_STOCK, AdjustStock
 from models.settings import Settings
+from tests.fixtures.catalogue import demo_database
 
 
 @pytest.fixture(scope="module")
 def database(postgres: Settings) -> Iterator[Database]:
-    """An own database with the demo shop in it."""
-    name = f"catalogue_reads_{os.getpid()}"
-    admin = create_engine(postgres.database, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    url = postgres.database.rsplit("/", 1)[0] + f"/{name}"
-    upgrade(url)
-    database = Database(url, pool_size=10)
-    seed_catalogue(database)
-    yield database
-    database.close()
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    with demo_database(postgres) as database:
+        yield database
 
 
 def listed(database, **query):

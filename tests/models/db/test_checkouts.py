@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from models.checkout import BeginCheckout, CloseCheckout, ConfirmOrder, Refusal
-from models.db.repositories import checkouts
+from models.db.repositories import checkout_closing, checkouts
 from models.errors import InvalidTransition, OutOfStock, PaymentDeclined
 from models.ids import derived_id, order_of
 from models.money import Money
@@ -115,7 +115,7 @@ def test_a_repeated_close_gives_back_once(shop, transaction, begin):
     assert shop.stock(sku) == (3, 2)
     for _ in range(3):
         with transaction() as connection:
-            checkouts.close(connection, refusal(command))
+            checkout_closing.close(connection, refusal(command))
     assert shop.stock(sku) == (3, 1)
 
 
@@ -125,7 +125,7 @@ def test_a_closed_one_cannot_be_confirmed_and_a_confirmed_one_not_closed(shop, t
     with transaction() as connection:
         held = checkouts.hold(connection, command)
     with transaction() as connection:
-        checkouts.close(connection, refusal(command))
+        checkout_closing.close(connection, refusal(command))
     with pytest.raises(InvalidTransition), transaction() as connection:
         checkouts.confirm(connection, confirmation(command, held))
     second = begin(sku)
@@ -134,7 +134,7 @@ def test_a_closed_one_cannot_be_confirmed_and_a_confirmed_one_not_closed(shop, t
     with transaction() as connection:
         checkouts.confirm(connection, confirmation(second, held))
     with transaction() as connection:
-        checkouts.close(connection, refusal(second))
+        checkout_closing.close(connection, refusal(second))
     assert shop.sql("SELECT status FROM checkouts WHERE id = :id", id=second.checkout_id)[0].status == "confirmed"
     assert shop.stock(sku) == (3, 1)
 
@@ -143,7 +143,7 @@ def test_what_was_abandoned_before_it_began_never_begins(shop, transaction, begi
     sku = shop.sku(stock=3)
     command = begin(sku)
     with transaction() as connection:
-        assert checkouts.abandon(connection, command)
+        assert checkout_closing.abandon(connection, command)
     with transaction() as connection:
         assert checkouts.hold(connection, command).settled is not None
     assert shop.stock(sku) == (3, 0)
@@ -154,4 +154,4 @@ def test_what_has_begun_cannot_be_abandoned(shop, transaction, begin):
     with transaction() as connection:
         checkouts.hold(connection, command)
     with transaction() as connection:
-        assert not checkouts.abandon(connection, command)
+        assert not checkout_closing.abandon(connection, command)
