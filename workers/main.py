@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import Any
 
 import structlog
 import uvloop
@@ -70,7 +71,9 @@ async def _until_stopped(stop: asyncio.Event, background: list[asyncio.Task[None
         task.result()
 
 
-def _background(settings: Settings, database: Database, client: Client, names: tuple[str, ...]):  # type: ignore[no-untyped-def]
+def _background(
+    settings: Settings, database: Database, client: Client, names: tuple[str, ...]
+) -> Iterator[Coroutine[Any, Any, None]]:
     if queues.ORDERS in names:
         yield Relay(settings, database, client).run()
     if queues.CHECKOUT in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
@@ -26,7 +27,7 @@ def check(url: str) -> None:
     _run(url, command.check)
 
 
-def _run(url: str, act) -> None:  # type: ignore[no-untyped-def]
+def _run(url: str, act: Callable[[Config], object]) -> None:
     engine = create_engine(url, poolclass=NullPool, connect_args={"options": "-c lock_timeout=10s -c timezone=UTC"})
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
