@@ -1,0 +1,29 @@
+"""New passwords at the door: checked against the shop's rules and the lists of common ones."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from zxcvbn.frequency_lists import FREQUENCY_LISTS  # type: ignore[import-untyped]
+
+from api.services import Services
+from models.passwords import check_password
+
+
+def checked_password(shop: Services, password: str, pointer: str, *context: str) -> str:
+    """The password as it is to be hashed. Raises PasswordRefused with the reason, at the pointer.
+
+    `context`: the person's address, name and the like, which others may guess.
+    """
+    return check_password(
+        password,
+        pointer,
+        min_length=shop.settings.password_min_length,
+        common=_common().__contains__,
+        context=(*context, shop.settings.shop_name),
+    )
+
+
+@cache
+def _common() -> frozenset[str]:
+    return frozenset(word.casefold() for word in FREQUENCY_LISTS["passwords"])
