@@ -18,9 +18,22 @@ from api import openapi, problems
 from api.limits import Limiter
 from api.middleware import Conventions
 from api.processes import Processes
-from api.routes import carts, catalogue, checkouts, fulfilment, health, orders, webhooks
+from api.routes import (
+    api_keys,
+    audit,
+    carts,
+    catalogue,
+    checkouts,
+    fulfilment,
+    health,
+    orders,
+    second_factor,
+    sessions,
+    webhooks,
+)
 from api.rules import RecentRules
 from api.services import Services
+from api.throttle import Attempts
 from api.tokens import Tokens
 from models import collector
 from models.db.session import Database
@@ -44,7 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=_lifespan(settings),
         redirect_slashes=False,
     )
-    for routes in (catalogue, carts, checkouts, orders, fulfilment, webhooks, health):
+    for routes in (catalogue, carts, checkouts, orders, fulfilment, webhooks, sessions, health):
         app.include_router(routes.router)
     problems.install(app)
     openapi.describe(app)
@@ -67,6 +80,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             tokens=Tokens.of(settings),
             vault=Vault.of(settings),
             passwords=passwords,
+            attempts=Attempts(settings, database, passwords),
             limiter=Limiter(settings.rate_limit, cache),
             cache=cache,
             rules=RecentRules(),

@@ -8,6 +8,7 @@ or inserted row breaks every hash from there on. Only the end can be cut off uns
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
@@ -31,6 +32,29 @@ SELECT number FROM chained
 WHERE number <> number_before + 1 OR previous <> hash_before OR hash <> hash_now
 ORDER BY number LIMIT 1
 """)
+
+_PAGE = text("""
+SELECT number, at, actor_type, actor_id, action, subject, data, encode(hash, 'hex') AS hash FROM audit_log
+WHERE number < :before
+    AND (CAST(:subject AS text) IS NULL OR subject = :subject) AND (CAST(:actor AS text) IS NULL OR actor_id = :actor)
+ORDER BY number DESC LIMIT :limit
+""")
+_AFTER_ALL = 2**63 - 1
+
+
+class Row(NamedTuple):
+    number: int
+    at: datetime
+    actor_type: str
+    actor_id: str | None
+    action: str
+    subject: str
+    data: dict[str, Any]
+    hash: str
+
+    def view(self) -> dict[str, Any]:
+        shown = self._asdict()
+        return shown | {"actor": {"type": shown.pop("actor_type"), "id": shown.pop("actor_id")}}
 
 
 class Head(NamedTuple):
@@ -62,3 +86,14 @@ def first_bad_row(connection: Connection) -> int | None:
 def head(connection: Connection) -> Head:
     row = connection.execute(text("SELECT number, hash FROM audit_log ORDER BY number DESC LIMIT 1")).first()
     return Head(row[0], bytes(row[1]).hex()) if row else Head(0, "")
+
+
+def page(
+    connection: Connection, *, subject: str | None, actor: str | None, before: int | None, limit: int
+) -> list[Row]:
+    """Newest first; None asks for all."""
+    rows = connection.execute(
+        _PAGE,
+        {"subject": subject, "actor": actor, "before": _AFTER_ALL if before is None else before, "limit": limit},
+    )
+    return [Row(*row) for row in rows]

@@ -41,6 +41,8 @@ _LIFT = text("""
 UPDATE sessions SET second_factor = :passed WHERE id = :id AND user_id = :user_id AND ended_at IS NULL
 """)
 
+_LOWER = text("UPDATE sessions SET second_factor = :standing WHERE user_id = :id AND ended_at IS NULL")
+
 
 def read_secret(connection: Connection, user_id: str) -> tuple[bytes, bool] | None:
     """The sealed secret and whether it is in force; None where there is none."""
@@ -68,8 +70,11 @@ def confirm(connection: Connection, user_id: str, recovery_digests: list[bytes])
     return connection.execute(_CONFIRM, {"id": user_id, "digests": recovery_digests}).rowcount == 1
 
 
-def remove(connection: Connection, user_id: str) -> None:
+def remove(connection: Connection, user_id: str, *, to_be_replaced: bool) -> None:
+    """`to_be_replaced`: the live sessions may do nothing until there is another one."""
     connection.execute(_REMOVE, {"id": user_id})
+    standing = SecondFactor.PENDING if to_be_replaced else SecondFactor.NONE
+    connection.execute(_LOWER, {"id": user_id, "standing": standing})
 
 
 def lift(connection: Connection, user_id: str, session_id: str) -> None:

@@ -1,0 +1,115 @@
+"""The second factor over HTTP: proposed, confirmed by a first code, removed with password and code."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pyotp
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from pydantic import Field, StringConstraints
+from starlette.concurrency import run_in_threadpool
+
+from api import second_factor
+from api.addresses import Body
+from api.auth import Person
+from api.schemas import Out, Problem
+from api.services import Services, Shop
+from models.access import STAFF, Principal
+from models.db.repositories import audit, second_factors, users
+from models.db.repositories.users import User
+from models.errors import Conflict, InvalidCredentials, InvalidRequest, NotFound
+from models.passwords import normalised
+
+router = APIRouter(
+    prefix="/v1/me/totp",
+    tags=["account"],
+    responses={status: {"model": Problem} for status in (401, 403, 404, 409, 422, 429)},
+)
+
+NEVER_KEPT = {"Cache-Control": "no-store"}  # answers that hold a secret
+Code = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=6, max_length=40),
+    Field(description="six digits", examples=["123456"]),
+]
+
+
+class CodeIn(Body):
+    code: Code
+
+
+class RemovalIn(Body):
+    password: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=256)]
+    code: Annotated[Code, Field(description="six digits, or a recovery code")]
+
+
+class ProposedOut(Out):
+    secret: str
+    uri: str
+
+
+class RecoveryCodesOut(Out):
+    recovery_codes: list[str]
+
+
+@router.post("", status_code=201, response_model=ProposedOut)
+def propose_second_factor(shop: Shop, caller: Person) -> JSONResponse:
+    """A secret for an authenticator, not in force until a first code confirms it; a newer one replaces it."""
+    secret = pyotp.random_base32()
+    with shop.database.transaction() as connection:
+        user = _user(users.read_user(connection, caller.user_id))
+        if not second_factors.propose(connection, user.id, shop.vault.seal(secret)):
+            raise Conflict("A second factor is in force: remove it first")
+    uri = pyotp.TOTP(secret).provisioning_uri(name=user.email, issuer_name=shop.settings.shop_name)
+    return JSONResponse({"secret": secret, "uri": uri}, status_code=201, headers=NEVER_KEPT)
+
+
+@router.post("/confirm", response_model=RecoveryCodesOut)
+def confirm_second_factor(shop: Shop, caller: Person, body: CodeIn) -> JSONResponse:
+    """In force from now on; the recovery codes are shown once. A session that waited for it has its role's scopes."""
+    with shop.database.transaction() as connection:
+        user = _user(users.lock_user(connection, caller.user_id))
+        if user.second_factor:
+            raise Conflict("A second factor is in force already")
+        if not second_factor.check_proposed(shop, connection, user.id, body.code):
+            raise InvalidRequest.at("/code", "is not what the authenticator shows now")
+        codes, digests = second_factor.new_recovery_codes(shop, user.id)
+        second_factors.confirm(connection, user.id, digests)
+        if caller.session_id is not None:
+            second_factors.lift(connection, user.id, caller.session_id)
+        audit.append(connection, caller, "second_factor.enrolled", user.id)
+    return JSONResponse({"recovery_codes": codes}, headers=NEVER_KEPT)
+
+
+@router.delete("", status_code=204)
+async def remove_second_factor(shop: Shop, caller: Person, body: RemovalIn) -> Response:
+    """With the password and a code. In production a staff member's sessions wait for a new one."""
+    hashed = await run_in_threadpool(_password_hash, shop, caller)
+    if not await shop.passwords.verify(hashed, normalised(body.password)):
+        raise InvalidCredentials()
+    await run_in_threadpool(_remove, shop, caller, body.code)
+    return Response(status_code=204)
+
+
+def _password_hash(shop: Services, caller: Principal) -> str | None:
+    with shop.database.reading() as connection:
+        user = _user(users.read_user(connection, caller.user_id))
+    if not user.second_factor:
+        raise NotFound("There is no second factor")
+    return user.password_hash
+
+
+def _remove(shop: Services, caller: Principal, code: str) -> None:
+    with shop.database.transaction() as connection:
+        user = _user(users.lock_user(connection, caller.user_id))
+        if not second_factor.check_code(shop, connection, user.id, code):
+            raise InvalidCredentials()
+        second_factors.remove(connection, user.id, to_be_replaced=shop.settings.production and user.role in STAFF)
+        audit.append(connection, caller, "second_factor.removed", user.id)
+
+
+def _user(found: User | None) -> User:
+    if found is None:
+        raise NotFound("There is no such account")
+    return found
