@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from models.base import Record
-from models.errors import HoldfastError, NotEnoughToShip
+from models.errors import HoldfastError, InvalidTransition, NotEnoughToShip
 from models.money import Money
 from models.pricing import Totals
 from models.states import (
@@ -27,6 +27,7 @@ ORDER_PARTIALLY_SHIPPED = "order.partially_shipped"
 ORDER_SHIPPED = "order.shipped"
 ORDER_DELIVERED = "order.delivered"
 ORDER_COMPLETED = "order.completed"
+ORDER_CLAIMED = "order.claimed"
 PAYMENT_CAPTURED = "payment.captured"
 SHIPMENT_CREATED = "shipment.created"
 SHIPMENT_SCANNED = "shipment.scanned"
@@ -214,6 +215,13 @@ def _status(to: OrderStatus) -> Any:
     return lambda order, event: {"status": advance(ORDER_TRANSITIONS, order.status, to)}
 
 
+def _claimed(order: Order, event: Event) -> dict[str, Any]:
+    """A guest's order becomes a customer's, once."""
+    if order.customer_id is not None:
+        raise InvalidTransition("The order has a customer", state="claimed", requested="claimed")
+    return {"customer_id": event.data["customer_id"]}
+
+
 def _payment_captured(order: Order, event: Event) -> dict[str, Any]:
     captured = Money(amount=order.payment.captured.amount + event.data["amount"]["amount"], currency=order.currency)
     whole = captured.amount >= order.totals.total.amount
@@ -259,6 +267,7 @@ _CHANGES = {
     ORDER_SHIPPED: _status(OrderStatus.SHIPPED),
     ORDER_DELIVERED: _status(OrderStatus.DELIVERED),
     ORDER_COMPLETED: _status(OrderStatus.COMPLETED),
+    ORDER_CLAIMED: _claimed,
     PAYMENT_CAPTURED: _payment_captured,
     SHIPMENT_CREATED: _shipment_created,
     SHIPMENT_SCANNED: _shipment_scanned,

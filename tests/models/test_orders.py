@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from models.errors import HoldfastError, InvalidTransition, NotEnoughToShip
 from models.money import Money
 from models.orders import (
+    ORDER_CLAIMED,
     ORDER_CONFIRMED,
     ORDER_DELIVERED,
     ORDER_PARTIALLY_SHIPPED,
@@ -158,3 +159,11 @@ def test_applying_never_changes_the_order_before():
     before = order.model_dump_json()
     shipped(order, [ShippedLine(line_id="line_0", quantity=1)])
     assert order.model_dump_json() == before
+
+
+def test_a_guests_order_is_claimed_once_and_only_its_customer_changes():
+    order = fold([confirmed([(1, 100)])], "ord_1")
+    claimed = apply(order, event(order, ORDER_CLAIMED, {"customer_id": "usr_1"}), order.id)
+    assert claimed == order.model_copy(update={"customer_id": "usr_1", "version": 2})
+    with pytest.raises(InvalidTransition):
+        apply(claimed, event(claimed, ORDER_CLAIMED, {"customer_id": "usr_2"}), order.id)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, select, text
 
 from models import orders
+from models.accounts import email_key
 from models.db.tables.carts import carts
 from models.db.tables.orders import order_events
 from models.db.tables.orders import orders as orders_table
@@ -43,7 +44,7 @@ WITH events AS (
         SELECT :order_id, e.version, e.type, :now, CAST(:actor AS jsonb), :cause, e.data
         FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS e (version int, type text, data jsonb))
 UPDATE orders SET version = :version, status = :status, payment_status = :payment_status,
-    document = CAST(:document AS jsonb) WHERE id = :order_id
+    customer_id = :customer_id, document = CAST(:document AS jsonb) WHERE id = :order_id
 """)
 
 
@@ -101,6 +102,7 @@ def append(
             "version": order.version,
             "status": order.status,
             "payment_status": order.payment_status,
+            "customer_id": order.customer_id,
             "document": order.model_dump_json(),
         },
     )
@@ -165,7 +167,7 @@ def list_orders(
     if placed_to is not None:
         statement = statement.where(table.c.placed_at < placed_to)
     if query is not None:
-        statement = statement.where((table.c.number == query.upper()) | (table.c.email == query.lower()))
+        statement = statement.where((table.c.number == query.upper()) | (table.c.email_key == email_key(query)))
     if before is not None:
         statement = statement.where(
             text("(placed_at, id) < (:before_at, :before_id)").bindparams(before_at=before[0], before_id=before[1])

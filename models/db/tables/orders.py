@@ -36,6 +36,7 @@ orders = Table(
     json_column("document"),  # models.orders.Order: the fold of the events
     # Personal data stands only here and in carts, so that it can be erased while the events stay.
     Column("email", Text),
+    Column("email_key", Text),  # models.accounts.email_key: by which a guest's orders are found again
     json_column("shipping_address", nullable=True),
     json_column("billing_address", nullable=True),
     time_column("placed_at"),
@@ -43,7 +44,7 @@ orders = Table(
     CheckConstraint(one_of("payment_status", PaymentStatus), name="payment_status"),
     Index("ix_orders_placed", "placed_at", "id"),
     Index("ix_orders_customer", "customer_id", "placed_at", "id"),
-    Index("ix_orders_email", "email", "placed_at"),
+    Index("ix_orders_email_key", "email_key", "placed_at"),
 )
 
 order_events = Table(
