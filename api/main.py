@@ -57,7 +57,19 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=_lifespan(settings),
         redirect_slashes=False,
     )
-    for routes in (catalogue, carts, checkouts, orders, fulfilment, webhooks, sessions, health):
+    for routes in (
+        catalogue,
+        carts,
+        checkouts,
+        orders,
+        fulfilment,
+        webhooks,
+        sessions,
+        second_factor,
+        api_keys,
+        audit,
+        health,
+    ):
         app.include_router(routes.router)
     problems.install(app)
     openapi.describe(app)
