@@ -153,3 +153,25 @@ class ShipmentOut(Out):
     tracking_number: str
     lines: list[dict[str, Any]]
     captured: Money
+
+
+class UserOut(Out):
+    id: str
+    email: str
+    name: str
+    role: str
+    second_factor: bool
+    version: int
+
+
+class TokenPair(Out):
+    """`refresh_token` is good once; the access token lives `expires_in` seconds."""
+
+    access_token: str
+    refresh_token: str
+    token_type: str
+    expires_in: int
+
+
+class SignedIn(TokenPair):
+    user: UserOut

@@ -15,6 +15,7 @@ from activities.gateways.stripe import StripeGateway
 from api.limits import Limiter
 from api.processes import Processes
 from api.rules import RecentRules
+from api.throttle import Attempts
 from api.tokens import Tokens
 from models.db.session import Database
 from models.settings import Settings
@@ -28,6 +29,7 @@ class Services:
     tokens: Tokens
     vault: Vault
     passwords: Passwords
+    attempts: Attempts
     limiter: Limiter
     rules: RecentRules
     cache: Cache

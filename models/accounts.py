@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from enum import StrEnum
 
 from models.base import Record
@@ -67,3 +68,14 @@ def email_key(email: str) -> str:
 def account_key(email: str) -> bytes:
     """The same as a digest, where the address itself must not be kept."""
     return digest_of("account", email_key(email))
+
+
+def address_range(address: str) -> str:
+    """The network whose guesses at one account count together: IPv4 /24, IPv6 /64; what is neither is its own."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address[:100]
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
+        found = found.ipv4_mapped
+    return str(ipaddress.ip_network((found, 24 if found.version == 4 else 64), strict=False))

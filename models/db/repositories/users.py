@@ -78,6 +78,11 @@ def set_password(connection: Connection, user_id: str, password_hash: str) -> No
     connection.execute(delete(login_failures).where(login_failures.c.account_key == account_key(email)))
 
 
+def renew_hash(connection: Connection, user_id: str, password_hash: str) -> None:
+    """The same password, hashed with today's parameters: nothing that anybody sees changes."""
+    connection.execute(update(users).where(users.c.id == user_id).values(password_hash=password_hash))
+
+
 def _user(row: Any) -> User:
     return User(
         id=row.id,

@@ -1,0 +1,124 @@
+"""Guessing passwords: each attempt counts as a failure until it has succeeded; after a few, each waits longer.
+
+Attempts count for an account, known or not, and a range of addresses, so that nobody can lock somebody else out. After
+many in a row from everywhere, only a mailed link opens the account again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fastapi.concurrency import run_in_threadpool
+
+from activities.gateways.passwords import Passwords
+from models.accounts import account_key, address_range
+from models.db.repositories import attempts, audit, users
+from models.db.repositories.attempts import Guesser, Refused
+from models.db.repositories.users import User
+from models.db.session import Database
+from models.errors import InvalidCredentials, TooManyAttempts
+from models.passwords import normalised
+from models.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+@dataclass
+class Attempt:
+    """One guess at the password of `user`, whom nobody may be; it counts as a failure until it is taken back."""
+
+    email: str
+    user: User | None
+    spent: bool  # the account has had all its failures in a row: no password opens it
+    last: bool  # failing now spends them
+    _guesser: Guesser
+    _database: Database
+    _passwords: Passwords
+
+    async def check(self, password: str) -> User:
+        """The user, if it is their password and they may sign in. Raises InvalidCredentials, always after the same
+        time and with the same words.
+        """
+        user = self.user
+        usable = user is not None and not self.spent and user.verified and not user.disabled and not user.must_reset
+        right = await self._passwords.verify(user.password_hash if user else None, normalised(password))
+        if user is None or not usable or not right:
+            raise InvalidCredentials()
+        return user
+
+    async def give_back(self) -> None:
+        """It was no failure; those before it still count."""
+        await run_in_threadpool(self._give_back)
+
+    def forget(self, connection: Connection) -> None:
+        """It succeeded: no failures in a row any more. Within the transaction of what it led to."""
+        attempts.forget(connection, self._guesser)
+
+    def _give_back(self) -> None:
+        with self._database.reading() as connection:
+            attempts.give_back(connection, self._guesser)
+
+
+@dataclass
+class _Line:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: int = 0
+
+
+class Attempts:
+    """Of one process. Those at one account from one range take turns here: an attempt that is still being checked
+    would count against the next, though it may succeed.
+    """
+
+    def __init__(self, settings: Settings, database: Database, passwords: Passwords) -> None:
+        self._free = settings.login_free_failures
+        self._ceiling = settings.login_failures_ceiling
+        self._database = database
+        self._passwords = passwords
+        self._lines: dict[Guesser, _Line] = {}
+
+    @asynccontextmanager
+    async def one(self, email: str, address: str) -> AsyncIterator[Attempt]:
+        """One guess from that address. Raises TooManyAttempts before anything is checked."""
+        guesser = Guesser(account_key(email), address_range(address))
+        line = self._lines.setdefault(guesser, _Line())
+        line.waiting += 1
+        try:
+            async with line.lock:
+                attempt = await run_in_threadpool(self._begin, guesser, email)
+                try:
+                    yield attempt
+                except InvalidCredentials:
+                    if attempt.last:
+                        await run_in_threadpool(self._close_account, email)
+                    raise
+        finally:
+            line.waiting -= 1
+            if not line.waiting:
+                del self._lines[guesser]
+
+    def _begin(self, guesser: Guesser, email: str) -> Attempt:
+        with self._database.reading() as connection:
+            counted = attempts.count(connection, guesser, free=self._free)
+            if isinstance(counted, Refused):
+                raise TooManyAttempts(f"Try again in {counted.seconds} s", retry_after=counted.seconds)
+            return Attempt(
+                email=email,
+                user=users.user_by_email(connection, email),
+                spent=counted > self._ceiling,
+                last=counted >= self._ceiling,
+                _guesser=guesser,
+                _database=self._database,
+                _passwords=self._passwords,
+            )
+
+    def _close_account(self, email: str) -> None:
+        with self._database.transaction() as connection:
+            user_id = attempts.require_reset(connection, email)
+            if user_id is not None:
+                audit.append(connection, None, "password.reset_required", user_id)
