@@ -32,6 +32,18 @@ class RequestKind(StrEnum):
     PASSWORD_RESET = "password_reset"  # noqa: S105  a kind of request
 
 
+class NoticeKind(StrEnum):
+    """What an owner is told of by one mail, whether they asked for it or not."""
+
+    ACCOUNT_EXISTS = "account_exists"  # somebody tried to register with their address
+    ADDRESS_CHANGE_REQUESTED = "address_change_requested"
+    ADDRESS_CHANGED = "address_changed"  # told to the old address
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105  a kind of notice
+    PASSWORD_MUST_BE_RESET = "password_must_be_reset"  # noqa: S105  as above; too many failures in a row
+    SIGNED_IN_ELSEWHERE_LINKED = "signed_in_elsewhere_linked"  # Google's or Facebook's word is now good here
+    ROLE_CHANGED = "role_changed"
+
+
 class SecondFactor(StrEnum):
     """How a session stands: `pending` sees nothing until the staff member has enrolled (production only)."""
 
@@ -47,7 +59,6 @@ class Link(Record):
     user_id: str
     purpose: LinkPurpose
     number: int
-    state: LinkState
     lifetime_seconds: float
 
 

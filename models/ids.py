@@ -27,7 +27,7 @@ PREFIXES = frozenset(
         "task",
     }
     | {"evt", "hold", "msg", "promo", "zone"}
-    | {"ses", "link", "areq", "key", "addr", "pm"}
+    | {"ses", "link", "areq", "notice", "key", "addr", "pm"}
 )
 
 

@@ -38,6 +38,14 @@ class Vault:
         """256 bits, URL-safe; the same parts give the same token, so a repeated step needs nothing kept."""
         return base64.urlsafe_b64encode(self._derive(purpose, *parts)).rstrip(b"=").decode()
 
+    def link_token(self, link_id: str) -> str:
+        """The secret in a mailed link."""
+        return self.token("link", link_id)
+
+    def link_digest(self, link_id: str) -> bytes:
+        """What is kept of it."""
+        return token_digest(self.link_token(link_id))
+
     def seal(self, plain: str) -> bytes:
         """Encrypted and authenticated (Fernet), for what must be read again."""
         return self._seal.encrypt(plain.encode())

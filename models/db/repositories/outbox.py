@@ -19,11 +19,19 @@ class Message(NamedTuple):
     due: bool
 
 
-def publish(connection: Connection, topic: str, aggregate: str, data: dict[str, Any]) -> None:
-    """In the transaction of the fact it tells of."""
+_PUBLISH = text("""
+INSERT INTO outbox (topic, aggregate, data, due_at)
+VALUES (:topic, :aggregate, CAST(:data AS jsonb), now() + make_interval(secs => :after_seconds))
+""")
+
+
+def publish(
+    connection: Connection, topic: str, aggregate: str, data: dict[str, Any], *, after_seconds: float = 0.0
+) -> None:
+    """In the transaction of the fact it tells of; told no sooner than `after_seconds` from now."""
     connection.execute(
-        text("INSERT INTO outbox (topic, aggregate, data) VALUES (:topic, :aggregate, CAST(:data AS jsonb))"),
-        {"topic": topic, "aggregate": aggregate, "data": json.dumps(data)},
+        _PUBLISH,
+        {"topic": topic, "aggregate": aggregate, "data": json.dumps(data), "after_seconds": after_seconds},
     )
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from models.access import Role
-from models.accounts import LinkPurpose, LinkState, RequestKind, SecondFactor
+from models.accounts import LinkPurpose, LinkState, NoticeKind, RequestKind, SecondFactor
 from models.db.tables.base import id_column, json_column, metadata, one_of, time_column
 
 users = Table(
@@ -109,11 +109,13 @@ links = Table(
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("state", Text, nullable=False, server_default=text("'live'")),
     Column("email", Text, nullable=False),  # where it is sent; for a change of address the new one
+    Column("email_key", Text, nullable=False),
     # What it brings into force when it is used, so that only who reads the mail decides what holds.
     Column("name", Text),
     Column("password_hash", Text),
     Column("role", Text),
     Column("lifetime_seconds", Float, nullable=False),
+    time_column("requested_at", default_now=True),
     time_column("created_at", default_now=True),
     time_column("expires_at"),
     time_column("ended_at", nullable=True),
@@ -121,7 +123,20 @@ links = Table(
     CheckConstraint(one_of("purpose", LinkPurpose), name="purpose"),
     CheckConstraint(one_of("state", LinkState), name="state"),
     Index("uq_links_live", "user_id", "purpose", unique=True, postgresql_where=text("state = 'live'")),
+    Index("ix_links_email_key", "email_key", "created_at"),
     Index("ix_links_created_at", "created_at"),
+)
+
+notices = Table(
+    "notices",
+    metadata,
+    id_column(),
+    Column("user_id", Text, ForeignKey("users.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("email", Text, nullable=False),  # the owner's address when it happened
+    time_column("created_at", default_now=True),
+    CheckConstraint(one_of("kind", NoticeKind), name="kind"),
+    Index("ix_notices_user_id", "user_id", "kind", "created_at"),
 )
 
 login_failures = Table(

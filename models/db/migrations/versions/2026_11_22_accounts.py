@@ -131,10 +131,12 @@ def upgrade() -> None:
     sa.Column('digest', sa.LargeBinary(), nullable=False),
     sa.Column('state', sa.Text(), server_default=sa.text("'live'"), nullable=False),
     sa.Column('email', sa.Text(), nullable=False),
+    sa.Column('email_key', sa.Text(), nullable=False),
     sa.Column('name', sa.Text(), nullable=True),
     sa.Column('password_hash', sa.Text(), nullable=True),
     sa.Column('role', sa.Text(), nullable=True),
     sa.Column('lifetime_seconds', sa.Float(), nullable=False),
+    sa.Column('requested_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.Column('expires_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('ended_at', sa.DateTime(timezone=True), nullable=True),
@@ -146,7 +148,19 @@ def upgrade() -> None:
     sa.UniqueConstraint('user_id', 'purpose', 'number', name=op.f('uq_links_user_id_purpose_number'))
     )
     op.create_index('ix_links_created_at', 'links', ['created_at'], unique=False)
+    op.create_index('ix_links_email_key', 'links', ['email_key', 'created_at'], unique=False)
     op.create_index('uq_links_live', 'links', ['user_id', 'purpose'], unique=True, postgresql_where=sa.text("state = 'live'"))
+    op.create_table('notices',
+    sa.Column('id', sa.Text(), nullable=False),
+    sa.Column('user_id', sa.Text(), nullable=False),
+    sa.Column('kind', sa.Text(), nullable=False),
+    sa.Column('email', sa.Text(), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    sa.CheckConstraint("kind IN ('account_exists', 'address_change_requested', 'address_changed', 'password_changed', 'password_must_be_reset', 'signed_in_elsewhere_linked', 'role_changed')", name=op.f('ck_notices_kind')),
+    sa.ForeignKeyConstraint(['user_id'], ['users.id'], name=op.f('fk_notices_user_id_users')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_notices'))
+    )
+    op.create_index('ix_notices_user_id', 'notices', ['user_id', 'kind', 'created_at'], unique=False)
     op.create_table('payment_methods',
     sa.Column('id', sa.Text(), nullable=False),
     sa.Column('user_id', sa.Text(), nullable=False),
@@ -223,11 +237,14 @@ def downgrade() -> None:
     op.drop_table('refresh_tokens')
     op.drop_index('ix_sessions_user_id', table_name='sessions', postgresql_where=sa.text('ended_at IS NULL'))
     op.drop_table('sessions')
+    op.drop_index('ix_notices_user_id', table_name='notices')
+    op.drop_table('notices')
     op.drop_index('uq_payment_methods_default', table_name='payment_methods', postgresql_where=sa.text("is_default AND state = 'saved'"))
     op.drop_index('ix_payment_methods_user_id', table_name='payment_methods')
     op.drop_table('payment_methods')
     op.drop_index('uq_links_live', table_name='links', postgresql_where=sa.text("state = 'live'"))
     op.drop_index('ix_links_created_at', table_name='links')
+    op.drop_index('ix_links_email_key', table_name='links')
     op.drop_table('links')
     op.drop_index('ix_identities_user_id', table_name='identities')
     op.drop_table('identities')
