@@ -27,6 +27,7 @@ from api.routes import (
     fulfilment,
     health,
     orders,
+    profile,
     second_factor,
     sessions,
     webhooks,
@@ -68,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
         second_factor,
         api_keys,
         audit,
+        profile,
         health,
     ):
         app.include_router(routes.router)

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Header, Path
+from fastapi import APIRouter, Path
 from fastapi.responses import JSONResponse
 from pydantic import Field, StringConstraints
 
+from api import versions
 from api.addresses import AddressIn, Body, Country, Line, checked_address, checked_email
 from api.auth import Caller, CartToken, new_cart_token, own_cart
 from api.schemas import CartOut, Problem, ShippingOptions
 from api.services import Services, Shop
+from api.versions import IfMatch
 from models import carts as rules
 from models.access import Principal
 from models.carts import MAX_CODES, MAX_LINES, MAX_QUANTITY, Cart, CartItem
 from models.db.repositories import carts as repository
 from models.errors import (
-    BadRequest,
     CartCompleted,
     InvalidRequest,
     NotFound,
     OutOfStock,
-    PreconditionFailed,
     PriceUnavailable,
     ShippingOptionUnavailable,
 )
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1/carts", tags=["carts"], responses={404: {"model": Problem}, 409: {"model": Problem}})
 
 Id = Annotated[str, Path(max_length=64)]
-IfMatch = Annotated[str | None, Header(alias="If-Match", max_length=100, description='`"<version>"`')]
 Sku = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
@@ -290,8 +288,7 @@ def _set(
 def _check(cart: Cart, version: int, if_match: str | None) -> None:
     if cart.completed_order_id:
         raise CartCompleted(order_id=cart.completed_order_id)
-    if if_match is not None and _version(if_match, version) != version:
-        raise PreconditionFailed(version=version)
+    versions.check(if_match, version)
 
 
 def _with_quantity(connection: Connection, cart: Cart, item: CartItem, quantity: int) -> Cart:
@@ -318,21 +315,8 @@ def _item(cart: Cart, item_id: str) -> CartItem:
     return item
 
 
-_ETAG = re.compile(r'(?:W/)?"(\d{1,9})"')
-
-
-def _version(if_match: str, present: int) -> int:
-    """The version meant; `*` means whichever there is (RFC 9110, 13.1.1)."""
-    if if_match.strip() == "*":
-        return present
-    match = _ETAG.fullmatch(if_match.strip())
-    if match is None:
-        raise BadRequest('If-Match must be "<version>"')
-    return int(match[1])
-
-
 def _respond(cart: Cart, quoted: rules.Quote, *, status: int = 200, token: str | None = None) -> JSONResponse:
     shown = rules.view(cart, quoted)
     if token is not None:
         shown["token"] = token
-    return JSONResponse(shown, status_code=status, headers={"ETag": f'"{cart.version}"'})
+    return JSONResponse(shown, status_code=status, headers=versions.etag(cart.version))

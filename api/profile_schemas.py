@@ -1,0 +1,41 @@
+"""The contract's shapes of what people keep with us, for OpenAPI (see api/schemas.py)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from api.schemas import Out
+from models.addresses import Address
+
+
+class ProfileOut(Out):
+    id: str
+    email: str
+    name: str
+    role: str
+    second_factor: bool
+    created_at: datetime
+    version: int
+
+
+class AddressOut(Address):
+    id: str
+
+
+class AddressPage(Out):
+    items: list[AddressOut]
+    next_cursor: str | None
+
+
+class TopicsOut(Out):
+    orders: bool
+    payments: bool
+    marketing: bool
+    security: bool
+
+
+class PreferencesOut(Out):
+    email: TopicsOut
+    sms: TopicsOut
+    push: TopicsOut
+    realtime: TopicsOut
