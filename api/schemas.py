@@ -175,3 +175,18 @@ class TokenPair(Out):
 
 class SignedIn(TokenPair):
     user: UserOut
+
+
+class SessionOut(Out):
+    id: str
+    method: str
+    user_agent: str
+    address: str
+    created_at: datetime
+    seen_at: datetime
+    current: bool
+
+
+class SessionPage(Out):
+    items: list[SessionOut]
+    next_cursor: str | None

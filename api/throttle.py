@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from fastapi.concurrency import run_in_threadpool
 
 from activities.gateways.passwords import Passwords
-from models.accounts import account_key, address_range
-from models.db.repositories import attempts, audit, users
+from models.accounts import NoticeKind, account_key, address_range
+from models.db.repositories import attempts, audit, notices, users
 from models.db.repositories.attempts import Guesser, Refused
 from models.db.repositories.users import User
 from models.db.session import Database
@@ -102,6 +102,28 @@ class Attempts:
             if not line.waiting:
                 del self._lines[guesser]
 
+    async def confirm(self, user_id: str, password: str, address: str) -> User:
+        """Somebody signed in, who is asked for their password once more. Raises InvalidCredentials, TooManyAttempts.
+
+        What follows must see to it that the user's `password_hash` is still the same.
+        """
+        email = await run_in_threadpool(self._email_of, user_id)
+        async with self.one(email, address) as attempt:
+            user = await attempt.check(password)
+            await run_in_threadpool(self._forget, attempt)
+            return user
+
+    def _email_of(self, user_id: str) -> str:
+        with self._database.reading() as connection:
+            user = users.read_user(connection, user_id)
+        if user is None:
+            raise InvalidCredentials()
+        return user.email
+
+    def _forget(self, attempt: Attempt) -> None:
+        with self._database.reading() as connection:
+            attempt.forget(connection)
+
     def _begin(self, guesser: Guesser, email: str) -> Attempt:
         with self._database.reading() as connection:
             counted = attempts.count(connection, guesser, free=self._free)
@@ -121,4 +143,5 @@ class Attempts:
         with self._database.transaction() as connection:
             user_id = attempts.require_reset(connection, email)
             if user_id is not None:
+                notices.tell(connection, user_id, NoticeKind.PASSWORD_MUST_BE_RESET)
                 audit.append(connection, None, "password.reset_required", user_id)

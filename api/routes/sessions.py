@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import AfterValidator, StringConstraints
 
+from activities.gateways.secrets import token_digest
+from api import paging
 from api import sessions as signing_in
 from api.addresses import Body, Line, checked_email
-from api.schemas import Problem, SignedIn
+from api.auth import Person
+from api.idempotency import IdempotencyKey, key_of
+from api.paging import Cursor, Limit
+from api.passwords import checked_password
+from api.schemas import Problem, SessionPage, SignedIn, TokenPair
 from api.second_factor import check_code
 from api.services import Services, Shop
 from api.sessions import From
 from api.throttle import Attempt
+from models.access import Principal
+from models.accounts import NoticeKind
 from models.base import Storable
-from models.db.repositories import claims, users
-from models.db.repositories.sessions import Origin
+from models.db.repositories import audit, claims, notices, sessions, users
+from models.db.repositories.sessions import Origin, Reused
 from models.db.repositories.users import User
-from models.errors import InvalidCredentials, InvalidRequest, SecondFactorRequired
+from models.errors import InvalidCredentials, InvalidRequest, NotFound, SecondFactorRequired, Unauthenticated
 from models.passwords import normalised
 
 router = APIRouter(tags=["accounts"], responses={401: {"model": Problem}})
@@ -32,6 +40,7 @@ def _text(value: str) -> str:
 
 
 Password = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=1024), AfterValidator(_text)]
+NewlyChosen = Annotated[str, StringConstraints(strict=True, max_length=1024)]  # judged by api/passwords.py
 Code = Annotated[Storable, StringConstraints(strict=True, min_length=1, max_length=100)]
 
 
@@ -39,6 +48,15 @@ class LoginIn(Body):
     email: Line
     password: Password
     code: Code | None = None
+
+
+class RefreshIn(Body):
+    refresh_token: Annotated[Storable, StringConstraints(strict=True, min_length=1, max_length=4096)]
+
+
+class NewPassword(Body):
+    password: Password
+    new_password: NewlyChosen
 
 
 @router.post("/v1/auth/login", response_model=SignedIn, responses={429: {"model": Problem}})
@@ -55,6 +73,92 @@ async def login(shop: Shop, origin: From, body: LoginIn) -> JSONResponse:
         renewed = await _renewed(shop, user, body.password)
         answer = await run_in_threadpool(_sign_in, shop, attempt, user, origin, body.code, renewed)
     return JSONResponse(answer)
+
+
+@router.post("/v1/auth/refresh", response_model=TokenPair)
+def refresh(shop: Shop, origin: From, body: RefreshIn, idempotency_key: IdempotencyKey = None) -> JSONResponse:
+    """A new pair. A token that has been used before ends its session, for somebody has a copy of it.
+
+    Who may have to repeat the call, because its answer was lost, sends an `Idempotency-Key`: the same call within 30
+    seconds, while the new token is unused, gets that token again.
+    """
+    key = key_of(idempotency_key, origin.user_agent, "/v1/auth/refresh", {})
+    successor = shop.vault.token("refresh", body.refresh_token)  # the same when asked again
+    with shop.database.transaction() as connection:
+        found = sessions.rotate(
+            connection,
+            token_digest(body.refresh_token),
+            token_digest(successor),
+            used_with=bytes.fromhex(key.digest) if key else None,
+            seconds=shop.settings.refresh_token_seconds,
+        )
+        if isinstance(found, Reused):
+            who = found.principal
+            audit.append(connection, who, "session.ended", who.user_id, session=who.session_id, why="reuse")
+    if not isinstance(found, Principal):
+        raise Unauthenticated("The refresh token is not valid: sign in again")
+    return JSONResponse(signing_in.pair(shop, found, successor))
+
+
+@router.post("/v1/auth/logout", status_code=204)
+def logout(shop: Shop, person: Person) -> Response:
+    """Ends this session, at once and everywhere."""
+    if person.session_id is not None:
+        _end(shop, person, person.session_id, "logout")
+    return Response(status_code=204)
+
+
+@router.get("/v1/me/sessions", response_model=SessionPage)
+def list_sessions(shop: Shop, person: Person, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
+    """Where I am signed in, newest first; `seen_at` is when the session was last renewed."""
+    (before,) = paging.decode(cursor, str) if cursor is not None else (None,)
+    with shop.database.reading() as connection:
+        found = sessions.list_live(connection, person.user_id, before=before, limit=limit + 1)
+    next_cursor = paging.encode(found[limit - 1].id) if len(found) > limit else None
+    return JSONResponse(paging.page([session.view(person.session_id) for session in found[:limit]], next_cursor))
+
+
+@router.delete("/v1/me/sessions/{session_id}", status_code=204, responses={404: {"model": Problem}})
+def end_session(shop: Shop, person: Person, session_id: Annotated[str, Path(max_length=64)]) -> Response:
+    """Signs me out there, at once."""
+    if not _end(shop, person, session_id, "ended_by_owner"):
+        raise NotFound("You have no such session")
+    return Response(status_code=204)
+
+
+@router.put("/v1/me/password", status_code=204, responses={422: {"model": Problem}, 429: {"model": Problem}})
+async def change_password(shop: Shop, person: Person, origin: From, body: NewPassword) -> Response:
+    """My other sessions end, and I am told by mail. Who has no password yet gets one by a mailed reset."""
+    user = await shop.attempts.confirm(person.user_id, body.password, origin.address)
+    new = checked_password(shop, body.new_password, "/new_password", user.email, user.name)
+    hashed = await shop.passwords.hash(new)
+    await run_in_threadpool(_change_password, shop, person, user, hashed)
+    return Response(status_code=204)
+
+
+@router.get("/.well-known/jwks.json")
+def public_keys(shop: Shop) -> JSONResponse:
+    """What our access tokens are checked with (RFC 7517)."""
+    return JSONResponse(shop.tokens.public_keys(), headers={"Cache-Control": "public, max-age=300"})
+
+
+def _end(shop: Services, person: Principal, session_id: str, why: str) -> bool:
+    with shop.database.transaction() as connection:
+        ended = sessions.end(connection, person.user_id, session_id, why)
+        if ended:
+            audit.append(connection, person, "session.ended", person.user_id, session=session_id, why=why)
+    return ended
+
+
+def _change_password(shop: Services, person: Principal, confirmed: User, hashed: str) -> None:
+    with shop.database.transaction() as connection:
+        user = users.lock_user(connection, confirmed.id)
+        if user is None or _locks_of(user) != _locks_of(confirmed):
+            raise InvalidCredentials()
+        users.set_password(connection, user.id, hashed)
+        sessions.end_all(connection, user.id, "password_changed", besides=person.session_id)
+        notices.tell(connection, user.id, NoticeKind.PASSWORD_CHANGED)
+        audit.append(connection, person, "password.changed", user.id)
 
 
 def _sign_in(

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from models.access import Principal, Role, Scope
 from models.accounts import SecondFactor
+from models.answers import rfc3339
 from models.ids import new_id
 
 _BEGIN = text("""
@@ -48,6 +49,38 @@ UPDATE sessions SET ended_at = now(), ended_why = :why
 WHERE user_id = :user_id AND ended_at IS NULL AND id IS DISTINCT FROM :besides
 """)
 
+_USE = text("""
+UPDATE refresh_tokens SET used_at = clock_timestamp(), used_with = :used_with
+WHERE digest = :digest AND used_at IS NULL
+RETURNING session_id
+""")
+
+_SLIDE = text("""
+UPDATE sessions s SET seen_at = now(), expires_at = now() + make_interval(secs => :seconds)
+FROM users u
+WHERE s.id = :id AND u.id = s.user_id AND s.ended_at IS NULL AND s.expires_at > now() AND u.disabled_at IS NULL
+RETURNING u.id, u.role, s.id AS session_id, s.second_factor
+""")
+
+_ISSUE = text("INSERT INTO refresh_tokens (digest, session_id) VALUES (:digest, :session_id)")
+
+_USED = text("""
+SELECT u.id, u.role, s.id AS session_id, s.second_factor,
+    coalesce(t.used_with = :used_with AND t.used_at > clock_timestamp() - make_interval(secs => :grace), false)
+        AND EXISTS (SELECT FROM refresh_tokens n WHERE n.digest = :successor AND n.used_at IS NULL) AS lost_answer
+FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id
+WHERE t.digest = :digest AND s.ended_at IS NULL AND s.expires_at > now() AND u.disabled_at IS NULL
+""")
+
+_LIST = text("""
+SELECT id, method, second_factor, user_agent, address, created_at, seen_at, expires_at FROM sessions
+WHERE user_id = :user_id AND ended_at IS NULL AND expires_at > now()
+    AND (CAST(:before AS text) IS NULL OR id < :before)
+ORDER BY id DESC LIMIT :limit
+""")
+
+_LOST_ANSWER_SECONDS = 30
+
 
 class Origin(NamedTuple):
     """Where a request comes from, for its owner to recognise."""
@@ -66,8 +99,22 @@ class Session(NamedTuple):
     seen_at: datetime
     expires_at: datetime
 
-    def view(self) -> dict[str, Any]:
-        return self._asdict()
+    def view(self, current: str | None) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "method": self.method,
+            "user_agent": self.user_agent,
+            "address": self.address,
+            "created_at": rfc3339(self.created_at),
+            "seen_at": rfc3339(self.seen_at),
+            "current": self.id == current,
+        }
+
+
+class Reused(NamedTuple):
+    """A refresh token came twice: somebody has a copy, so the session has been ended."""
+
+    principal: Principal
 
 
 def begin(
@@ -101,8 +148,42 @@ def begin(
 def principal_of(connection: Connection, session_id: str) -> Principal | None:
     """Who is signed in there, with the role that they have now; None when the session has ended."""
     row = connection.execute(_LIVE, {"id": session_id}).first()
+    return _principal(row, session_id) if row else None
+
+
+def rotate(
+    connection: Connection, digest: bytes, successor: bytes, *, used_with: bytes | None, seconds: float
+) -> Principal | Reused | None:
+    """Uses a refresh token up and brings its successor into force; the session lives on for `seconds`.
+
+    None when it is unknown or its session has ended. A used one ends the session (commit that), unless the answer to
+    its rotation was lost: the same request (`used_with`) soon after, and nobody has used the successor yet.
+    """
+    used = connection.execute(_USE, {"digest": digest, "used_with": used_with}).scalar()
+    if used is not None:
+        row = connection.execute(_SLIDE, {"id": used, "seconds": seconds}).first()
+        if row is None:
+            return None
+        connection.execute(_ISSUE, {"digest": successor, "session_id": used})
+        return _principal(row, used)
+    row = connection.execute(
+        _USED,
+        {"digest": digest, "used_with": used_with, "successor": successor, "grace": _LOST_ANSWER_SECONDS},
+    ).first()
     if row is None:
         return None
+    if row.lost_answer:
+        return _principal(row, row.session_id)
+    return Reused(_principal(row, row.session_id)) if end(connection, row.id, row.session_id, "reuse") else None
+
+
+def list_live(connection: Connection, user_id: str, *, before: str | None, limit: int) -> list[Session]:
+    """Where somebody is signed in, newest first, from behind the session `before`."""
+    rows = connection.execute(_LIST, {"user_id": user_id, "before": before, "limit": limit})
+    return [Session(*row) for row in rows]
+
+
+def _principal(row: Any, session_id: str) -> Principal:
     pending = row.second_factor == SecondFactor.PENDING
     return Principal(
         user_id=row.id, role=Role(row.role), session_id=session_id, granted=frozenset() if pending else None
