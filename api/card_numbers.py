@@ -1,0 +1,94 @@
+"""Card numbers stop at the door: refused before anything is read, stored or logged (PCI DSS 4.0, requirement 3).
+
+Looked at are the bodies and paths of the routes that buyers use, and every query string. Not the warehouse's and the
+providers' bodies: a parcel's number may look like a card's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fastapi import Request
+
+from api.middleware import App, Receive, Scope, Send
+from api.problems import problem
+from models.cards import find_in_json, holds_card_number, may_hold_in_address
+from models.errors import CardNumberRefused, HoldfastError
+
+BUYERS_ROUTES = ("/v1/me", "/v1/checkouts", "/v1/carts", "/v1/auth")
+
+
+class NoCardNumbers:
+    """Answers 422 `card-number-refused` that points at where it stands; the rest goes on as it came."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        pointer = _in_query(scope["query_string"])
+        shown = scope["path"]
+        buyers = next((prefix for prefix in BUYERS_ROUTES if shown.startswith(prefix)), None)
+        if buyers and pointer is None and may_hold_in_address(scope["raw_path"]) and holds_card_number(shown):
+            pointer, shown = "/path", buyers
+        if buyers and pointer is None and _has_body(scope):
+            try:
+                body = await _read(receive)
+            except HoldfastError as error:  # too large
+                await problem(Request(scope), error)(scope, receive, send)
+                return
+            if body is not None:
+                receive = _again(body, receive)
+                pointer = find_in_json(body)
+        if pointer is None:
+            await self._app(scope, receive, send)
+            return
+        refusal = CardNumberRefused.at(pointer, "looks like a card number")
+        await problem(Request({**scope, "path": shown}), refusal)(scope, receive, send)
+
+
+def _in_query(query: bytes) -> str | None:
+    if not may_hold_in_address(query):
+        return None
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if holds_card_number(name):
+            return "/query"
+        if holds_card_number(value):
+            return f"/query/{name.replace('~', '~0').replace('/', '~1')}"
+    return None
+
+
+def _has_body(scope: Scope) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in scope["headers"]
+    )
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """All of it; None when the caller hung up before the end. Raises what reading raises."""
+    chunks = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Gives the body once more; what comes after it is still to be received."""
+    given = False
+
+    async def again() -> Any:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
