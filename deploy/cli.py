@@ -18,6 +18,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+audit_app = typer.Typer(help="The audit log.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
 
 Parent = Annotated[int | None, typer.Option(help="Stop when this parent process ends (make says so).")]
 Queues = Annotated[list[str] | None, typer.Option("--queue", help="Task queue to serve; repeatable. All if none.")]
@@ -129,6 +131,21 @@ def token(
 
     with told_in_one_line():
         print(issue(read_settings(), role, user))
+
+
+@audit_app.command("verify")
+def verify_audit(
+    head: Annotated[
+        str | None, typer.Option(help="A head printed before and kept elsewhere: must still be there.")
+    ] = None,
+) -> None:
+    """Check every row's hash and place; exit 1 and name the first bad row."""
+    from deploy.audit import verify
+
+    with told_in_one_line():
+        good, told = verify(read_settings(), head)
+    print(told)
+    raise typer.Exit(0 if good else 1)
 
 
 @app.command()

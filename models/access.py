@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from models.base import Record
 
@@ -59,7 +60,7 @@ class Principal(Record):
         return SCOPES[self.role] if self.role else frozenset()
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Literal["customer", "staff", "machine"]:
         """As the audit log and an order's events call it: `customer`, `staff` or `machine`."""
         if self.role is None:
             return "machine"

@@ -37,7 +37,7 @@ SHIPMENT_DELIVERED = "shipment.delivered"
 class Actor(Record):
     """Who did it: never a name or an address, only an id."""
 
-    type: Literal["customer", "guest", "staff", "system"]
+    type: Literal["customer", "guest", "staff", "machine", "system"]
     id: str | None = None
 
 

@@ -22,6 +22,7 @@ from models.carts import MAX_CODES, MAX_LINES, MAX_QUANTITY, Cart, CartItem
 from models.db.repositories import carts as repository
 from models.errors import (
     CartCompleted,
+    Forbidden,
     InvalidRequest,
     NotFound,
     OutOfStock,
@@ -73,6 +74,8 @@ Change = Callable[["Connection", Cart], Cart]
 @router.post("", status_code=201, response_model=CartOut)
 def create_cart(shop: Shop, caller: Caller, body: NewCart | None = None) -> JSONResponse:
     """An empty cart; a guest gets its `token`, shown once, to be sent back as X-Cart-Token."""
+    if caller is not None and caller.kind == "machine":
+        raise Forbidden("Carts are for people, not for API keys")
     body = body or NewCart()
     token, digest = (None, None) if caller else new_cart_token()
     cart = Cart(

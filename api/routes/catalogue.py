@@ -153,7 +153,7 @@ def adjust_stock(
         if kept is not None:
             return respond(request, kept, replayed=True)
         try:
-            booked = inventory.adjust_stock(connection, sku, change, f"staff:{caller.user_id}")
+            booked = inventory.adjust_stock(connection, sku, change, f"{caller.kind}:{caller.user_id}")
             answer = Answer.of(201, booked.model_dump(mode="json"))
         except StockBelowReserved as refusal:
             answer = refusal_of(request, refusal)

@@ -15,9 +15,10 @@ from api.paging import Cursor, Limit
 from api.schemas import EventPage, OrderOut, OrderPage, Problem
 from api.services import Services, Shop
 from models.access import Principal, Scope
+from models.db.repositories import audit
 from models.db.repositories import orders as repository
 from models.db.repositories.orders import StoredOrder
-from models.errors import BadCursor, NotFound, Unauthenticated
+from models.errors import BadCursor, Forbidden, NotFound, Unauthenticated
 from models.states import OrderStatus
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"], responses={404: {"model": Problem}})
@@ -39,6 +40,9 @@ def list_orders(
     """Newest first: the customer's own, or with `orders:read` everybody's."""
     if caller is None:
         raise Unauthenticated()
+    everybodys = caller.has(Scope.ORDERS_READ)
+    if caller.kind == "machine" and not everybodys:
+        raise Forbidden(f"This needs the scope {Scope.ORDERS_READ}")
     before = None
     if cursor is not None:
         at, order_id = paging.decode(cursor, str, str)
@@ -49,7 +53,7 @@ def list_orders(
     with shop.database.reading() as connection:
         found = repository.list_orders(
             connection,
-            customer_id=None if caller.has(Scope.ORDERS_READ) else caller.user_id,
+            customer_id=None if everybodys else caller.user_id,
             status=status,
             placed_from=placed_from,
             placed_to=placed_to,
@@ -57,6 +61,9 @@ def list_orders(
             before=before,
             limit=limit + 1,
         )
+        if everybodys:
+            asked_by = None if q is None else "email" if "@" in q else "number"
+            audit.append(connection, caller, "orders.listed", "orders", query=asked_by, items=len(found[:limit]))
     more = len(found) > limit
     last = found[limit - 1].order if more else None
     next_cursor = paging.encode(last.placed_at.isoformat(), last.id) if last else None
@@ -66,7 +73,7 @@ def list_orders(
 @router.get("/{order_id}", response_model=OrderOut)
 def read_order(shop: Shop, caller: Caller, order_id: Id, cart_token: CartToken = None) -> JSONResponse:
     """For its customer, for a guest with the cart's X-Cart-Token, and for `orders:read`."""
-    return JSONResponse(visible_order(shop, caller, cart_token, order_id).view())
+    return JSONResponse(visible_order(shop, caller, cart_token, order_id, "order.read").view())
 
 
 @router.get("/{order_id}/events", response_model=EventPage)
@@ -79,7 +86,7 @@ def read_events(
     cursor: Cursor = None,
 ) -> JSONResponse:
     """The order's event stream, oldest first."""
-    visible_order(shop, caller, cart_token, order_id)
+    visible_order(shop, caller, cart_token, order_id, "order.events_read")
     after = paging.decode(cursor, int)[0] if cursor is not None else 0
     if not 0 <= after < 2**31:
         raise BadCursor()
@@ -92,7 +99,7 @@ def read_events(
 @router.get("/{order_id}/tracking")
 def read_tracking(shop: Shop, caller: Caller, order_id: Id, cart_token: CartToken = None) -> JSONResponse:
     """Its parcels, with what their carriers have said."""
-    order = visible_order(shop, caller, cart_token, order_id).order
+    order = visible_order(shop, caller, cart_token, order_id, "order.tracking_read").order
     return JSONResponse(
         {
             "items": [
@@ -102,15 +109,18 @@ def read_tracking(shop: Shop, caller: Caller, order_id: Id, cart_token: CartToke
     )
 
 
-def visible_order(shop: Services, caller: Principal | None, cart_token: str | None, order_id: str) -> StoredOrder:
-    """The order, if this caller may see it; else it is not found."""
+def visible_order(
+    shop: Services, caller: Principal | None, cart_token: str | None, order_id: str, action: str
+) -> StoredOrder:
+    """The order, if this caller may see it; else it is not found. `action` tells a look by staff to the audit log."""
     with shop.database.reading() as connection:
         found = repository.read_order_with_owner(connection, order_id)
-    if found is not None:
-        stored, digest = found
-        if caller is not None and caller.has(Scope.ORDERS_READ):
-            return stored
-        mine = caller is not None and caller.user_id == stored.order.customer_id
-        if mine or owns_cart(caller, cart_token, None, digest):  # the guest's token outlives the claim
-            return stored
+        if found is not None:
+            stored, digest = found
+            mine = caller is not None and caller.user_id == stored.order.customer_id
+            if mine or owns_cart(caller, cart_token, None, digest):  # the guest's token outlives the claim
+                return stored
+            if caller is not None and caller.has(Scope.ORDERS_READ):
+                audit.append(connection, caller, action, order_id)
+                return stored
     raise NotFound("There is no such order")

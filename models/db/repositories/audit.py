@@ -79,8 +79,19 @@ def append(connection: Connection, actor: Principal | None, action: str, subject
 
 
 def first_bad_row(connection: Connection) -> int | None:
-    """The number of the first row that is not as it was written, or does not follow the one before it."""
+    """The number of the first row that is not as it was written, or does not follow the one before it.
+
+    Reads all rows, however long that takes. Within a transaction: rows that come meanwhile are another time's.
+    """
+    connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
     return connection.execute(_VERIFY).scalar()
+
+
+def holds(connection: Connection, hash_: str) -> bool:
+    """Whether a row has this hash (hex): the head at some time, if the chain is good."""
+    found = connection.execute(text("SELECT 1 FROM audit_log WHERE encode(hash, 'hex') = :hash"), {"hash": hash_})
+    return found.first() is not None
 
 
 def head(connection: Connection) -> Head:

@@ -11,7 +11,7 @@ audit_log = Table(
     metadata,
     Column("number", BigInteger, primary_key=True, autoincrement=False),  # without gaps
     time_column("at"),
-    Column("actor_type", Text, nullable=False),  # user, key, system
+    Column("actor_type", Text, nullable=False),  # customer, staff, machine, system
     Column("actor_id", Text),
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False),

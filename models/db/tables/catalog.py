@@ -129,7 +129,7 @@ stock_adjustments = Table(
     Column("delta", Integer, nullable=False),
     Column("on_hand", Integer, nullable=False),  # after it
     Column("reason", Text, nullable=False),
-    Column("actor", Text, nullable=False),  # `staff:usr_…`, `import`
+    Column("actor", Text, nullable=False),  # `staff:usr_…`, `machine:key_…`, `import`
     time_column("at", default_now=True),
     CheckConstraint("delta <> 0", name="delta"),
     Index("ix_stock_adjustments_sku", "sku", "id"),
