@@ -24,6 +24,7 @@ class Allowance(NamedTuple):
     window: int
     remaining: int
     reset: int
+    name: str = "default"
 
     @property
     def exceeded(self) -> bool:
@@ -32,8 +33,8 @@ class Allowance(NamedTuple):
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The fields of the IETF draft "RateLimit header fields for HTTP"."""
         return [
-            (b"ratelimit-policy", f'"default";q={self.limit};w={self.window}'.encode()),
-            (b"ratelimit", f'"default";r={max(0, self.remaining)};t={self.reset}'.encode()),
+            (b"ratelimit-policy", f'"{self.name}";q={self.limit};w={self.window}'.encode()),
+            (b"ratelimit", f'"{self.name}";r={max(0, self.remaining)};t={self.reset}'.encode()),
         ]
 
 
@@ -44,12 +45,13 @@ class Limiter:
     is exact, and none is off by more than one step for each process.
     """
 
-    def __init__(self, limit: str, cache: Cache) -> None:
+    def __init__(self, limit: str, cache: Cache, name: str = "default") -> None:
         item = parse(limit)
         self._limit = item.amount
         self._window = item.get_expiry()
         self._step = max(1, self._limit // 100)
         self._cache = cache
+        self._name = name
         self._redis_again_at = 0.0
         self._number = 0  # of the present window
         self._own: Counter[str] = Counter()
@@ -67,13 +69,15 @@ class Limiter:
         if into_step == 0:
             self._share(caller)
         count = max(self._own[caller], self._shared.get(caller, 0) - self._step + into_step + 1)
-        return Allowance(self._limit, self._window, self._limit - count, self._window - into)
+        return Allowance(self._limit, self._window, self._limit - count, self._window - into, self._name)
 
     def _share(self, caller: str) -> None:
         if time.monotonic() < self._redis_again_at:
             return
         try:
-            self._shared[caller] = self._cache.count(f"limit:{caller}:{self._number}", self._window, self._step)
+            self._shared[caller] = self._cache.count(
+                f"limit:{self._name}:{caller}:{self._number}", self._window, self._step
+            )
         except Unavailable as error:
             log.warning("rate_limits_per_process", error=error.detail)
             self._redis_again_at = time.monotonic() + RETRY_REDIS_SECONDS

@@ -96,6 +96,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             passwords=passwords,
             attempts=Attempts(settings, database, passwords),
             limiter=Limiter(settings.rate_limit, cache),
+            auth_limiter=Limiter(settings.auth_rate_limit, cache, "auth"),
             cache=cache,
             rules=RecentRules(),
             stripe=StripeGateway(

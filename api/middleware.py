@@ -12,6 +12,7 @@ from opentelemetry import context, propagate
 from prometheus_client import Counter, Histogram
 
 from api.problems import problem
+from models.accounts import one_caller
 from models.errors import HoldfastError, InvalidRequest, PayloadTooLarge, TooManyRequests, UnsupportedMediaType
 from models.ids import new_id
 
@@ -99,7 +100,11 @@ def _limited(scope: Scope, extra: list[tuple[bytes, bytes]]) -> HoldfastError | 
     """Counts the request against its caller's limit; health and metrics are nobody's business."""
     if not scope["path"].startswith("/v1/"):
         return None
-    allowance = scope["app"].state.services.limiter.count(scope["client"][0] if scope["client"] else "unknown")
+    shop = scope["app"].state.services
+    caller = scope["client"][0] if scope["client"] else "unknown"
+    allowance = shop.limiter.count(caller)
+    if scope["path"].startswith("/v1/auth/") and not allowance.exceeded:
+        allowance = min(allowance, shop.auth_limiter.count(one_caller(caller)), key=lambda found: found.remaining)
     extra.extend(allowance.headers())
     if allowance.exceeded:
         return TooManyRequests(f"At most {allowance.limit} in {allowance.window} s", retry_after=allowance.reset)

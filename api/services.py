@@ -31,6 +31,7 @@ class Services:
     passwords: Passwords
     attempts: Attempts
     limiter: Limiter
+    auth_limiter: Limiter
     rules: RecentRules
     cache: Cache
     stripe: StripeGateway

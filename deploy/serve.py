@@ -1,6 +1,7 @@
 """Puts the HTTP applications on their ports."""
 
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -15,6 +16,7 @@ def serve_api(settings: Settings) -> None:
 
     uvicorn.run(
         create_app(settings),
+        **client_address(settings),
         host=settings.api_host,
         port=settings.api_port,
         loop="uvloop",
@@ -24,6 +26,14 @@ def serve_api(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
+
+
+def client_address(settings: Settings) -> dict[str, Any]:
+    """How uvicorn tells where a request comes from: the peer, unless that is a proxy of ours; not what a stranger says.
+
+    Left to itself, it believes every X-Forwarded-For that comes from this machine.
+    """
+    return {"proxy_headers": bool(settings.trusted_proxies), "forwarded_allow_ips": settings.trusted_proxies}
 
 
 def serve_sandbox(settings: Settings, state: Path | None) -> None:

@@ -83,10 +83,19 @@ def account_key(email: str) -> bytes:
 
 def address_range(address: str) -> str:
     """The network whose guesses at one account count together: IPv4 /24, IPv6 /64; what is neither is its own."""
+    return _network(address, 24)
+
+
+def one_caller(address: str) -> str:
+    """Behind which one caller may stand: an IPv4 address, or an IPv6 /64, of which each customer has one to spare."""
+    return _network(address, 32)
+
+
+def _network(address: str, ipv4_bits: int) -> str:
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return address[:100]
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
         found = found.ipv4_mapped
-    return str(ipaddress.ip_network((found, 24 if found.version == 4 else 64), strict=False))
+    return str(ipaddress.ip_network((found, ipv4_bits if found.version == 4 else 64), strict=False))

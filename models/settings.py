@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SANDBOX_STRIPE_KEY = "sk_test_sandbox"
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
     # Where things listen.
     api_host: str = "127.0.0.1"
     api_port: int = 8000
+    trusted_proxies: str = ""  # whose X-Forwarded-For is believed: addresses and networks, by comma
     postgres_port: int = 5433
     valkey_port: int = 6380
     temporal_port: int = 7233
@@ -89,6 +91,7 @@ class Settings(BaseSettings):
 
     # Limits.
     rate_limit: str = "1000000/minute"
+    auth_rate_limit: str = "1000000/minute"  # on /v1/auth, of one address
     account_mails_per_hour: int = Field(5, gt=0)  # to one address, of each kind
     password_min_length: int = Field(12, ge=8, le=256)
     login_free_failures: int = Field(5, ge=1)  # before each further one makes the next try wait twice as long
@@ -144,6 +147,14 @@ class Settings(BaseSettings):
         if self.sendgrid_api_base:
             return self.sendgrid_api_base
         return self.sandbox_url if self.sendgrid_api_key.get_secret_value() == SANDBOX_SENDGRID_KEY else ""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _only_addresses(cls, value: str) -> str:
+        """A name or `*` would let everybody choose the address that their guesses are counted for."""
+        for proxy in filter(None, map(str.strip, value.split(","))):
+            ip_network(proxy)
+        return value
 
     @model_validator(mode="after")
     def _refuse_development_in_production(self) -> Self:

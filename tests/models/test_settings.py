@@ -76,7 +76,9 @@ def test_they_come_from_the_environment(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("HOLD_SECONDS", "0"), ("HOLD_SECONDS", "-1"), ("API_PORT", "x"), ("ENV", "prod")]
+    ("name", "value"),
+    [("HOLD_SECONDS", "0"), ("HOLD_SECONDS", "-1"), ("API_PORT", "x"), ("ENV", "prod")]
+    + [("TRUSTED_PROXIES", proxies) for proxies in ("*", "localhost", "10.0.0.1,*", "10.0.0.1/8")],
 )
 def test_a_bad_value_names_its_setting(monkeypatch, name, value):
     monkeypatch.setenv(f"HOLDFAST_{name}", value)
