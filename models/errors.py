@@ -21,6 +21,7 @@ HoldfastError                      status  slug
 │   ├── CartCompleted              409     cart-completed
 │   ├── CheckoutInProgress         409     checkout-in-progress
 │   ├── CheckoutExpired            409     checkout-expired
+│   ├── SetupExpired               409     setup-expired
 │   ├── RequestInProgress          409     request-in-progress
 │   ├── InvalidTransition          409     invalid-transition
 │   ├── NotEnoughToShip            409     not-enough-to-ship
@@ -184,6 +185,10 @@ class CheckoutInProgress(Conflict):
 
 class CheckoutExpired(Conflict):
     slug, title = "checkout-expired", "The payment was not completed in time, and nothing was charged"
+
+
+class SetupExpired(Conflict):
+    slug, title = "setup-expired", "The card was not confirmed in time, and nothing was saved"
 
 
 class RequestInProgress(Conflict):

@@ -78,6 +78,14 @@ def order_workflow(order_id: str) -> str:
     return f"order/{order_id}"
 
 
+def save_payment_method_workflow(payment_method_id: str) -> str:
+    return f"save-payment-method/{payment_method_id}"
+
+
+def remove_payment_method_workflow(payment_method_id: str) -> str:
+    return f"remove-payment-method/{payment_method_id}"
+
+
 def link_workflow(purpose: str, user_id: str, number: int) -> str:
     """`password-reset/usr_…/3`: the third of its kind for that user."""
     return f"{purpose.replace('_', '-')}/{user_id}/{number}"
