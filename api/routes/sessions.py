@@ -43,6 +43,8 @@ Password = Annotated[str, StringConstraints(strict=True, min_length=1, max_lengt
 NewlyChosen = Annotated[str, StringConstraints(strict=True, max_length=1024)]  # judged by api/passwords.py
 Code = Annotated[Storable, StringConstraints(strict=True, min_length=1, max_length=100)]
 
+NEVER_KEPT = {"Cache-Control": "no-store"}  # answers that hold tokens (RFC 6749, 5.1)
+
 
 class LoginIn(Body):
     email: Line
@@ -72,7 +74,7 @@ async def login(shop: Shop, origin: From, body: LoginIn) -> JSONResponse:
             raise SecondFactorRequired()
         renewed = await _renewed(shop, user, body.password)
         answer = await run_in_threadpool(_sign_in, shop, attempt, user, origin, body.code, renewed)
-    return JSONResponse(answer)
+    return JSONResponse(answer, headers=NEVER_KEPT)
 
 
 @router.post("/v1/auth/refresh", response_model=TokenPair)
@@ -97,7 +99,7 @@ def refresh(shop: Shop, origin: From, body: RefreshIn, idempotency_key: Idempote
             audit.append(connection, who, "session.ended", who.user_id, session=who.session_id, why="reuse")
     if not isinstance(found, Principal):
         raise Unauthenticated("The refresh token is not valid: sign in again")
-    return JSONResponse(signing_in.pair(shop, found, successor))
+    return JSONResponse(signing_in.pair(shop, found, successor), headers=NEVER_KEPT)
 
 
 @router.post("/v1/auth/logout", status_code=204)
