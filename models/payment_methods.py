@@ -100,7 +100,7 @@ class SetupStands(Record):
 
 
 class BeginSave(Record):
-    """Somebody wants a card kept. Times in seconds; `key_digest` and `fingerprint` hex SHA-256, where there is a key."""
+    """Somebody wants a card kept. Times in seconds; `key_digest` (where there is a key) and `fingerprint` in hex."""
 
     payment_method_id: str
     user_id: str

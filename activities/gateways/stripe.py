@@ -19,6 +19,7 @@ from models.checkout import PaymentAt, ProviderPayment
 from models.errors import (
     BadRequest,
     BadSignature,
+    HoldfastError,
     OutcomeUnknown,
     PaymentMethodInvalid,
     ProviderUnavailable,
@@ -39,24 +40,28 @@ _STATES = {
 }
 
 
-# What the shop's webhook endpoint is subscribed to at Stripe: whatever decides a payment that a buyer waits for.
+# What the shop's webhook endpoint is subscribed to at Stripe: whatever decides what a buyer waits for.
 EVENTS = frozenset(
     {
         "payment_intent.amount_capturable_updated",
         "payment_intent.succeeded",
         "payment_intent.payment_failed",
         "payment_intent.canceled",
+        "setup_intent.succeeded",
+        "setup_intent.setup_failed",
+        "setup_intent.canceled",
     }
 )
 
 
 class ProviderEvent(Record):
-    """A verified webhook: the provider's id of the event, its type, the payment and the checkout it is about."""
+    """A verified webhook: the provider's id of the event, its type, the payment or set-up it is about, and ours."""
 
     id: Storable
     type: Storable
     subject: Storable | None
     checkout_id: Storable | None
+    payment_method_id: Storable | None = None
 
 
 class StripeGateway:
@@ -65,12 +70,7 @@ class StripeGateway:
     name = "stripe"
 
     def __init__(self, api_key: str, *, base: str = "", webhook_secret: str = "", timeout: float = 2.5) -> None:
-        self._client = stripe.StripeClient(
-            api_key,
-            base_addresses={"api": base} if base else None,
-            http_client=stripe.RequestsClient(timeout=(1.0, timeout)),
-            max_network_retries=0,  # Temporal retries, and looks up first
-        )
+        self._client = client_of(api_key, base, timeout)
         self._webhook_secret = webhook_secret
 
     def authorise(self, amount: Money, method: str, metadata: dict[str, str], key: str) -> ProviderPayment:
@@ -92,24 +92,24 @@ class StripeGateway:
                     "confirm": True,
                     "metadata": metadata,
                 },
-                _options(key),
+                options(key),
             )
         except stripe.CardError as error:
             return ProviderPayment(
                 state=PaymentAt.DECLINED,
                 reference=_intent_of(error),
-                decline_code=_decline_code(error),
+                decline_code=decline_code(error),
             )
         except stripe.StripeError as error:
-            raise _ours(error) from error
+            raise ours(error) from error
         return _payment(intent)
 
     def look(self, reference: str) -> ProviderPayment:
         """The payment by Stripe's own id. Raises ProviderUnavailable or OutcomeUnknown."""
         try:
-            return _payment(self._client.v1.payment_intents.retrieve(reference, {}, _options()))
+            return _payment(self._client.v1.payment_intents.retrieve(reference, {}, options()))
         except stripe.StripeError as error:
-            raise _ours(error) from error
+            raise ours(error) from error
 
     def find(self, metadata: dict[str, str], not_before: datetime) -> ProviderPayment:
         """The payment by our metadata; ABSENT only when the list, which is consistent, has none.
@@ -118,16 +118,16 @@ class StripeGateway:
         """
         try:
             query = " AND ".join(f"metadata['{name}']:'{value}'" for name, value in metadata.items())
-            for intent in self._client.v1.payment_intents.search({"query": query, "limit": 1}, _options()).data:
+            for intent in self._client.v1.payment_intents.search({"query": query, "limit": 1}, options()).data:
                 return _payment(intent)
             since = int((not_before - CLOCK_MARGIN).timestamp())
-            listed = self._client.v1.payment_intents.list({"created": {"gte": since}, "limit": 100}, _options())
+            listed = self._client.v1.payment_intents.list({"created": {"gte": since}, "limit": 100}, options())
             for intent in listed.auto_paging_iter():
                 held = intent.metadata.to_dict() if intent.metadata else {}
                 if all(held.get(name) == value for name, value in metadata.items()):
                     return _payment(intent)
         except stripe.StripeError as error:
-            raise _ours(error) from error
+            raise ours(error) from error
         return ProviderPayment(state=PaymentAt.ABSENT)
 
     def capture(self, reference: str, amount: int, *, final: bool, key: str) -> ProviderPayment:
@@ -140,11 +140,11 @@ class StripeGateway:
                 self._client.v1.payment_intents.capture(
                     reference,
                     {"amount_to_capture": amount, "final_capture": final},
-                    _options(key),
+                    options(key),
                 )
             )
         except stripe.StripeError as error:
-            raise _ours(error) from error
+            raise ours(error) from error
 
     def cancel(self, reference: str) -> ProviderPayment:
         """Release an authorisation. Where it can't be cancelled (paid, or cancelled before), what it is instead.
@@ -152,35 +152,37 @@ class StripeGateway:
         Twice is once without a key of ours; with one, Stripe would repeat a 500 for a day (Idempotent requests).
         """
         try:
-            return _payment(self._client.v1.payment_intents.cancel(reference, {}, _options()))
+            return _payment(self._client.v1.payment_intents.cancel(reference, {}, options()))
         except stripe.InvalidRequestError as error:
             if error.code == "payment_intent_unexpected_state":
                 return self.look(reference)
-            raise _ours(error) from error
+            raise ours(error) from error
         except stripe.StripeError as error:
-            raise _ours(error) from error
+            raise ours(error) from error
 
     def refund(self, reference: str) -> None:
         """Give back all that was captured; done before counts as done, so it needs no key of ours either."""
         try:
-            self._client.v1.refunds.create({"payment_intent": reference}, _options())
+            self._client.v1.refunds.create({"payment_intent": reference}, options())
         except stripe.InvalidRequestError as error:
             if error.code != "charge_already_refunded":
-                raise _ours(error) from error
+                raise ours(error) from error
         except stripe.StripeError as error:
-            raise _ours(error) from error
+            raise ours(error) from error
 
     def event(self, body: bytes, signature: str) -> ProviderEvent:
         """A webhook, if Stripe signed these very bytes within five minutes; else BadSignature."""
         try:
             event = stripe.Webhook.construct_event(body, signature, self._webhook_secret)
             subject = event.data.object.to_dict()
-            is_intent = subject.get("object") == "payment_intent"
+            is_intent = subject.get("object") in ("payment_intent", "setup_intent")
+            metadata = subject.get("metadata") or {}
             return ProviderEvent(
                 id=event.id,
                 type=event.type,
                 subject=subject.get("id" if is_intent else "payment_intent"),
-                checkout_id=(subject.get("metadata") or {}).get("checkout_id"),
+                checkout_id=metadata.get("checkout_id"),
+                payment_method_id=metadata.get("payment_method_id"),
             )
         except stripe.SignatureVerificationError as error:
             raise BadSignature() from error
@@ -188,7 +190,17 @@ class StripeGateway:
             raise BadRequest("The body is not an event") from error
 
 
-def _options(key: str | None = None) -> stripe.RequestOptions:
+def client_of(api_key: str, base: str, timeout: float) -> stripe.StripeClient:
+    """Answers or fails within `timeout` seconds and the second that a connection may take."""
+    return stripe.StripeClient(
+        api_key,
+        base_addresses={"api": base} if base else None,
+        http_client=stripe.RequestsClient(timeout=(1.0, timeout)),
+        max_network_retries=0,  # Temporal retries, and looks up first
+    )
+
+
+def options(key: str | None = None) -> stripe.RequestOptions:
     """What goes with a call beside its parameters: our key, and the buyer's trace (W3C Trace Context)."""
     options: stripe.RequestOptions = {"headers": trace_context()}
     if key is not None:
@@ -205,7 +217,7 @@ def _payment(intent: stripe.PaymentIntent) -> ProviderPayment:
         amount=Money.of(intent.amount, intent.currency.upper()),
         captured=Money.of(intent.amount_received, intent.currency.upper()),
         next_action=_next_action(intent) if state is PaymentAt.REQUIRES_ACTION else None,
-        decline_code=_why(declined) if declined else None,
+        decline_code=why(declined) if declined else None,
     )
 
 
@@ -220,11 +232,11 @@ def _next_action(intent: stripe.PaymentIntent) -> dict[str, Any]:
     return found
 
 
-def _decline_code(error: stripe.CardError) -> str:
-    return _why(error.error) if error.error else str(error.code or "declined")
+def decline_code(error: stripe.CardError) -> str:
+    return why(error.error) if error.error else str(error.code or "declined")
 
 
-def _why(error: object) -> str:
+def why(error: object) -> str:
     """Stripe leaves out what does not apply: a failed authentication has a code but no decline code."""
     return str(getattr(error, "decline_code", None) or getattr(error, "code", None) or "declined")
 
@@ -234,8 +246,11 @@ def _intent_of(error: stripe.CardError) -> str | None:
     return intent.id if intent else None
 
 
-def _ours(error: stripe.StripeError) -> Exception:
-    """What we can be certain of. Anything else is unknown, and is looked up before it is tried again."""
+def ours(error: stripe.StripeError, pointer: str = "/payment/method") -> HoldfastError:
+    """What we can be certain of. Anything else is unknown, and is looked up before it is tried again.
+
+    `pointer` says where a body names the payment method.
+    """
     if isinstance(error, stripe.APIConnectionError):
         return ProviderUnavailable() if _never_sent(error) else OutcomeUnknown()
     if isinstance(error, stripe.RateLimitError | stripe.AuthenticationError | stripe.PermissionError):
@@ -245,7 +260,7 @@ def _ours(error: stripe.StripeError) -> Exception:
     if isinstance(error, stripe.InvalidRequestError | stripe.CardError):
         return PaymentMethodInvalid(
             f"Stripe refused the payment method: {error.code or 'invalid_request'}",
-            errors=[{"pointer": "/payment/method", "detail": "is not a usable payment method"}],
+            errors=[{"pointer": pointer, "detail": "is not a usable payment method"}],
         )
     return OutcomeUnknown(f"Stripe answered {error.http_status}", answered=True)
 

@@ -23,6 +23,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from models.access import Role
 from models.accounts import LinkPurpose, LinkState, NoticeKind, RequestKind, SecondFactor
 from models.db.tables.base import id_column, json_column, metadata, one_of, time_column
+from models.payment_methods import PaymentMethodState
 
 users = Table(
     "users",
@@ -175,8 +176,6 @@ customer_addresses = Table(
     Index("ix_customer_addresses_user_id", "user_id", "id"),
 )
 
-PAYMENT_METHOD_STATES = ("saving", "requires_action", "saved", "failed", "removing", "removed")
-
 payment_methods = Table(
     "payment_methods",
     metadata,
@@ -188,10 +187,28 @@ payment_methods = Table(
     Column("reference", Text),  # the provider's id of the saved method
     Column("setup", Text),  # the provider's id of the set-up
     json_column("card", nullable=True),  # {brand, last4, exp_month, exp_year}
+    Column("card_fingerprint", Text),  # the provider's: the same for the same card number
+    json_column("next_action", nullable=True),  # with the bank's secret, for the owner's browser; gone at the end
+    time_column("action_expires_at", nullable=True),
+    Column("decline_code", Text),
+    Column("reason", Text),  # the slug of why it was not saved
+    Column("same_as", Text),  # the entry that this card had already
+    Column("key_digest", Text),
+    Column("retryable", Boolean, nullable=False, server_default=text("false")),  # ended so that its key is free
     Column("is_default", Boolean, nullable=False, server_default=text("false")),
     time_column("created_at", default_now=True),
-    CheckConstraint(one_of("state", PAYMENT_METHOD_STATES), name="state"),
+    time_column("updated_at", default_now=True),
+    CheckConstraint(one_of("state", PaymentMethodState), name="state"),
     Index("ix_payment_methods_user_id", "user_id", "id"),
+    Index("ix_payment_methods_key_digest", "key_digest", postgresql_where=text("retryable")),
+    Index(
+        "uq_payment_methods_card",
+        "user_id",
+        "provider",
+        "card_fingerprint",
+        unique=True,
+        postgresql_where=text("state = 'saved'"),
+    ),
     Index(
         "uq_payment_methods_default", "user_id", unique=True, postgresql_where=text("is_default AND state = 'saved'")
     ),

@@ -170,13 +170,24 @@ def upgrade() -> None:
     sa.Column('reference', sa.Text(), nullable=True),
     sa.Column('setup', sa.Text(), nullable=True),
     sa.Column('card', postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+    sa.Column('card_fingerprint', sa.Text(), nullable=True),
+    sa.Column('next_action', postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+    sa.Column('action_expires_at', sa.DateTime(timezone=True), nullable=True),
+    sa.Column('decline_code', sa.Text(), nullable=True),
+    sa.Column('reason', sa.Text(), nullable=True),
+    sa.Column('same_as', sa.Text(), nullable=True),
+    sa.Column('key_digest', sa.Text(), nullable=True),
+    sa.Column('retryable', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('is_default', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    sa.Column('updated_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.CheckConstraint("state IN ('saving', 'requires_action', 'saved', 'failed', 'removing', 'removed')", name=op.f('ck_payment_methods_state')),
     sa.ForeignKeyConstraint(['user_id'], ['users.id'], name=op.f('fk_payment_methods_user_id_users')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_payment_methods'))
     )
+    op.create_index('ix_payment_methods_key_digest', 'payment_methods', ['key_digest'], unique=False, postgresql_where=sa.text('retryable'))
     op.create_index('ix_payment_methods_user_id', 'payment_methods', ['user_id', 'id'], unique=False)
+    op.create_index('uq_payment_methods_card', 'payment_methods', ['user_id', 'provider', 'card_fingerprint'], unique=True, postgresql_where=sa.text("state = 'saved'"))
     op.create_index('uq_payment_methods_default', 'payment_methods', ['user_id'], unique=True, postgresql_where=sa.text("is_default AND state = 'saved'"))
     op.create_table('sessions',
     sa.Column('id', sa.Text(), nullable=False),
@@ -241,6 +252,8 @@ def downgrade() -> None:
     op.drop_table('notices')
     op.drop_index('uq_payment_methods_default', table_name='payment_methods', postgresql_where=sa.text("is_default AND state = 'saved'"))
     op.drop_index('ix_payment_methods_user_id', table_name='payment_methods')
+    op.drop_index('uq_payment_methods_card', table_name='payment_methods', postgresql_where=sa.text("state = 'saved'"))
+    op.drop_index('ix_payment_methods_key_digest', table_name='payment_methods', postgresql_where=sa.text('retryable'))
     op.drop_table('payment_methods')
     op.drop_index('uq_links_live', table_name='links', postgresql_where=sa.text("state = 'live'"))
     op.drop_index('ix_links_created_at', table_name='links')
