@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     payment_action_seconds: float = Field(1800, gt=0)
     password_reset_seconds: float = Field(3600, gt=0)
     email_verification_seconds: float = Field(86_400, gt=0)
+    invitation_seconds: float = Field(604_800, gt=0)
     access_token_seconds: float = Field(600, gt=0)
     refresh_token_seconds: float = Field(2_592_000, gt=0)
     cart_abandoned_seconds: float = Field(3600, gt=0)
