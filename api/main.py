@@ -15,6 +15,7 @@ from activities.gateways.passwords import Passwords
 from activities.gateways.secrets import Vault
 from activities.gateways.stripe import StripeGateway
 from api import openapi, problems
+from api.card_numbers import NoCardNumbers
 from api.limits import Limiter
 from api.middleware import Conventions
 from api.processes import Processes
@@ -81,6 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
+    app.add_middleware(NoCardNumbers)  # inside the conventions, so that its refusals have a request id
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure(settings.log_level)
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
