@@ -28,7 +28,7 @@ class Tokens:
     """Signs with the first key and checks with all of them: while keys are rotated, the old ones stand behind."""
 
     def __init__(self, pems: str, *, seconds: float) -> None:
-        keys = [OKPKey.import_key(pem) for pem in _PEM.findall(pems)]
+        keys = _ed25519(pems)
         self._keys = {key.thumbprint(): key for key in keys}
         self._kid, self._key = next(iter(self._keys.items()))
         self.seconds = seconds
@@ -89,3 +89,14 @@ class Tokens:
     def _key_of(self, held: Any) -> OKPKey:
         """The key that the token's own header names, from among ours; nothing else in the header chooses one."""
         return self._keys[held.headers()["kid"]]
+
+
+def _ed25519(pems: str) -> list[OKPKey]:
+    """Raises ValueError unless they are Ed25519 keys, the first a private one."""
+    try:
+        keys = [OKPKey.import_key(pem) for pem in _PEM.findall(pems)]
+    except (JoseError, ValueError, TypeError) as error:
+        raise ValueError("HOLDFAST_SIGNING_KEY holds a PEM that is no Ed25519 key") from error
+    if not keys or not keys[0].is_private or any(key.curve_name != "Ed25519" for key in keys):
+        raise ValueError("HOLDFAST_SIGNING_KEY must be Ed25519 keys as PEM, first the private one that signs")
+    return keys
