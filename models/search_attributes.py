@@ -4,6 +4,8 @@ ORDER_ID = "OrderId"
 CART_ID = "CartId"
 CHECKOUT_STATUS = "CheckoutStatus"
 ORDER_STATUS = "OrderStatus"
+USER_ID = "UserId"
+LINK_STATE = "LinkState"
 
 # Name → Temporal's type. Never personal data: the server keeps them in clear.
 SEARCH_ATTRIBUTES = {
@@ -11,4 +13,6 @@ SEARCH_ATTRIBUTES = {
     CART_ID: "Keyword",
     CHECKOUT_STATUS: "Keyword",
     ORDER_STATUS: "Keyword",
+    USER_ID: "Keyword",
+    LINK_STATE: "Keyword",
 }

@@ -23,6 +23,7 @@ from activities import failpoints, logs
 from models import collector
 from models.db.session import Database
 from models.settings import Environment, Settings
+from workers.account_relay import AccountRelay
 from workers.janitor import Janitor
 from workers.registry import Work, build
 from workers.relay import Relay
@@ -76,6 +77,8 @@ def _background(
 ) -> Iterator[Coroutine[Any, Any, None]]:
     if queues.ORDERS in names:
         yield Relay(settings, database, client).run()
+    if queues.NOTIFICATIONS in names:
+        yield AccountRelay(settings, database, client).run()
     if queues.CHECKOUT in names:
         yield Janitor(database, client).run()
 

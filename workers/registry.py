@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from activities.accounts import Accounts
 from activities.checkouts import Checkouts
 from activities.fulfilment import Fulfilment
 from activities.gateways.mail import MailGateway
+from activities.gateways.secrets import Vault
 from activities.gateways.stripe import StripeGateway
+from activities.mail_once import MailOnce
 from activities.notifications import Notifications
 from activities.payments import Payments
 from activities.tasks import Tasks
@@ -18,7 +21,10 @@ from models.settings import Settings
 from workflows import queues
 from workflows.checkout import Checkout
 from workflows.cleanup import CheckoutCleanup
+from workflows.email_verification import EmailVerification
+from workflows.invitation import Invitation
 from workflows.order import Order
+from workflows.password_reset import PasswordReset
 
 
 @dataclass(frozen=True)
@@ -38,21 +44,13 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
             webhook_secret=settings.stripe_webhook_secret.get_secret_value(),
         )
     }
-    mail = MailGateway(
-        settings.sendgrid_api_key.get_secret_value(),
-        base=settings.sendgrid_base,
-        sender=settings.mail_from,
-    )
+    accounts = account_mails(settings, database)
     checkouts = Checkouts(database)
     payments = Payments(database, gateways)
     fulfilment = Fulfilment(database)
     tasks = Tasks(database)
     notifications = Notifications(
-        database,
-        mail,
-        shop=settings.shop_name,
-        public_url=settings.storefront_url,
-        unknown_seconds=settings.mail_unknown_seconds,
+        database, _mail_once(settings, database), shop=settings.shop_name, public_url=settings.storefront_url
     )
     return {
         queues.CHECKOUT: Work(
@@ -87,4 +85,31 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
             ],
             slots=8,
         ),
+        queues.NOTIFICATIONS: Work(
+            workflows=[EmailVerification, PasswordReset, Invitation],
+            activities=[
+                accounts.send_link,
+                accounts.end_link,
+                accounts.tell_password_was_reset,
+                tasks.open_task,
+            ],
+            slots=4,
+        ),
     }
+
+
+def account_mails(settings: Settings, database: Database) -> Accounts:
+    return Accounts(
+        database,
+        _mail_once(settings, database),
+        Vault.of(settings),
+        shop=settings.shop_name,
+        public_url=settings.storefront_url,
+    )
+
+
+def _mail_once(settings: Settings, database: Database) -> MailOnce:
+    gateway = MailGateway(
+        settings.sendgrid_api_key.get_secret_value(), base=settings.sendgrid_base, sender=settings.mail_from
+    )
+    return MailOnce(database, gateway, unknown_seconds=settings.mail_unknown_seconds)

@@ -41,9 +41,15 @@ AT_ONCE = 8
 IDLE_SECONDS = 0.1
 TASK_TIMEOUT = timedelta(seconds=5)
 
+FAILURES = (Unavailable, RPCError, RuntimeError, OSError)  # the SDK says RuntimeError for "no connection"
+
 log = structlog.get_logger()
 
 Tell = Callable[[Message], Awaitable[None]]
+
+
+# Whose topics have a relay of their own (workers/account_relay.py): a mail provider's bad hour is not the orders'.
+ACCOUNTS = ("account", "link")
 
 
 class Relay:
@@ -86,7 +92,7 @@ class Relay:
 
     def _pending(self) -> list[Message]:
         with self._database.reading() as connection:
-            return outbox.pending(connection, BATCH)
+            return outbox.pending(connection, BATCH, besides=ACCOUNTS)
 
     def _record(self, told: list[int], failed: list[int]) -> None:
         with self._database.reading() as connection:
@@ -106,7 +112,7 @@ class Relay:
                     return done, None
                 try:
                     await self._tell(message)
-                except (RPCError, RuntimeError, OSError) as error:  # the SDK says RuntimeError for "no connection"
+                except FAILURES as error:
                     log.warning("outbox_message_failed", id=message.id, topic=message.topic, error=str(error))
                     return done, message
                 done.append(message)

@@ -13,10 +13,13 @@ from temporalio.worker import Replayer
 
 from workflows.checkout import Checkout
 from workflows.cleanup import CheckoutCleanup
+from workflows.email_verification import EmailVerification
 from workflows.failures import DATA_CONVERTER
+from workflows.invitation import Invitation
 from workflows.order import Order
+from workflows.password_reset import PasswordReset
 
-WORKFLOWS: list[type] = [Checkout, CheckoutCleanup, Order]
+WORKFLOWS: list[type] = [Checkout, CheckoutCleanup, Order, EmailVerification, PasswordReset, Invitation]
 
 
 def replay(folder: Path) -> None:

@@ -8,10 +8,13 @@ from typing import Final, TypedDict
 from temporalio.common import RetryPolicy
 
 
-class Patience(TypedDict):
+class Tries(TypedDict):
     start_to_close_timeout: timedelta
-    schedule_to_close_timeout: timedelta
     retry_policy: RetryPolicy
+
+
+class Patience(Tries):
+    schedule_to_close_timeout: timedelta
 
 
 def _seconds(value: float) -> timedelta:
@@ -72,4 +75,10 @@ MAIL_LATER: Final[Patience] = {
     "start_to_close_timeout": _seconds(20),
     "schedule_to_close_timeout": timedelta(days=3),
     "retry_policy": RetryPolicy(initial_interval=_seconds(2), maximum_interval=timedelta(minutes=2)),
+}
+
+# The mail with a link, for as long as the link lives: the caller says how long that is.
+LINK_MAIL: Final[Tries] = {
+    "start_to_close_timeout": _seconds(20),
+    "retry_policy": RetryPolicy(initial_interval=_seconds(1), maximum_interval=timedelta(minutes=1)),
 }

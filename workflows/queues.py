@@ -2,5 +2,6 @@
 
 CHECKOUT = "checkout"
 ORDERS = "orders"
+NOTIFICATIONS = "notifications"
 
-ALL = (CHECKOUT, ORDERS)
+ALL = (CHECKOUT, ORDERS, NOTIFICATIONS)

@@ -55,7 +55,7 @@ SCENARIOS = {
     "void_payment": Scenario("declined", THREE_D_SECURE, AtTheBank.FAIL),
     "release_hold": ABANDONED,
     "cancel_payment": ABANDONED,
-    "send_order_confirmation": BOUGHT,
+    "send_mail": BOUGHT,
     "plan_shipment": SHIPPED,
     "capture_payment": SHIPPED,
     "confirm_shipment": SHIPPED,

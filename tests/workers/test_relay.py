@@ -31,7 +31,7 @@ class Books:
 def books(monkeypatch):
     def make(*messages):
         books = Books(*messages)
-        monkeypatch.setattr(outbox, "pending", lambda connection, limit: books.messages[:limit])
+        monkeypatch.setattr(outbox, "pending", lambda connection, limit, **_: books.messages[:limit])
         monkeypatch.setattr(
             outbox,
             "told",

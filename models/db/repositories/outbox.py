@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
@@ -36,7 +37,9 @@ def publish(
 
 
 _PENDING = text("""
-SELECT id, topic, aggregate, data, trace, due_at <= now() AS due FROM outbox ORDER BY id LIMIT :limit
+SELECT id, topic, aggregate, data, trace, due_at <= now() AS due FROM outbox
+WHERE split_part(topic, '.', 1) = ANY(CAST(:kinds AS text[])) = :own
+ORDER BY id LIMIT :limit
 """)
 
 _POSTPONE = text("""
@@ -46,9 +49,12 @@ WHERE id = ANY(CAST(:ids AS bigint[]))
 """)
 
 
-def pending(connection: Connection, limit: int) -> list[Message]:
-    """Oldest first."""
-    return [Message(*row) for row in connection.execute(_PENDING, {"limit": limit})]
+def pending(
+    connection: Connection, limit: int, *, kinds: Collection[str] = (), besides: Collection[str] = ()
+) -> list[Message]:
+    """Oldest first: of the topics that begin with one of the `kinds`, or of all that begin with none of `besides`."""
+    values = {"limit": limit, "kinds": list(kinds or besides), "own": bool(kinds)}
+    return [Message(*row) for row in connection.execute(_PENDING, values)]
 
 
 def told(connection: Connection, ids: list[int]) -> None:

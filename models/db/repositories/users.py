@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
 
 from models.access import Role
 from models.accounts import account_key, email_key
 from models.db.tables.accounts import login_failures, users
+from models.errors import Gone
+from models.ids import new_id
 
 
 class User(NamedTuple):
@@ -76,6 +80,26 @@ def set_password(connection: Connection, user_id: str, password_hash: str) -> No
     change_user(connection, user_id, password_hash=password_hash, must_reset=False)
     email = connection.execute(select(users.c.email).where(users.c.id == user_id)).scalar_one()
     connection.execute(delete(login_failures).where(login_failures.c.account_key == account_key(email)))
+
+
+def create_unverified(connection: Connection, email: str) -> None:
+    """An account that nobody can sign in to, unless there is one with that address already."""
+    values = {"id": new_id("usr"), "email": email, "email_key": email_key(email), "name": "", "role": Role.CUSTOMER}
+    connection.execute(insert(users).values(values).on_conflict_do_nothing(index_elements=["email_key"]))
+
+
+def verify(connection: Connection, user_id: str, *, email: str, name: str, password_hash: str) -> None:
+    """The account begins, with what its owner's link carries."""
+    change_user(connection, user_id, email=email, name=name, password_hash=password_hash, verified_at=func.now())
+
+
+def change_email(connection: Connection, user_id: str, email: str) -> None:
+    """Raises Gone when it is another's by now."""
+    try:
+        with connection.begin_nested():
+            change_user(connection, user_id, email=email, email_key=email_key(email))
+    except IntegrityError as error:
+        raise Gone("Another account has that address by now") from error
 
 
 def renew_hash(connection: Connection, user_id: str, password_hash: str) -> None:

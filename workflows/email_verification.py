@@ -1,0 +1,26 @@
+"""A new account, or an account's new address: mailed to, and confirmed by whoever reads the mail."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from models.accounts import Link, LinkState
+    from models.errors import HoldfastError
+    from workflows.mailed_link import MailedLink
+
+
+@workflow.defn(name="EmailVerification", failure_exception_types=[HoldfastError])
+class EmailVerification:
+    @workflow.init
+    def __init__(self, link: Link) -> None:
+        self._story = MailedLink(link)
+
+    @workflow.run
+    async def run(self, link: Link) -> LinkState:
+        return await self._story.ended()
+
+    @workflow.signal
+    def ended(self, how: LinkState) -> None:
+        """It was used, or a newer one replaced it."""
+        self._story.end(how)

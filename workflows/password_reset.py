@@ -1,0 +1,56 @@
+"""A forgotten password: a link by mail, a new password from whoever reads it, and a word to the owner after it."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from activities.accounts import Accounts
+    from activities.tasks import Tasks
+    from models.accounts import Link, LinkState
+    from models.checkout import OpenTask
+    from models.errors import HoldfastError
+    from workflows.mailed_link import MailedLink
+    from workflows.options import DATABASE, MAIL, MAIL_LATER
+
+
+@workflow.defn(name="PasswordReset", failure_exception_types=[HoldfastError])
+class PasswordReset:
+    @workflow.init
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._story = MailedLink(link)
+
+    @workflow.run
+    async def run(self, link: Link) -> LinkState:
+        state = await self._story.ended()
+        if state is LinkState.USED:
+            await self._tell_owner()
+        return state
+
+    @workflow.signal
+    def ended(self, how: LinkState) -> None:
+        """It was used, or a newer one replaced it."""
+        self._story.end(how)
+
+    async def _tell_owner(self) -> None:
+        """That the password was changed: so that a theft does not go unseen."""
+        tell = Accounts.tell_password_was_reset
+        try:
+            await workflow.execute_local_activity_method(tell, self._link, summary="tell the owner", **MAIL)
+            return
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+        try:
+            await workflow.execute_activity_method(tell, self._link, summary="tell the owner", **MAIL_LATER)
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            await workflow.execute_local_activity_method(
+                Tasks.open_task,
+                OpenTask(kind="password-reset-mail", subject=self._link.user_id, detail=str(error.cause or error)),
+                summary="for a person",
+                **DATABASE,
+            )
