@@ -173,6 +173,12 @@ class TokenPair(Out):
     expires_in: int
 
 
+class Accepted(Out):
+    """Of what is decided later, and told by mail."""
+
+    status: str
+
+
 class SignedIn(TokenPair):
     user: UserOut
 
