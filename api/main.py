@@ -29,6 +29,7 @@ from api.routes import (
     health,
     orders,
     profile,
+    registration,
     second_factor,
     sessions,
     webhooks,
@@ -66,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         orders,
         fulfilment,
         webhooks,
+        registration,
         sessions,
         second_factor,
         api_keys,
@@ -76,13 +78,13 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(routes.router)
     problems.install(app)
     openapi.describe(app)
+    app.add_middleware(NoCardNumbers)  # inside the conventions, so that its refusals have a request id
     app.add_middleware(Conventions, max_body_bytes=settings.max_body_bytes)
     return app
 
 
 def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
-    app.add_middleware(NoCardNumbers)  # inside the conventions, so that its refusals have a request id
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure(settings.log_level)
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
