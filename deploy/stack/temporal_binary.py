@@ -16,7 +16,11 @@ from deploy.stack.errors import StackError
 from deploy.stack.programs import run_to_end
 
 VERSION = "1.5.1"
-MODULE = f"github.com/temporalio/cli/cmd/temporal@v{VERSION}"
+# Its own SQLite driver (1.39) can leave its only connection interrupted for ever when a query is cancelled at a bad
+# moment: every request then fails with "interrupted (9)" until a restart. Temporal's server moved to this one for that
+# reason (temporalio/temporal#9198, cznic/sqlite issue 241).
+SQLITE_DRIVER = "1.44.3"
+PROGRAM = "github.com/temporalio/cli/cmd/temporal"
 DOWNLOAD_SECONDS = 20
 BUILD_SECONDS = 1800
 REMEDY = "install the Temporal CLI (https://docs.temporal.io/cli) or Go, or set HOLDFAST_TEMPORAL_ADDRESS"
@@ -26,7 +30,7 @@ Say = Callable[[str], None]
 
 def program() -> Path:
     """Where it is, or will be after `get_program`."""
-    return Path(shutil.which("temporal") or cache_folder() / "bin" / f"temporal-{VERSION}")
+    return Path(shutil.which("temporal") or cache_folder() / "bin" / f"temporal-{VERSION}-sqlite-{SQLITE_DRIVER}")
 
 
 def get_program(say: Say) -> None:
@@ -76,11 +80,15 @@ def _build(folder: Path, say: Say) -> None:
         raise StackError("the Temporal server is neither on PATH nor downloadable", REMEDY)
     say(f"Building the Temporal server {VERSION} with Go, once for this machine: about three minutes.")
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        (Path(temporary) / "go.mod").write_text("module holdfast/temporal\n")
         home = {} if os.environ.get("HOME") else {"GOPATH": temporary, "GOCACHE": f"{temporary}/cache"}
-        environment = {**home, "GOBIN": temporary, "GOFLAGS": "-modcacherw"}
-        command = [go, "install", "-ldflags", "-s -w", MODULE]
+        environment = {**home, "GOFLAGS": "-modcacherw -mod=mod", "GOWORK": "off"}
+        wanted = [f"github.com/temporalio/cli@v{VERSION}", f"modernc.org/sqlite@v{SQLITE_DRIVER}"]
+        build = ["build", "-ldflags", "-s -w", "-o", "temporal", PROGRAM]
         try:
-            run_to_end("the build of the Temporal server", command, environment, seconds=BUILD_SECONDS)
+            for command in (["get", *wanted], build):
+                what = "the build of the Temporal server"
+                run_to_end(what, [go, "-C", temporary, *command], environment, seconds=BUILD_SECONDS)
         except StackError as error:
             raise StackError(error.failed, REMEDY) from None
         (Path(temporary) / "temporal").rename(program())
