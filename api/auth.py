@@ -100,7 +100,7 @@ def owns_cart(caller: Principal | None, cart_token: str | None, customer_id: str
 
 def own_cart(found: tuple[Cart, bytes | None] | None, caller: Principal | None, cart_token: str | None) -> Cart:
     """The cart, if it is this caller's; another's is not found, so that nothing can be learned of it."""
-    if found is None or not owns_cart(caller, cart_token, found[0].customer_id, found[1]):
+    if found is None or found[0].merged_into or not owns_cart(caller, cart_token, found[0].customer_id, found[1]):
         raise NotFound("There is no such cart")
     return found[0]
 

@@ -22,6 +22,7 @@ from api.processes import Processes
 from api.routes import (
     api_keys,
     audit,
+    cart_merge,
     carts,
     catalogue,
     checkouts,
@@ -63,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     for routes in (
         catalogue,
         carts,
+        cart_merge,
         checkouts,
         orders,
         fulfilment,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,6 +47,7 @@ class Cart:
     discount_codes: Sequence[str]
     completed_order_id: str | None
     items: Sequence[CartItem] = ()
+    merged_into: str | None = None  # a guest's, whose lines another cart has taken
 
     @property
     def destination(self) -> tuple[str, str | None]:
@@ -129,6 +130,50 @@ def _requirements(cart: Cart, option: ShippingOption | None) -> list[str]:
     if option is None:
         missing.append("shipping_option")
     return missing
+
+
+def merge_lines(into: Sequence[CartItem], guest: Sequence[CartItem]) -> tuple[list[CartItem], list[dict[str, Any]]]:
+    """The lines of `into` that a guest's lines change or add, and a warning for each that got less than wanted.
+
+    Quantities add up to what is available and to MAX_QUANTITY; a line that `into` has never becomes less by it.
+    """
+    lines = {item.sku: item for item in into}
+    changed, short = [], []
+    for item in guest:
+        there = lines.get(item.sku)
+        had = there.quantity if there else 0
+        wanted = had + item.quantity
+        quantity = max(had, min(wanted, item.available, MAX_QUANTITY))
+        if there is None and len(lines) >= MAX_LINES:
+            quantity = 0
+        if quantity > had:
+            lines[item.sku] = replace(there or item, quantity=quantity)
+            changed.append(lines[item.sku])
+        if quantity < wanted:
+            available = max(0, item.available)
+            short.append(
+                {
+                    "type": "quantity_reduced",
+                    "sku": item.sku,
+                    "wanted": wanted,
+                    "quantity": quantity,
+                    "available": available,
+                }
+            )
+    return changed, short
+
+
+def merge_details(into: Cart, guest: Cart) -> dict[str, Any]:
+    """Columns that a guest's cart fills in: codes are added behind, the rest is taken where it is missing."""
+    codes = [*dict.fromkeys([*into.discount_codes, *guest.discount_codes])][:MAX_CODES]
+    taken = {name: getattr(guest, name) for name in _TAKEN if getattr(into, name) is None}
+    return {
+        "discount_codes": codes,
+        **{n: v.model_dump() if isinstance(v, Address) else v for n, v in taken.items() if v is not None},
+    }
+
+
+_TAKEN = ("email", "shipping_address", "billing_address", "shipping_option_id")
 
 
 def shipping_options(cart: Cart, rules: Rules) -> list[QuotedOption]:

@@ -123,7 +123,9 @@ def with_values(cart: Cart, values: Mapping[str, Any]) -> Cart:
     return replace(cart, version=cart.version + 1, **shown)
 
 
-def put_item(connection: Connection, cart_id: str, item_id: str, sku: str, quantity: int, seen_price: int) -> None:
+def put_item(
+    connection: Connection, cart_id: str, item_id: str, sku: str, quantity: int, seen_price: int | None
+) -> None:
     """The line of that sku now has that quantity; a new one is added at the end."""
     statement = upsert(cart_items).values(
         cart_id=cart_id, sku=sku, id=item_id, quantity=quantity, seen_price=seen_price
@@ -186,6 +188,7 @@ def _cart(row: Mapping[Any, Any]) -> Cart:
         shipping_option_id=row["shipping_option_id"],
         discount_codes=tuple(row["discount_codes"]),
         completed_order_id=row["completed_order_id"],
+        merged_into=row["merged_into"],
         items=tuple(
             CartItem(
                 id=item_id,

@@ -22,7 +22,8 @@ class StoredCheckout(NamedTuple):
 
 
 _READ = text("""
-SELECT c.id, c.status, c.next_action, c.decline_code, c.action_expires_at, c.reason, c.customer_id, t.token_digest,
+SELECT c.id, c.status, c.next_action, c.decline_code, c.action_expires_at, c.reason, t.token_digest,
+    coalesce(c.customer_id, t.customer_id) AS customer_id,  -- a guest's cart may have become a customer's since
     o.document, o.email, o.shipping_address, o.billing_address
 FROM checkouts c JOIN carts t ON t.id = c.cart_id LEFT JOIN orders o ON o.checkout_id = c.id
 WHERE c.id = :checkout_id

@@ -98,6 +98,8 @@ def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
     found = read_cart(connection, begin.cart_id)
     assert found is not None
     cart = found[0]
+    if cart.merged_into or cart.customer_id != begin.customer_id:
+        raise NotFound("The cart has become a customer's since")
     if standing["other"]:
         raise CheckoutInProgress(checkout_id=standing["other"])
     if cart.discount_codes:  # their limits can't move between the question and the use

@@ -23,6 +23,7 @@ carts = Table(
     Column("discount_codes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("completed_order_id", Text),
     Column("merged_into", Text, ForeignKey("carts.id")),  # a guest's, once its owner has signed in
+    json_column("merge_warnings", nullable=True),  # what of it found no room there, for a repeated call
     time_column("created_at", default_now=True),
     time_column("updated_at", default_now=True),
     CheckConstraint("(customer_id IS NULL) <> (token_digest IS NULL)", name="one_owner"),
