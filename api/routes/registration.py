@@ -205,7 +205,6 @@ def _reset(shop: Services, digest: bytes, hashed: str) -> None:
         user = _owner(connection, links.use(connection, digest, LinkPurpose.PASSWORD_RESET))
         users.set_password(connection, user.id, hashed)
         sessions.end_all(connection, user.id, "password_reset")
-        links.end_live(connection, user.id, LinkPurpose.EMAIL_VERIFICATION)
         audit.append(connection, Principal(user_id=user.id, role=user.role), "password.reset", user.id)
 
 

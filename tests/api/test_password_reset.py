@@ -150,6 +150,16 @@ class TestWhatElseItEnds:
         assert mailbox.reset(mailbox.token(ABOUT), NEW).status_code == 204
         assert thief.confirm(stolen).status_code == 410
 
+    def test_so_does_a_password_changed_by_who_knows_it(self, shop, owner, mailbox):
+        thief = Mailbox(shop)
+        owner.login()
+        owner.call("POST", "/v1/me/email", {"email": thief.email, "password": PASSWORD})
+        mailbox.forgot()
+        stolen, reset = thief.token(), mailbox.token(ABOUT)
+        assert owner.call("PUT", "/v1/me/password", {"password": PASSWORD, "new_password": NEW}).status_code == 204
+        assert thief.confirm(stolen).status_code == 410
+        assert mailbox.reset(reset, "yet another good phrase").status_code == 410
+
     def test_a_second_factor_stays(self, shop):
         """A mailed link changes the password, and signs nobody in."""
         owner = member(shop, role=Role.SUPPORT)

@@ -9,7 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 
 from models.access import Role
-from models.accounts import account_key, email_key
+from models.accounts import LinkPurpose, account_key, email_key
+from models.db.repositories import links
 from models.db.tables.accounts import login_failures, users
 from models.errors import Gone
 from models.ids import new_id
@@ -76,10 +77,13 @@ def change_user(connection: Connection, user_id: str, **values: Any) -> None:
 
 
 def set_password(connection: Connection, user_id: str, password_hash: str) -> None:
-    """And forgets the failures in a row that may have asked for it."""
+    """And forgets the failures in a row that may have asked for it; links that were mailed before are good no more:
+    somebody who knew the old password may have asked for them.
+    """
     change_user(connection, user_id, password_hash=password_hash, must_reset=False)
     email = connection.execute(select(users.c.email).where(users.c.id == user_id)).scalar_one()
     connection.execute(delete(login_failures).where(login_failures.c.account_key == account_key(email)))
+    links.end_live(connection, user_id, LinkPurpose.EMAIL_VERIFICATION, LinkPurpose.PASSWORD_RESET)
 
 
 def create_unverified(connection: Connection, email: str) -> None:
