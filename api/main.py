@@ -29,6 +29,7 @@ from api.routes import (
     fulfilment,
     health,
     orders,
+    payment_methods,
     profile,
     registration,
     second_factor,
@@ -77,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
         profile,
         health,
     ):
+        payment_methods,
         app.include_router(routes.router)
     problems.install(app)
     openapi.describe(app)

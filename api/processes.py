@@ -29,18 +29,20 @@ from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatus
 
 from models.answers import Answer, Told
 from models.checkout import BeginCheckout
-from models.db.repositories import checkout_closing, orders
+from models.db.repositories import checkout_closing, orders, payment_methods
 from models.db.session import Database
 from models.errors import HoldfastError, InvalidTransition, NotFound, RequestInProgress, Unavailable
 from models.fulfilment import FulfilOrder
-from models.ids import checkout_workflow, order_workflow
-from models.search_attributes import CART_ID, CHECKOUT_STATUS, ORDER_ID
+from models.ids import checkout_workflow, order_workflow, save_payment_method_workflow
+from models.payment_methods import BeginSave, PaymentMethodState
+from models.search_attributes import CART_ID, CHECKOUT_STATUS, ORDER_ID, PAYMENT_METHOD_STATE, USER_ID
 from models.settings import Settings
 from models.states import CheckoutStatus
 from workflows import queues
 from workflows.checkout import Checkout
 from workflows.failures import DATA_CONVERTER, refusal_in
 from workflows.order import Order
+from workflows.save_payment_method import SavePaymentMethod
 
 T = TypeVar("T")
 
@@ -106,6 +108,41 @@ class Processes:
             checkout_workflow(checkout_id)
         )
         return await self._answer(lambda: handle.execute_update(Checkout.resume))
+
+    async def save_payment_method(self, begin: BeginSave) -> Told:
+        """The first answer to somebody's wish to keep a card; else as for `submit`."""
+
+        def submit() -> Awaitable[Told]:
+            start = WithStartWorkflowOperation(
+                SavePaymentMethod.run,
+                begin,
+                id=save_payment_method_workflow(begin.payment_method_id),
+                task_queue=queues.CHECKOUT,
+                task_timeout=TASK_TIMEOUT,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                search_attributes=_attributes(
+                    {USER_ID: begin.user_id, PAYMENT_METHOD_STATE: PaymentMethodState.SAVING}
+                ),
+                static_summary="A card to be saved",
+            )
+            return self.client.execute_update_with_start_workflow(
+                SavePaymentMethod.submit,
+                begin.fingerprint,
+                start_workflow_operation=start,
+                id=f"submit/{begin.fingerprint[:32]}",
+            )
+
+        try:
+            return await self._answer(submit)
+        except (Unavailable, NotFound):
+            return await self._give_up_saving(begin)
+
+    async def resume_saving(self, payment_method_id: str) -> Told:
+        """Looks at the set-up now. Raises Unavailable, or NotFound when the process has ended."""
+        handle: WorkflowHandle[SavePaymentMethod, PaymentMethodState] = self.client.get_workflow_handle(
+            save_payment_method_workflow(payment_method_id)
+        )
+        return await self._answer(lambda: handle.execute_update(SavePaymentMethod.resume))
 
     async def tell_order(self, order_id: str, update: Any, command: Any, update_id: str) -> None:
         """An update of the order's process, which is started if the outbox has not got to it yet."""
@@ -174,6 +211,22 @@ class Processes:
         else:
             answer = Answer.of(202, {"checkout_id": begin.checkout_id, "status": CheckoutStatus.PROCESSING})
         return Told(status=answer.status, body=answer.body)
+
+    async def _give_up_saving(self, begin: BeginSave) -> Told:
+        try:
+            gone = await asyncio.wait_for(run_in_threadpool(self._abandon_saving, begin), ABANDON_SECONDS)
+        except (HoldfastError, TimeoutError):
+            gone = None
+        log.warning("saving_unanswered", payment_method_id=begin.payment_method_id, abandoned=gone)
+        if gone:
+            answer = payment_methods.refusal_answer(Unavailable("Nothing was saved; try again"), begin)
+        else:
+            answer = payment_methods.processing_answer(begin)
+        return Told(status=answer.status, body=answer.body)
+
+    def _abandon_saving(self, begin: BeginSave) -> bool:
+        with self._database.transaction() as connection:
+            return payment_methods.abandon(connection, begin)
 
     def _abandon(self, begin: BeginCheckout) -> bool:
         with self._database.transaction() as connection:

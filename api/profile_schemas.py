@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from api.schemas import Out
+from api.schemas import NextAction, Out
 from models.addresses import Address
 
 
@@ -39,3 +39,29 @@ class PreferencesOut(Out):
     sms: TopicsOut
     push: TopicsOut
     realtime: TopicsOut
+
+
+class CardOut(Out):
+    brand: str
+    last4: str
+    exp_month: int
+    exp_year: int
+
+
+class PaymentMethodOut(Out):
+    """`status`: `processing`, `requires_action`, `saved` or `failed`."""
+
+    id: str
+    provider: str
+    status: str
+    card: CardOut | None = None
+    default: bool | None = None
+    created_at: datetime | None = None
+    next_action: NextAction | None = None
+    expires_at: datetime | None = None
+    reason: str | None = None
+
+
+class PaymentMethodPage(Out):
+    items: list[PaymentMethodOut]
+    next_cursor: str | None

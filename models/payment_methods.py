@@ -26,6 +26,11 @@ class PaymentMethodState(StrEnum):
     REMOVING = "removing"  # its owner has none any more; the provider is still to be told
     REMOVED = "removed"
 
+    @property
+    def shown(self) -> str:
+        """As its owner reads it: a checkout is `processing` too while it runs."""
+        return "processing" if self is PaymentMethodState.SAVING else str(self)
+
 
 LIVE_SETUP = (PaymentMethodState.SAVING, PaymentMethodState.REQUIRES_ACTION)
 

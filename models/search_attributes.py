@@ -6,6 +6,7 @@ CHECKOUT_STATUS = "CheckoutStatus"
 ORDER_STATUS = "OrderStatus"
 USER_ID = "UserId"
 LINK_STATE = "LinkState"
+PAYMENT_METHOD_STATE = "PaymentMethodState"
 
 # Name → Temporal's type. Never personal data: the server keeps them in clear.
 SEARCH_ATTRIBUTES = {
@@ -15,4 +16,5 @@ SEARCH_ATTRIBUTES = {
     ORDER_STATUS: "Keyword",
     USER_ID: "Keyword",
     LINK_STATE: "Keyword",
+    PAYMENT_METHOD_STATE: "Keyword",
 }

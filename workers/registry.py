@@ -12,8 +12,10 @@ from activities.fulfilment import Fulfilment
 from activities.gateways.mail import MailGateway
 from activities.gateways.secrets import Vault
 from activities.gateways.stripe import StripeGateway
+from activities.gateways.stripe_cards import StripeCards
 from activities.mail_once import MailOnce
 from activities.notifications import Notifications
+from activities.payment_methods import PaymentMethods
 from activities.payments import Payments
 from activities.tasks import Tasks
 from models.db.session import Database
@@ -25,6 +27,8 @@ from workflows.email_verification import EmailVerification
 from workflows.invitation import Invitation
 from workflows.order import Order
 from workflows.password_reset import PasswordReset
+from workflows.remove_payment_method import RemovePaymentMethod
+from workflows.save_payment_method import SavePaymentMethod
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
     accounts = account_mails(settings, database)
     checkouts = Checkouts(database)
     payments = Payments(database, gateways)
+    cards = StripeCards(settings.stripe_api_key.get_secret_value(), base=settings.stripe_base)
+    methods = PaymentMethods(database, {StripeCards.name: cards})
     fulfilment = Fulfilment(database)
     tasks = Tasks(database)
     notifications = Notifications(
@@ -54,7 +60,7 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
     )
     return {
         queues.CHECKOUT: Work(
-            workflows=[Checkout, CheckoutCleanup],
+            workflows=[Checkout, CheckoutCleanup, SavePaymentMethod, RemovePaymentMethod],
             activities=[
                 checkouts.hold_stock,
                 checkouts.require_action,
@@ -67,6 +73,17 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
                 payments.look_up_payment,
                 payments.void_payment,
                 payments.cancel_payment,
+                methods.begin_payment_method,
+                methods.ensure_payment_customer,
+                methods.set_up_payment_method,
+                methods.settle_payment_method,
+                methods.ask_card_owner,
+                methods.look_up_payment_method,
+                methods.cancel_payment_method,
+                methods.undo_payment_method,
+                methods.keep_payment_method,
+                methods.close_payment_method,
+                methods.detach_payment_method,
                 tasks.open_task,
             ],
             slots=24,

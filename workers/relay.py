@@ -23,18 +23,26 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from models.db.repositories import outbox
+from models.db.repositories import outbox, payment_methods
 from models.db.repositories.outbox import Message
 from models.db.session import Database
 from models.errors import Unavailable
 from models.fulfilment import FulfilOrder
-from models.ids import checkout_workflow, order_workflow
-from models.search_attributes import ORDER_ID, ORDER_STATUS
+from models.ids import (
+    checkout_workflow,
+    order_workflow,
+    remove_payment_method_workflow,
+    save_payment_method_workflow,
+)
+from models.payment_methods import PaymentMethodRef, PaymentMethodState
+from models.search_attributes import ORDER_ID, ORDER_STATUS, PAYMENT_METHOD_STATE
 from models.settings import Settings
 from models.states import OrderStatus
 from workflows import queues
 from workflows.checkout import Checkout
 from workflows.order import Order
+from workflows.remove_payment_method import RemovePaymentMethod
+from workflows.save_payment_method import SavePaymentMethod
 
 BATCH = 100
 AT_ONCE = 8
@@ -63,6 +71,8 @@ class Relay:
             "order.confirmed": self._start_order,
             "payment.changed": self._tell_checkout,
             "order.delivered": self._tell_order,
+            payment_methods.CHANGED: self._tell_setup,
+            payment_methods.REMOVED: self._start_removal,
         }
 
     async def run(self) -> None:
@@ -157,6 +167,30 @@ class Relay:
 
     async def _tell_order(self, message: Message) -> None:
         await self._signal(order_workflow(message.data["order_id"]), Order.delivered)
+
+    async def _tell_setup(self, message: Message) -> None:
+        workflow_id = save_payment_method_workflow(message.data["payment_method_id"])
+        await self._signal(workflow_id, SavePaymentMethod.setup_changed)
+
+    async def _start_removal(self, message: Message) -> None:
+        payment_method_id = message.data["payment_method_id"]
+        state = SearchAttributePair(
+            SearchAttributeKey.for_keyword(PAYMENT_METHOD_STATE), str(PaymentMethodState.REMOVING)
+        )
+        try:
+            await self._client.start_workflow(
+                RemovePaymentMethod.run,
+                PaymentMethodRef(payment_method_id=payment_method_id),
+                id=remove_payment_method_workflow(payment_method_id),
+                task_queue=queues.CHECKOUT,
+                task_timeout=TASK_TIMEOUT,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                search_attributes=TypedSearchAttributes([state]),
+                static_summary="Removal of a saved card",
+            )
+        except WorkflowAlreadyStartedError:
+            return  # told before
 
     async def _signal(self, workflow_id: str, signal: Any) -> None:
         try:

@@ -18,8 +18,19 @@ from workflows.failures import DATA_CONVERTER
 from workflows.invitation import Invitation
 from workflows.order import Order
 from workflows.password_reset import PasswordReset
+from workflows.remove_payment_method import RemovePaymentMethod
+from workflows.save_payment_method import SavePaymentMethod
 
-WORKFLOWS: list[type] = [Checkout, CheckoutCleanup, Order, EmailVerification, PasswordReset, Invitation]
+WORKFLOWS: list[type] = [
+    Checkout,
+    CheckoutCleanup,
+    Order,
+    EmailVerification,
+    PasswordReset,
+    Invitation,
+    SavePaymentMethod,
+    RemovePaymentMethod,
+]
 
 
 def replay(folder: Path) -> None:

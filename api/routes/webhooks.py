@@ -44,6 +44,10 @@ async def sendgrid(
 
 def _store(shop: Services, event: ProviderEvent) -> bool:
     with shop.database.reading() as connection:
+        if event.payment_method_id is not None:
+            return messaging.store_setup_webhook(
+                connection, "stripe", event.id, event.type, event.subject, event.payment_method_id
+            )
         return messaging.store_webhook(connection, "stripe", event.id, event.type, event.subject, event.checkout_id)
 
 

@@ -69,6 +69,27 @@ SELECT event_id FROM stored
 """)
 
 
+# The same for the set-up of a card (models/db/repositories/payment_methods.py, `ask_owner`).
+_SETUP_WEBHOOK = text("""
+WITH stored AS (
+        INSERT INTO webhook_events (provider, event_id, type, subject)
+        VALUES (:provider, :event_id, :type, :subject) ON CONFLICT DO NOTHING RETURNING event_id),
+    waiting AS (SELECT id, state FROM payment_methods WHERE id = :payment_method_id FOR UPDATE),
+    told AS (INSERT INTO outbox (topic, aggregate, data)
+        SELECT 'setup.changed', w.id, jsonb_build_object('payment_method_id', w.id) FROM waiting w, stored
+        WHERE w.state = 'requires_action')
+SELECT event_id FROM stored
+""")
+
+
+def store_setup_webhook(
+    connection: Connection, provider: str, event_id: str, type_: str, subject: str | None, payment_method_id: str
+) -> bool:
+    """Stores it once, and tells whoever waits for that card to be saved. False: known before."""
+    values = {"provider": provider, "event_id": event_id, "type": type_, "subject": subject}
+    return connection.execute(_SETUP_WEBHOOK, {**values, "payment_method_id": payment_method_id}).first() is not None
+
+
 def store_webhook(
     connection: Connection, provider: str, event_id: str, type_: str, subject: str | None, checkout_id: str | None
 ) -> bool:
