@@ -32,3 +32,17 @@ def test_no_payload_of_any_history_holds_personal_data() -> None:
         if PERSONAL.search(payload)
     }
     assert found == set()
+
+
+def test_no_payload_of_a_saved_cards_history_tells_the_card_or_the_banks_secret() -> None:
+    files = [
+        file for kind in ("SavePaymentMethod", "RemovePaymentMethod") for file in (HISTORIES / kind).glob("*.json")
+    ]
+    assert len(files) > 10
+    found = {
+        f"{file.parent.name}/{file.stem}: {payload[:200]}"
+        for file in files
+        for payload in _payloads(json.loads(file.read_text()))
+        if re.search(r"_secret_|client_secret|last4|exp_year|sandbox\d{10}", payload)
+    }
+    assert found == set()
