@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -18,6 +19,7 @@ from api import openapi, problems
 from api.card_numbers import NoCardNumbers
 from api.limits import Limiter
 from api.middleware import Conventions
+from api.passwords import common_passwords
 from api.processes import Processes
 from api.routes import (
     api_keys,
@@ -95,6 +97,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         database = Database(settings.database, pool_size=THREADS, application="holdfast-api")
         cache = Cache(settings.redis)
         passwords = Passwords()
+        loading = asyncio.create_task(asyncio.to_thread(common_passwords))  # before somebody has to wait for it
         app.state.services = Services(
             settings=settings,
             database=database,
@@ -123,6 +126,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         try:
             yield
         finally:
+            await loading
             passwords.close()
             cache.close()
             database.close()
