@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Header, Request
 from fastapi.concurrency import run_in_threadpool
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import RouteContext
 
 from activities.gateways.secrets import token_digest
 from api.services import Services, Shop
@@ -82,7 +84,35 @@ def requires(scope: Scope) -> Callable[..., Coroutine[Any, Any, Principal]]:
             raise Forbidden(f"This needs the scope {scope}")
         return caller
 
+    _SCOPES[check] = scope
     return check
+
+
+_SCOPES: dict[Callable[..., Any], Scope] = {}  # of the dependencies that `requires` has made
+
+
+class Declared(NamedTuple):
+    """What a route asks of its caller, before anything else."""
+
+    scope: Scope | None
+    person: bool
+
+    @property
+    def signed_in(self) -> bool:
+        return self.scope is not None or self.person
+
+
+def declared(route: RouteContext) -> Declared:
+    """Read from the route's dependencies, so that what is told of it is what it does."""
+    calls = set(_calls(getattr(route, "dependant", None)))
+    return Declared(next((_SCOPES[call] for call in calls if call in _SCOPES), None), signed_in in calls)
+
+
+def _calls(dependant: Dependant | None) -> Iterator[Callable[..., Any]]:
+    for needed in dependant.dependencies if dependant else ():
+        if needed.call is not None:
+            yield needed.call
+        yield from _calls(needed)
 
 
 def new_cart_token() -> tuple[str, bytes]:

@@ -11,7 +11,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import iter_route_contexts
 
+from api.auth import Declared, declared
 from api.problems import MEDIA_TYPE
 from api.schemas import Problem
 from models.settings import Settings
@@ -50,16 +52,22 @@ def contract(app: FastAPI) -> dict[str, Any]:
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "An access token."}
     }
+    asked = {
+        (route.path, method.lower()): declared(route)
+        for route in iter_route_contexts(app.routes)
+        for method in route.methods or ()
+    }
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             if method in _METHODS and path.startswith("/v1/"):
-                _complete(operation)
+                _complete(operation, asked[path, method])
     return document
 
 
-def _complete(operation: dict[str, Any]) -> None:
-    """`security` lists `{}` as well: guests may call most routes, and those who may not get a 401."""
-    operation["security"] = [{"bearer": []}, {}]
+def _complete(operation: dict[str, Any], asked: Declared) -> None:
+    """`security`: the scope that a route needs stands in the list; where guests may call it, `{}` is another way."""
+    scopes = [asked.scope.value] if asked.scope else []
+    operation["security"] = [{"bearer": scopes}] if asked.signed_in else [{"bearer": []}, {}]
     responses = operation["responses"]
     for status, response in responses.items():
         response["headers"] = _REQUEST_ID | response.get("headers", {})
