@@ -36,6 +36,7 @@ from api.routes import (
     registration,
     second_factor,
     sessions,
+    staff,
     webhooks,
 )
 from api.rules import RecentRules
@@ -75,12 +76,13 @@ def create_app(settings: Settings) -> FastAPI:
         registration,
         sessions,
         second_factor,
+        staff,
         api_keys,
         audit,
         profile,
+        payment_methods,
         health,
     ):
-        payment_methods,
         app.include_router(routes.router)
     problems.install(app)
     openapi.describe(app)
