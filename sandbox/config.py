@@ -51,5 +51,9 @@ class SandboxConfig:
     stripe_webhook_secret: str = "whsec_sandbox"  # noqa: S105 - a published test value
     sendgrid_private_key: str = SENDGRID_PRIVATE_KEY
     twilio_auth_token: str = "sandbox"  # noqa: S105 - a published test value
+    google_client_id: str = "sandbox-google"
+    google_client_secret: str = "sandbox-google-secret"  # noqa: S105 - a published test value
+    facebook_client_id: str = "sandbox-facebook"
+    facebook_client_secret: str = "sandbox-facebook-secret"  # noqa: S105 - a published test value
     stripe_events: frozenset[str] = STRIPE_EVENTS
     sendgrid_events: frozenset[str] = SENDGRID_EVENTS

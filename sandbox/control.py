@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from sandbox.exchange import nest
+from sandbox.identity.service import Refused
 from sandbox.scripts import BadScript, read_repeat
 from sandbox.store import Row
 from sandbox.stripe_shaped import charging, refunds, setup_intents
@@ -55,6 +56,8 @@ def control_routes(world: World) -> list[Route]:
         route("POST", "/stripe/setup_intents/{id}/authenticate", _authenticate_setup),
         route("POST", "/stripe/refunds/{id}/settle", _settle_refund),
         route("GET", "/stripe/{kind}", _truth),
+        route("POST", "/idp/{provider}/approve", _approve),
+        route("POST", "/idp/{provider}/rotate-keys", _rotate_keys),
     ]
 
 
@@ -64,7 +67,7 @@ async def _run(world: World, request: Request, action: Action) -> Response:
         body = _body(request, await request.body())
         then = body.pop("then", None)
         result = action(world, request, body)
-    except (Refusal, BadScript) as error:
+    except (Refusal, BadScript, Refused) as error:
         return JSONResponse({"error": str(error)}, status_code=400)
     except StripeError as error:
         status = 404 if isinstance(error, Missing) else 400
@@ -223,6 +226,17 @@ def _settle_refund(world: World, request: Request, body: Row) -> Any:
     refund = world.stripe.account.get("refund", request.path_params["id"])
     status = str(body.get("status"))
     return _seen(refunds.settle(world.stripe.account, refund, status, body.get("failure_reason")))
+
+
+def _approve(world: World, request: Request, body: Row) -> Any:
+    """Be the person at the identity provider's page; where their browser goes from there."""
+    _only(body, "authorize_url", "subject", "email", "email_verified", "name", "error", "forge", "iss")
+    return {"location": world.identity.approve(request.path_params["provider"], body)}
+
+
+def _rotate_keys(world: World, request: Request, body: Row) -> Any:
+    _only(body)
+    return {"kid": world.identity.rotate_keys(request.path_params["provider"])}
 
 
 def _truth(world: World, request: Request, body: Row) -> Any:

@@ -8,6 +8,7 @@ from sandbox.calls import CallLog
 from sandbox.clock import Clock
 from sandbox.config import SandboxConfig
 from sandbox.exchange import Service
+from sandbox.identity.service import IdentityService
 from sandbox.scripts import Scripts
 from sandbox.store import Store
 from sandbox.stripe_shaped.account import Account
@@ -27,15 +28,17 @@ class World:
         self.stripe = StripeService(Account(self.store, self.clock, self.webhooks, config.stripe_events))
         self.mail = mail.MailService(self.store, self.clock, self.webhooks, config.sendgrid_events)
         self.sms = sms.SmsService(self.store, self.clock, self.webhooks)
+        self.identity = IdentityService(self.store, self.clock, config)
         self.services: dict[str, Service] = {  # by the first step of their paths
             "v1": self.stripe,
             "v3": self.mail,
             sms.API_VERSION: self.sms,
+            "idp": self.identity,
         }
 
     @property
     def service_names(self) -> list[str]:
-        """The services that scripts and webhook settings can name."""
+        """The services that scripts can name."""
         return [service.name for service in self.services.values()]
 
     def reset(self) -> None:

@@ -1,0 +1,1 @@
+"""Google and Facebook as identity providers, under `/idp/{provider}`."""
