@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 
 class Message(NamedTuple):
-    """`due` is false while an earlier try of it waits; later ones of its aggregate wait with it."""
+    """`due` is false while it waits; the others of its aggregate wait with it."""
 
     id: int
     topic: str
@@ -39,6 +39,7 @@ def publish(
 _PENDING = text("""
 SELECT id, topic, aggregate, data, trace, due_at <= now() AS due FROM outbox
 WHERE split_part(topic, '.', 1) = ANY(CAST(:kinds AS text[])) = :own
+    AND aggregate NOT IN (SELECT w.aggregate FROM outbox w WHERE w.due_at > now())
 ORDER BY id LIMIT :limit
 """)
 
@@ -52,7 +53,10 @@ WHERE id = ANY(CAST(:ids AS bigint[]))
 def pending(
     connection: Connection, limit: int, *, kinds: Collection[str] = (), besides: Collection[str] = ()
 ) -> list[Message]:
-    """Oldest first: of the topics that begin with one of the `kinds`, or of all that begin with none of `besides`."""
+    """Those whose aggregates wait for nothing, oldest first.
+
+    Of the topics that begin with one of the `kinds`, or of all that begin with none of `besides`.
+    """
     values = {"limit": limit, "kinds": list(kinds or besides), "own": bool(kinds)}
     return [Message(*row) for row in connection.execute(_PENDING, values)]
 
