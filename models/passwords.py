@@ -45,10 +45,11 @@ def check_password(
     if _is_sequence(folded):
         raise _refused(pointer, "is a plain sequence of characters")
     own = {word for text in context for word in _words(text)}
-    for core in (unit, *(_unit(part) for part in (folded.strip(_AROUND), folded.rstrip(_AROUND)))):
+    bare, trimmed = folded.strip(_AROUND), folded.rstrip(_AROUND)
+    for core in (folded, unit, bare, _unit(bare), trimmed, _unit(trimmed)):
         if core in own:
             raise _refused(pointer, "is made of your name, your address or the shop's name")
-        if common(core) and (core == unit or sum(c.isalpha() for c in core) >= SHORTEST_COMMON):
+        if common(core) and (core in (folded, unit) or sum(c.isalpha() for c in core) >= SHORTEST_COMMON):
             raise _refused(pointer, "is among the passwords that are most often used, and tried first")
     return plain
 
