@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.broken import ImpatientCheckout, SilentOrder
+from tests.fixtures.broken import HastyReset, ImpatientCheckout, ImpatientVerification, SilentOrder
 from tests.fixtures.record import CASES, HISTORIES
 from workers import replay
 from workers.replay import replay_files
@@ -65,7 +65,15 @@ def _payloads(value):
 
 
 class TestItBites:
-    @pytest.mark.parametrize(("broken", "folder"), [(ImpatientCheckout, "Checkout"), (SilentOrder, "Order")])
+    @pytest.mark.parametrize(
+        ("broken", "folder"),
+        [
+            (ImpatientCheckout, "Checkout"),
+            (SilentOrder, "Order"),
+            (ImpatientVerification, "EmailVerification"),
+            (HastyReset, "PasswordReset"),
+        ],
+    )
     def test_a_changed_story_does_not_replay(self, broken, folder):
         outcomes = replay_files(HISTORIES / folder, [broken])
         assert outcomes
