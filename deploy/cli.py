@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 audit_app = typer.Typer(help="The audit log.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
+staff_app = typer.Typer(help="The staff.", no_args_is_help=True)
+app.add_typer(staff_app, name="staff")
 
 Parent = Annotated[int | None, typer.Option(help="Stop when this parent process ends (make says so).")]
 Queues = Annotated[list[str] | None, typer.Option("--queue", help="Task queue to serve; repeatable. All if none.")]
@@ -79,7 +81,8 @@ def seed() -> None:
 def fill_demo_shop(settings: Settings) -> None:
     from deploy.seed import seed
 
-    seed(settings)
+    with told_in_one_line():
+        seed(settings)
 
 
 @app.command()
@@ -131,6 +134,18 @@ def token(
 
     with told_in_one_line():
         print(issue(read_settings(), role, user))
+
+
+@staff_app.command("invite")
+def invite_staff(
+    email: Annotated[str, typer.Option(help="Where the link goes; nothing secret is printed.")],
+    role: Annotated[str, typer.Option(help="support, warehouse, merchandiser or admin.")] = "admin",
+) -> None:
+    """Invite the first admin; in production only as long as there is none."""
+    from deploy.staff import invite
+
+    with told_in_one_line():
+        print(invite(read_settings(), email, role))
 
 
 @audit_app.command("verify")

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 from activities.catalogue import Catalogue
+from deploy.demo_accounts import seed_accounts
+from deploy.stack.errors import StackError
 from models.db.session import Database
 from models.imports import FileImported, ImportFile, ImportKind
 from models.settings import Settings
@@ -14,9 +16,15 @@ DEMO = Path(__file__).parent / "demo"
 
 
 def seed(settings: Settings) -> list[FileImported]:
-    """What each file came to. A demo file with an error is a mistake of ours: it ends the program, named."""
+    """What each file came to; accounts to sign in as, too. Not in production.
+
+    A demo file with an error is a mistake of ours: it ends the program, named.
+    """
+    if settings.production:
+        raise StackError("the demo shop is not for production", "leave `--seed` out")
     database = Database(settings.database, pool_size=1, application="holdfast-seed")
     try:
+        seed_accounts(settings, database)
         return seed_catalogue(database)
     finally:
         database.close()

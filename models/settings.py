@@ -18,7 +18,12 @@ SANDBOX_SENDGRID_WEBHOOK_KEY = (
     "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEsHBk+/jIcuKjZuQC3o17TtlwB0Bd"
     "TxZC1qNfDxBqG4jlKg4es7r5EOHr9bMd+TSHNsOugI8YIk5BK2bq9ABm3w=="
 )
+# Whom the sandbox's identity providers know the shop as.
+SANDBOX_GOOGLE_CLIENT = "sandbox-google"
+SANDBOX_FACEBOOK_CLIENT = "sandbox-facebook"
 DEVELOPMENT_DATABASE_PASSWORD = "holdfast"  # noqa: S105  as above
+
+DEMO_PASSWORD = "try-the-whole-shop"  # noqa: S105  of accounts that production doesn't have
 
 WEAK_SECRETS = frozenset({"", "secret", "password", "changeme", "holdfast", "sandbox", "test"})
 
@@ -68,10 +73,19 @@ class Settings(BaseSettings):
     sendgrid_api_base: str = ""
     sendgrid_webhook_key: str = SANDBOX_SENDGRID_WEBHOOK_KEY
 
+    # Signing in with Google or Facebook; without a client id it is off.
+    google_client_id: str = SANDBOX_GOOGLE_CLIENT
+    google_client_secret: SecretStr = SecretStr("sandbox-google-secret")
+    facebook_client_id: str = SANDBOX_FACEBOOK_CLIENT
+    facebook_client_secret: SecretStr = SecretStr("sandbox-facebook-secret")
+
     # Access tokens: an Ed25519 private key as PEM, and behind it those that only verify, while keys are rotated; and
     # the secret from which links and the like are derived. In development both are made in the data folder.
     signing_key: SecretStr = SecretStr("")
     secret_key: SecretStr = SecretStr("")
+
+    # Of the accounts that the demo shop has in development, one for each role.
+    demo_password: SecretStr = Field(SecretStr(DEMO_PASSWORD), min_length=12)
 
     # Business times.
     hold_seconds: float = Field(900, gt=0)
@@ -81,6 +95,7 @@ class Settings(BaseSettings):
     invitation_seconds: float = Field(604_800, gt=0)
     access_token_seconds: float = Field(600, gt=0)
     refresh_token_seconds: float = Field(2_592_000, gt=0)
+    oauth_seconds: float = Field(600, gt=0)
     cart_abandoned_seconds: float = Field(3600, gt=0)
     return_window_seconds: float = Field(2_592_000, gt=0)
     retry_ladder_scale: float = Field(1.0, gt=0)
@@ -149,6 +164,16 @@ class Settings(BaseSettings):
             return self.sendgrid_api_base
         return self.sandbox_url if self.sendgrid_api_key.get_secret_value() == SANDBOX_SENDGRID_KEY else ""
 
+    @property
+    def google_base(self) -> str:
+        """Empty for the real Google."""
+        return f"{self.sandbox_url}/idp/google" if self.google_client_id == SANDBOX_GOOGLE_CLIENT else ""
+
+    @property
+    def facebook_base(self) -> str:
+        """Empty for the real Facebook."""
+        return f"{self.sandbox_url}/idp/facebook" if self.facebook_client_id == SANDBOX_FACEBOOK_CLIENT else ""
+
     @field_validator("trusted_proxies")
     @classmethod
     def _only_addresses(cls, value: str) -> str:
@@ -190,6 +215,19 @@ class Settings(BaseSettings):
                     "sendgrid_webhook_key",
                     self.sendgrid_webhook_key == SANDBOX_SENDGRID_WEBHOOK_KEY,
                     "is the sandbox's",
+                ),
+                ("demo_password", self.demo_password.get_secret_value() != DEMO_PASSWORD, "is for development"),
+                ("google_client_id", self.google_client_id == SANDBOX_GOOGLE_CLIENT, "is the sandbox's"),
+                (
+                    "google_client_secret",
+                    bool(self.google_client_id) and _weak(self.google_client_secret),
+                    "is weak or the sandbox's",
+                ),
+                ("facebook_client_id", self.facebook_client_id == SANDBOX_FACEBOOK_CLIENT, "is the sandbox's"),
+                (
+                    "facebook_client_secret",
+                    bool(self.facebook_client_id) and _weak(self.facebook_client_secret),
+                    "is weak or the sandbox's",
                 ),
                 ("failpoints", bool(self.failpoints), "must be empty"),
             )

@@ -5,6 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.demo_order import DemoOrder
+from deploy.demo_people import EMAILS
 from models.settings import Settings
 
 
@@ -34,7 +35,9 @@ def welcome(settings: Settings, order: DemoOrder, seconds: float) -> Group:
         _table(addresses(settings)),
         Text("\nTry:", style="bold"),
         *(Text(f"  {line}") for line in _to_try(settings, order)),
-        Text("\nTo act as staff: .venv/bin/holdfast token --role admin (or support, warehouse, merchandiser)"),
+        Text(f"\nSign in (POST /v1/auth/login) with the password {settings.demo_password.get_secret_value()} as:"),
+        _table({f"  {role}": email for role, email in EMAILS.items()}),
+        Text("\nOr act as staff with a token: .venv/bin/holdfast token --role admin (or support, …)"),
         Text("\nLogs follow; Ctrl-C stops everything.\n"),
     )
 

@@ -27,6 +27,8 @@ COMMANDS = (
     "bench",
     "replay",
     "token",
+    "staff",
+    "audit",
     "reset",
 )
 

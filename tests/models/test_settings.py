@@ -18,6 +18,10 @@ GOOD = {
     "stripe_api_key": "sk_live_0123456789abcdef0123456789",
     "stripe_webhook_secret": "whsec_0123456789abcdef0123456789",
     "sendgrid_api_key": "SG.0123456789abcdef0123456789",
+    "google_client_id": "1234567890.apps.googleusercontent.com",
+    "google_client_secret": "GOCSPX-0123456789abcdef",
+    "facebook_client_id": "1234567890123456",
+    "facebook_client_secret": "0123456789abcdef0123456789abcdef",
     "sendgrid_webhook_key": "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEanotherkey==",
 }
 
@@ -25,7 +29,7 @@ GOOD = {
 def test_a_good_production_starts():
     settings = Settings.model_validate(GOOD)
     assert settings.production
-    assert settings.stripe_base == settings.sendgrid_base == ""
+    assert settings.stripe_base == settings.sendgrid_base == settings.google_base == settings.facebook_base == ""
     assert settings.database.startswith("postgresql+psycopg")
 
 
@@ -50,6 +54,12 @@ def test_a_good_production_starts():
         ("stripe_webhook_secret", "short"),
         ("sendgrid_api_key", "SG.sandbox"),
         ("sendgrid_webhook_key", Settings.model_fields["sendgrid_webhook_key"].default),
+        ("demo_password", "a password for the demo"),
+        ("google_client_id", "sandbox-google"),
+        ("google_client_secret", "sandbox-google-secret"),
+        ("google_client_secret", ""),
+        ("facebook_client_id", "sandbox-facebook"),
+        ("facebook_client_secret", "short"),
         ("failpoints", "hold_stock:before=kill"),
     ],
 )
