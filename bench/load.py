@@ -132,4 +132,6 @@ def _told(outcome: Outcome, buyers: Sequence[Buyer]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve({"load": load, "steps": steps}))
+    from bench.logins import logins  # which imports this module
+
+    uvloop.run(serve({"load": load, "steps": steps, "logins": logins}))

@@ -15,6 +15,10 @@ from bench.stack import FLOOR_WORKER, BenchStack
 from deploy.stack.errors import StackError
 
 SEED = 1
+READS = ("/v1/products?limit=20", "/v1/products/trail-rain-jacket")
+READS_PER_SECOND = 40
+PHASE_SECONDS = 5.0
+ROUNDS = 4
 QUIET_SECONDS = 1.5  # before idling is measured: a burst has echoes (WAL, visibility, timers)
 IDLE_SECONDS = 4.0
 SETTLE_SECONDS = 0.3  # what an answered purchase still does of itself
@@ -35,7 +39,8 @@ class Bench:
     def measure(self, run: Run) -> Measured:
         if run.kind in ("held", "steps"):
             self.stack.split_workers()
-        return {"held": self._held, "steps": self._steps}.get(run.kind, self._as_deployed)(run)
+        special = {"held": self._held, "steps": self._steps, "logins": self._logins}
+        return special.get(run.kind, self._as_deployed)(run)
 
     def floors(self) -> list[Floor]:
         return [self._floor(kind, at_once, 8 if self.quick else count) for kind, at_once, count in FLOORS]
@@ -104,6 +109,28 @@ class Bench:
                 before = after
         self.stack.wait_drained()
         found.by_call = by_call
+        return found
+
+    def _logins(self, run: Run) -> Measured:
+        """How long catalogue reads take, alone and beside people who sign in."""
+        assert run.at_once is not None, "logins run in a closed loop"
+        self._load.prepare(
+            task="logins",
+            base=self.stack.settings.api_url,
+            paths=READS,
+            emails=self.stack.people(run.at_once),
+            at_once=run.at_once,
+            rate_of_reads=READS_PER_SECOND,
+            phase_seconds=0.5 if self.quick else PHASE_SECONDS,
+            rounds=1 if self.quick else ROUNDS,
+            seed=SEED,
+        )
+        before = self.reading()
+        told = self._load.go()
+        spent = Spent.between(before, self.reading())
+        found = Measured(run, told["seconds"], told["elapsed"], told["failures"], told["steps"])
+        found.elsewhere = spent.share_elsewhere
+        found.logins_per_second = len(told["steps"]["login"]) / told["login_elapsed"]
         return found
 
     def reading(self) -> Reading:

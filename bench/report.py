@@ -59,7 +59,7 @@ class Figures:
 
 def tables(result: dict[str, Any]) -> list[Table]:
     figures = Figures([Figure.of_json(found) for found in result["figures"]])
-    makers: Sequence[Callable[[Figures], Table]] = (_latency, _cpu, _floors, _calls, _statements, _histories)
+    makers: Sequence[Callable[[Figures], Table]] = (_latency, _reads, _cpu, _floors, _calls, _statements, _histories)
     found = [_budgets(result["budgets"]), *(make(figures) for make in makers)]
     return [table for table in found if table.rows]
 
@@ -86,6 +86,25 @@ def _latency(figures: Figures) -> Table:
         if figures.get(run, "p50") is not None and figures.get(run, "failures") is not None
     ]
     return Table("Latency and throughput", header, rows)
+
+
+def _reads(figures: Figures) -> Table:
+    words = {"idle": "reads alone", "during": "reads beside them", "login": "sign-ins"}
+    rows = [
+        (
+            run,
+            what,
+            figures.show(run, "calls", call, digits=0),
+            *(figures.show(run, name, call) for name in ("p50", "p95", "p99")),
+            figures.show(run, "read_p99_ratio", digits=2) if call == "during" else "",
+            figures.show(run, "logins_per_second") if call == "login" else "",
+        )
+        for run in figures.runs
+        if figures.get(run, "read_p99_ratio") is not None
+        for call, what in words.items()
+    ]
+    header = ("run", "what", "n", "p50 ms", "p95 ms", "p99 ms", "p99, × alone", "per s")
+    return Table("Catalogue reads beside people who sign in", header, rows)
 
 
 def _cpu(figures: Figures) -> Table:

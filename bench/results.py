@@ -28,6 +28,7 @@ BUDGETS = (
     Budget("whole sequence, all in", "sequence-closed-8", "cpu_all_in", 85, CPU),
     Budget("checkout call alone, 1 at once, p50", "checkout-closed-1", "p50", 40, "ms"),
     Budget("checkout call alone, 20 a second, p99", "checkout-open-20", "p99", 200, "ms"),
+    Budget("catalogue reads, p99 beside 50 sign-ins at once", "logins-closed-50", "read_p99_ratio", 2, "× alone"),
 )
 
 
@@ -36,7 +37,11 @@ def figures_of(measured: Measured) -> list[Figure]:
     run = measured.run
     return [
         Figure(name, value, unit, run.name, of, run.at_once, run.rate)
-        for name, value, unit, of in (*_rows(measured), *_insights(measured), *_floors(measured))
+        for name, value, unit, of in (
+            *(_reads(measured) if run.kind == "logins" else _rows(measured)),
+            *_insights(measured),
+            *_floors(measured),
+        )
     ]
 
 
@@ -66,6 +71,20 @@ def _rows(measured: Measured) -> Iterator[Row]:
         yield f"cpu_{call}", counted(split), "CPU ms/call", None
         for process, ms in split.items():
             yield f"cpu_{call}", ms, "CPU ms/call", process
+
+
+def _reads(measured: Measured) -> Iterator[Row]:
+    """Of catalogue reads alone (`idle`) and beside sign-ins (`during`), and of those."""
+    yield "failures", len(measured.failures), "calls", None
+    yield "elsewhere", measured.elsewhere * 100, "% of the machine's CPU", None
+    yield "logins_per_second", measured.logins_per_second, "1/s", None
+    for call, seconds in measured.calls.items():
+        yield "calls", len(seconds), "calls", call
+        for name, value in percentiles(seconds):
+            yield name, value, "ms", call
+    alone, beside = (dict(percentiles(measured.calls[phase])) for phase in ("idle", "during"))
+    for name in alone:
+        yield f"read_{name}_ratio", beside[name] / alone[name], "×", None
 
 
 def _split(name: str, split: Mapping[str, float]) -> Iterator[Row]:

@@ -9,8 +9,8 @@ from typing import Literal
 from bench.insight import DatabaseUse, History
 from bench.stack import FLOOR_WORKER
 
-Kind = Literal["sequence", "checkout", "held", "steps"]
-KINDS: tuple[Kind, ...] = ("sequence", "checkout", "held", "steps")
+Kind = Literal["sequence", "checkout", "held", "steps", "logins"]
+KINDS: tuple[Kind, ...] = ("sequence", "checkout", "held", "steps", "logins")
 NOT_COUNTED = frozenset({"sandbox", "load", "floors", FLOOR_WORKER})
 
 
@@ -20,7 +20,7 @@ class Run:
 
     `sequence`: six calls, from an empty cart to an order. `checkout`: the last of them, on carts filled beforehand.
     `held`: the sequence, and all that follows only after the last answer. `steps`: all buyers take one call after the
-    other.
+    other. `logins`: so many people who sign in again and again, beside catalogue reads at a steady rate.
     """
 
     kind: Kind
@@ -41,6 +41,7 @@ EVERYTHING = (
     Run("held", 60, at_once=1),
     Run("held", 160, at_once=8),
     Run("steps", 160, at_once=8),
+    Run("logins", 50, at_once=50),
 )
 # So little of each kind that it tests the bench and measures nothing.
 QUICK = (
@@ -48,6 +49,7 @@ QUICK = (
     Run("checkout", 6, rate=20),
     Run("held", 6, at_once=2),
     Run("steps", 4, at_once=2),
+    Run("logins", 4, at_once=4),
 )
 
 
@@ -94,6 +96,7 @@ class Measured:
     floors: Sequence[Floor] = ()
     database: Mapping[str, DatabaseUse] = field(default_factory=dict)  # to the answer, and after it
     histories: Sequence[History] = ()
+    logins_per_second: float = 0.0
 
 
 def counted(split: Mapping[str, float]) -> float:

@@ -18,7 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from activities.gateways.hashing import HASHER
 from bench.empty import QUEUE as FLOOR_QUEUE
+from bench.logins import PASSWORD
 from deploy.demo_order import Shop
 from deploy.stack import engines, plan
 from deploy.stack.errors import StackError
@@ -29,6 +31,7 @@ from deploy.stack.programs import run_to_end
 from deploy.stack.supervisor import Supervisor
 from deploy.stack.temporal_binary import get_program
 from models.db.session import Database
+from models.ids import new_id
 from models.settings import Settings
 from workflows import queues
 
@@ -48,6 +51,12 @@ ORDERS_WORKER = "orders-worker"
 LEFT = """
 SELECT /* bench */ (SELECT count(*) FROM checkouts WHERE status = 'processing'), (SELECT count(*) FROM outbox),
     (SELECT count(*) FROM orders) - (SELECT count(*) FROM notifications WHERE state = 'sent')
+"""
+
+PERSON = """
+INSERT INTO users (id, email, email_key, name, password_hash, role, verified_at)
+VALUES (%(id)s, %(email)s, %(email)s, 'Bench Member', %(hash)s, 'customer', now())
+ON CONFLICT (email_key) DO NOTHING
 """
 
 Say = Callable[[str], None]
@@ -107,6 +116,15 @@ class BenchStack:
     @property
     def folder(self) -> Path:
         return self.settings.data_dir
+
+    def people(self, count: int) -> list[str]:
+        """The addresses of so many customers, each there once."""
+        emails = [f"member{number}@bench.example" for number in range(count)]
+        hashed = HASHER.hash(PASSWORD)
+        with self.connection() as connection:
+            for email in emails:
+                connection.exec_driver_sql(PERSON, {"id": new_id("usr"), "email": email, "hash": hashed})
+        return emails
 
     def log_of(self, name: str) -> Path:
         return self._supervisor.log_of(name)

@@ -1,58 +1,76 @@
-"""Passwords: argon2id (RFC 9106) in a small pool of its own, so that a storm of logins leaves the shop its cores."""
+"""Passwords: hashed one at a time and behind everything else, so that a storm of sign-ins leaves the shop its cores."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-import threading
-from collections.abc import Callable
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
-
-# OWASP's Password Storage Cheat Sheet: m = 19 MiB, t = 2, p = 1 is the least.
-HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
-T = TypeVar("T")
-
-AT_ONCE = 1
-NICENESS = 10
+from activities.gateways import hashing
+from activities.gateways.hashing import HASHER
+from models.errors import Unavailable
 
 
 class Passwords:
-    """Hashes and compares; one at a time and behind everything else that wants the processor."""
+    """Hashes and compares, in a process of its own with a low priority. A thread would not do: preempted between two
+    hashes it would keep Python's lock, and every request would wait for the thread that is to wait for them.
+    """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="passwords", initializer=_yield_to_others)
+        self._turns = ThreadPoolExecutor(1, thread_name_prefix="passwords")
+        self._process: subprocess.Popen[str] | None = None
         self._nobody = HASHER.hash(os.urandom(16).hex())
 
     async def hash(self, password: str) -> str:
-        return await self._run(HASHER.hash, password)
+        return str(await self._ask(None, password))
 
     async def verify(self, hashed: str | None, password: str) -> bool:
         """False for a wrong password, and, after the same work, where there is none to compare with."""
-        matches = await self._run(_matches, hashed or self._nobody, password)
-        return matches and hashed is not None
+        matches = await self._ask(hashed or self._nobody, password)
+        return matches is True and hashed is not None
 
     def outdated(self, hashed: str) -> bool:
         """Hashed with weaker parameters than today's: to be hashed again at the next sign-in."""
         return HASHER.check_needs_rehash(hashed)
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._turns.shutdown(wait=True, cancel_futures=True)
+        self._stop()
 
-    async def _run(self, work: Callable[..., T], *arguments: str) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+    async def _ask(self, hashed: str | None, password: str) -> str | bool:
+        return await asyncio.get_running_loop().run_in_executor(self._turns, self._answer, hashed, password)
 
+    def _answer(self, hashed: str | None, password: str) -> str | bool:
+        """Raises Unavailable when the process dies twice over one question."""
+        for _ in range(2):
+            process = self._running()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                process.stdin.write(json.dumps([hashed, password]) + "\n")
+                process.stdin.flush()
+                line = process.stdout.readline()
+            except BrokenPipeError:
+                line = ""
+            if line:
+                answer = json.loads(line)
+                assert isinstance(answer, str | bool)
+                return answer
+            self._stop()
+        raise Unavailable("Passwords can't be checked for the moment")
 
-def _matches(hashed: str, password: str) -> bool:
-    try:
-        return HASHER.verify(hashed, password)
-    except (VerificationError, InvalidHashError):
-        return False
+    def _running(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            self._process = subprocess.Popen(  # noqa: S603  our own
+                [sys.executable, "-I", hashing.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        return self._process
 
-
-def _yield_to_others() -> None:
-    """Linux keeps a priority for each thread."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    def _stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None

@@ -421,6 +421,21 @@ def test_after_too_many_in_a_row_only_a_mailed_reset_opens_the_account(shop, clo
     assert [(row.actor_type, row.action) for row in rows] == [("system", "password.reset_required")]
 
 
+def test_the_ceiling_holds_even_where_it_was_not_written_down(shop, closing):
+    """A process killed between the last failure and its consequence, or guesses still under way."""
+    ada = member(shop, url=closing)
+    fail(ada, 1)
+    shop.sql(
+        "UPDATE login_failures SET failures = 9 WHERE account_key = :key AND address_range = '*'",
+        key=account_key(ada.email),
+    )
+
+    assert ada.try_login().status_code == 401
+
+    ((must_reset,),) = shop.sql("SELECT must_reset FROM users WHERE id = :id", id=ada.id)
+    assert must_reset
+
+
 def test_one_before_too_many_a_success_begins_anew(shop, closing):
     ada = member(shop, url=closing)
     fail(ada, 8)

@@ -78,6 +78,16 @@ def test_each_call_and_what_is_kept_of_it(result: dict[str, Any]) -> None:
     assert named(result, "held-closed-2", "history_events")["Checkout"] > 5
 
 
+def test_reads_beside_sign_ins_are_held_against_reads_alone(result: dict[str, Any]) -> None:
+    run = "logins-closed-4"
+    assert named(result, run, "failures") == {None: 0}
+    assert named(result, run, "calls") == {"idle": 20, "during": 20, "login": named(result, run, "calls")["login"]}
+    assert named(result, run, "calls")["login"] >= 4
+    idle, during = (named(result, run, "p99")[phase] for phase in ("idle", "during"))
+    assert named(result, run, "read_p99_ratio")[None] == pytest.approx(during / idle, rel=0.01)
+    assert "### Catalogue reads beside people who sign in" in markdown(result)
+
+
 def test_it_says_where_it_was_measured_and_reads_as_markdown(result: dict[str, Any]) -> None:
     assert result["machine"]["cpus"] >= 1
     assert [budget["name"] for budget in result["budgets"]] == ["checkout call alone, 20 a second, p99"]
