@@ -25,7 +25,13 @@ class Refusal(Exception):
 
 
 Action = Callable[[World, Request, Row], Any]  # (world, request, body) -> JSON value
-_RAW_NAMES = {"payment_intents": "payment_intent", "refunds": "refund", "customers": "customer"}
+_RAW_NAMES = {
+    "payment_intents": "payment_intent",
+    "setup_intents": "setup_intent",
+    "payment_methods": "payment_method",
+    "refunds": "refund",
+    "customers": "customer",
+}
 
 
 def control_routes(world: World) -> list[Route]:
@@ -254,6 +260,6 @@ def _seen(row: Row) -> Row:
     elif row["object"] == "refund":
         moved = row["amount"] if row["status"] == "succeeded" else 0
         shown.update(amount_received=0, amount_refunded=moved)
-    else:
+    elif row["object"] == "customer":
         shown.update(amount=None, amount_received=None, amount_refunded=None, status=None)
     return shown

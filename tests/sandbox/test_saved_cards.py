@@ -184,3 +184,14 @@ def test_a_setup_intent_can_be_declined_and_cancelled(sandbox: Any) -> None:
 
     assert setups.retrieve(setup_id).last_setup_error.decline_code == "do_not_honor"
     assert setups.cancel(setup_id, {"cancellation_reason": "abandoned"}).status == "canceled"
+
+
+def test_the_control_api_shows_set_ups_and_cards(sandbox: Any, customer: str) -> None:
+    setup = sandbox.client().v1.setup_intents.create(
+        {"customer": customer, "confirm": True, "payment_method": "pm_card_visa", "metadata": {"a": "1"}}
+    )
+
+    (shown,) = sandbox.seen("/stripe/setup_intents")
+    assert (shown["id"], shown["status"], shown["metadata"]) == (setup.id, "succeeded", {"a": "1"})
+    (card,) = sandbox.seen("/stripe/payment_methods")
+    assert (card["id"], card["customer"], "_card" in card) == (setup.payment_method, customer, False)
