@@ -79,6 +79,13 @@ WHERE user_id = :user_id AND ended_at IS NULL AND expires_at > now()
 ORDER BY id DESC LIMIT :limit
 """)
 
+# With their tokens; until then a token used again is known as such.
+_FORGET_OLD = text("""
+DELETE FROM sessions WHERE id IN (
+    SELECT id FROM sessions WHERE expires_at < now() - interval '30 days'
+    ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED)
+""")
+
 _LOST_ANSWER_SECONDS = 30
 
 
@@ -175,6 +182,11 @@ def rotate(
     if row.lost_answer:
         return _principal(row, row.session_id)
     return Reused(_principal(row, row.session_id)) if end(connection, row.id, row.session_id, "reuse") else None
+
+
+def forget_old(connection: Connection, limit: int = 100) -> int:
+    """Sessions that nobody could have used for a month; how many."""
+    return connection.execute(_FORGET_OLD, {"limit": limit}).rowcount
 
 
 def list_live(connection: Connection, user_id: str, *, before: str | None, limit: int) -> list[Session]:

@@ -75,6 +75,7 @@ sessions = Table(
     Column("ended_why", Text),
     CheckConstraint(one_of("second_factor", SecondFactor), name="second_factor"),
     Index("ix_sessions_user_id", "user_id", postgresql_where=text("ended_at IS NULL")),
+    Index("ix_sessions_expires_at", "expires_at"),
 )
 
 refresh_tokens = Table(

@@ -205,6 +205,7 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['user_id'], ['users.id'], name=op.f('fk_sessions_user_id_users')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_sessions'))
     )
+    op.create_index('ix_sessions_expires_at', 'sessions', ['expires_at'], unique=False)
     op.create_index('ix_sessions_user_id', 'sessions', ['user_id'], unique=False, postgresql_where=sa.text('ended_at IS NULL'))
     op.create_table('refresh_tokens',
     sa.Column('digest', sa.LargeBinary(), nullable=False),
@@ -248,6 +249,7 @@ def downgrade() -> None:
     op.drop_column('carts', 'merged_into')
     op.drop_index('ix_refresh_tokens_session_id', table_name='refresh_tokens')
     op.drop_table('refresh_tokens')
+    op.drop_index('ix_sessions_expires_at', table_name='sessions')
     op.drop_index('ix_sessions_user_id', table_name='sessions', postgresql_where=sa.text('ended_at IS NULL'))
     op.drop_table('sessions')
     op.drop_index('ix_notices_user_id', table_name='notices')
