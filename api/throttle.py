@@ -27,6 +27,10 @@ from models.settings import Settings
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+# Passwords are compared one at a time; others in here only keep that going. All together they would take the threads
+# and connections that the rest of the shop needs.
+AT_ONCE = 3
+
 
 @dataclass
 class Attempt:
@@ -81,6 +85,7 @@ class Attempts:
         self._database = database
         self._passwords = passwords
         self._lines: dict[Guesser, _Line] = {}
+        self._room = asyncio.Semaphore(AT_ONCE)
 
     @asynccontextmanager
     async def one(self, email: str, address: str) -> AsyncIterator[Attempt]:
@@ -89,7 +94,7 @@ class Attempts:
         line = self._lines.setdefault(guesser, _Line())
         line.waiting += 1
         try:
-            async with line.lock:
+            async with line.lock, self._room:
                 attempt = await run_in_threadpool(self._begin, guesser, email)
                 try:
                     yield attempt
