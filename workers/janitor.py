@@ -1,4 +1,4 @@
-"""Finds live checkouts without a process (terminated by hand) and starts their clean-up; forgets old answers."""
+"""Finds live checkouts and cards without a process (terminated by hand) and sees to their end; forgets old answers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from models.checkout import CheckoutRef
-from models.db.repositories import answers, checkout_reads
+from models.db.repositories import answers, checkout_reads, payment_methods
 from models.db.session import Database
 from models.errors import Unavailable
-from models.ids import checkout_workflow
+from models.ids import checkout_workflow, save_payment_method_workflow
+from models.payment_methods import BeginSave
 from workflows import queues
 from workflows.cleanup import CheckoutCleanup
+from workflows.save_payment_method import SavePaymentMethod
 
 ROUND_SECONDS = 30.0
 MARGIN_SECONDS = 60.0
@@ -39,10 +41,11 @@ class Janitor:
             await asyncio.sleep(ROUND_SECONDS)
 
     async def round(self) -> list[str]:
-        """The checkouts whose clean-up it started."""
+        """The checkouts and cards that it took care of."""
+        checkouts, cards = await asyncio.to_thread(self._overdue)
         started = []
-        for checkout_id in await asyncio.to_thread(self._overdue):
-            if not await self._running(checkout_id):
+        for checkout_id in checkouts:
+            if not await self._running(checkout_workflow(checkout_id)):
                 log.warning("checkout_without_process", checkout_id=checkout_id)
                 await self._client.start_workflow(
                     CheckoutCleanup.run,
@@ -53,15 +56,31 @@ class Janitor:
                     static_summary="A checkout whose process is gone",
                 )
                 started.append(checkout_id)
+        for begun in cards:
+            if not await self._running(save_payment_method_workflow(begun.payment_method_id)):
+                await self._save_again(begun)
+                started.append(begun.payment_method_id)
         return started
 
-    def _overdue(self) -> list[str]:
+    async def _save_again(self, begun: BeginSave) -> None:
+        """The same process once more: it finds what there is at the provider, and has no time to wait for the bank."""
+        log.warning("saving_without_process", payment_method_id=begun.payment_method_id)
+        await self._client.start_workflow(
+            SavePaymentMethod.run,
+            begun,
+            id=save_payment_method_workflow(begun.payment_method_id),
+            task_queue=queues.CHECKOUT,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary="A card whose process is gone",
+        )
+
+    def _overdue(self) -> tuple[list[str], list[BeginSave]]:
         with self._database.transaction() as connection:
             answers.forget_old(connection)
-            return checkout_reads.overdue(connection, self._margin)
+            return checkout_reads.overdue(connection, self._margin), payment_methods.overdue(connection, self._margin)
 
-    async def _running(self, checkout_id: str) -> bool:
-        handle: Any = self._client.get_workflow_handle(checkout_workflow(checkout_id))
+    async def _running(self, workflow_id: str) -> bool:
+        handle: Any = self._client.get_workflow_handle(workflow_id)
         try:
             return (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
         except RPCError as error:

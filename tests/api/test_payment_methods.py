@@ -7,8 +7,10 @@ import pytest
 from models.access import Role
 from models.ids import new_id, remove_payment_method_workflow, save_payment_method_workflow
 from tests.fixtures.cards import DECLINED, PATH, Wallet
+from tests.fixtures.record import clean_up
 from tests.fixtures.shop import THREE_D_SECURE, VISA, at_once, eventually, new_key, slug
 
+THREE_D_SECURE_TOO = "pm_card_authenticationRequired"
 MASTERCARD, AMEX, DISCOVER = "pm_card_mastercard", "pm_card_amex", "pm_card_discover"
 
 
@@ -248,6 +250,23 @@ class TestTheBank:
         shop.temporal(lambda client: client.get_workflow_handle(workflow_id).cancel())
         assert wallet.ended(found["id"]).state == "failed"
         assert [setup["status"] for setup in wallet.setups()] == ["canceled"]
+
+    def test_whose_process_was_terminated_the_janitor_brings_it_to_its_end(self, shop, wallet):
+        key = new_key()
+        found = wallet.save(THREE_D_SECURE, key=key).json()
+        done = wallet.save(THREE_D_SECURE_TOO).json()
+        workflow_ids = [save_payment_method_workflow(entry["id"]) for entry in (found, done)]
+        for workflow_id in workflow_ids:
+            shop.temporal(lambda client, id_=workflow_id: client.get_workflow_handle(id_).terminate())
+        wallet.authenticate(done["id"])
+        assert {found["id"], done["id"]} <= set(clean_up(shop))
+        assert (wallet.ended(found["id"]).reason, wallet.ended(done["id"]).state) == ("setup-expired", "saved")
+        assert wallet.save(THREE_D_SECURE, key=key).status_code == 409
+        assert sorted(setup["status"] for setup in wallet.setups()) == ["canceled", "succeeded"]
+
+    def test_the_janitor_leaves_the_living_alone(self, shop, wallet):
+        found = wallet.save(THREE_D_SECURE).json()
+        assert found["id"] not in clean_up(shop)
 
     def test_operators_find_it_by_its_owner_and_state(self, shop, wallet):
         found = wallet.save(THREE_D_SECURE).json()

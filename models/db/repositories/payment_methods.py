@@ -418,3 +418,31 @@ def view(row: Any) -> dict[str, Any]:
     if state is PaymentMethodState.FAILED:
         return shown | {"reason": row["reason"]}
     return shown
+
+
+_OVERDUE = text("""
+SELECT p.*, coalesce(k.fingerprint, '') AS fingerprint
+FROM payment_methods p LEFT JOIN kept_answers k ON k.key_digest = p.key_digest
+WHERE p.state IN ('saving', 'requires_action')
+    AND coalesce(p.action_expires_at, p.updated_at) < now() - make_interval(secs => :margin)
+ORDER BY p.id LIMIT 100
+""")
+NO_TIME = 1.0  # seconds
+
+
+def overdue(connection: Connection, margin: float) -> list[BeginSave]:
+    """Live ones whose deadline passed `margin` seconds ago, as they began: do they still have a process?"""
+    return [
+        BeginSave(
+            payment_method_id=row["id"],
+            user_id=row["user_id"],
+            provider=row["provider"],
+            method=row["token"],
+            key_digest=row["key_digest"],
+            fingerprint=row["fingerprint"],
+            request_id="",
+            payment_action_seconds=NO_TIME,
+            payment_lookup_seconds=NO_TIME,
+        )
+        for row in connection.execute(_OVERDUE, {"margin": margin}).mappings()
+    ]

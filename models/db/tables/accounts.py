@@ -210,6 +210,7 @@ payment_methods = Table(
         unique=True,
         postgresql_where=text("state = 'saved'"),
     ),
+    Index("ix_payment_methods_live", "updated_at", postgresql_where=text("state IN ('saving', 'requires_action')")),
     Index(
         "uq_payment_methods_default", "user_id", unique=True, postgresql_where=text("is_default AND state = 'saved'")
     ),

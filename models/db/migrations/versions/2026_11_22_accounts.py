@@ -192,6 +192,7 @@ def upgrade() -> None:
     op.create_table('sessions',
     sa.Column('id', sa.Text(), nullable=False),
     sa.Column('user_id', sa.Text(), nullable=False),
+    op.create_index('ix_payment_methods_live', 'payment_methods', ['updated_at'], unique=False, postgresql_where=sa.text("state IN ('saving', 'requires_action')"))
     sa.Column('method', sa.Text(), nullable=False),
     sa.Column('second_factor', sa.Text(), nullable=False),
     sa.Column('user_agent', sa.Text(), nullable=False),
@@ -261,6 +262,7 @@ def downgrade() -> None:
     op.drop_table('payment_methods')
     op.drop_index('uq_links_live', table_name='links', postgresql_where=sa.text("state = 'live'"))
     op.drop_index('ix_links_created_at', table_name='links')
+    op.drop_index('ix_payment_methods_live', table_name='payment_methods', postgresql_where=sa.text("state IN ('saving', 'requires_action')"))
     op.drop_index('ix_links_email_key', table_name='links')
     op.drop_table('links')
     op.drop_index('ix_identities_user_id', table_name='identities')
