@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from deploy.invariants import messages, money, orders, stock
+from deploy.invariants import cards, messages, money, orders, stock
 from deploy.invariants.facts import Facts
 
 Invariant = Callable[[Facts], Iterator[str]]
@@ -48,6 +48,11 @@ INVARIANTS: tuple[Invariant, ...] = (
     messages.every_order_has_its_process,
     messages.shipments_are_out,
     messages.nothing_is_left_for_people,
+    cards.no_card_is_half_saved,
+    cards.one_customer_a_person,
+    cards.saved_cards_are_at_the_provider,
+    cards.no_other_card_is_there,
+    cards.one_default_a_person,
 )
 
 

@@ -32,6 +32,8 @@ STATEMENTS = {
     "outbox": "SELECT id, topic, aggregate, attempts FROM outbox",
     "kept": "SELECT key_digest, status, body FROM kept_answers",
     "completed_carts": "SELECT id, completed_order_id FROM carts WHERE completed_order_id IS NOT NULL",
+    "cards": "SELECT id, user_id, provider, state, reason, reference, same_as, is_default FROM payment_methods",
+    "accounts": "SELECT id, payment_customer FROM users",
     "tasks": "SELECT id, kind, subject, detail FROM tasks WHERE closed_at IS NULL",
 }
 
@@ -56,7 +58,8 @@ class Told(NamedTuple):
 
 @dataclass
 class Facts:
-    """One moment of a shop at rest. Rows as they are in the database, intents and mails as in the sandbox."""
+    """One moment of a shop at rest. Rows as they are in the database; intents, mails, customers and their
+    payment methods as in the sandbox."""
 
     stock_levels: list[Row] = field(default_factory=list)
     adjusted: list[Row] = field(default_factory=list)
@@ -73,9 +76,13 @@ class Facts:
     outbox: list[Row] = field(default_factory=list)
     kept: list[Row] = field(default_factory=list)
     completed_carts: list[Row] = field(default_factory=list)
+    cards: list[Row] = field(default_factory=list)
+    accounts: list[Row] = field(default_factory=list)
     tasks: list[Row] = field(default_factory=list)
     intents: list[Row] = field(default_factory=list)
     mails: list[Row] = field(default_factory=list)
+    customers: list[Row] = field(default_factory=list)
+    methods: list[Row] = field(default_factory=list)
     executions: list[Execution] = field(default_factory=list)
     told: Sequence[Told] = ()
 
@@ -97,6 +104,8 @@ def gather(settings: Settings, told: Sequence[Told] = ()) -> Facts:
         **books,
         intents=_sandbox(settings, "/stripe/payment_intents"),
         mails=_sandbox(settings, "/mail"),
+        customers=_sandbox(settings, "/stripe/customers"),
+        methods=_sandbox(settings, "/stripe/payment_methods"),
         executions=executions(settings),
         told=told,
     )

@@ -17,6 +17,7 @@ from deploy.crashtest.warehouse import Warehouse
 from deploy.invariants.check import INVARIANTS, check_all
 from deploy.invariants.facts import Execution, Facts, Row, Told, gather
 from tests.crash.conftest import Crashing
+from tests.crash.owners import CardOwner
 
 pytestmark = pytest.mark.crash
 
@@ -25,7 +26,7 @@ SKU = "HF-TRAIL-JKT-S-RED"
 
 @pytest.fixture(scope="module")
 def calm(crashing: Crashing) -> Facts:
-    """A shop that has sold, shipped in two parcels, been declined and been left at the bank; all is well."""
+    """A shop that has sold, shipped in two parcels, been declined, been left at the bank and keeps cards."""
     notebook, tokens = Notebook(), Tokens.of(crashing.settings)
 
     def visit(method: str, bank: AtTheBank, code: str | None = None) -> Row | None:
@@ -41,6 +42,9 @@ def calm(crashing: Crashing) -> Facts:
         (THREE_D_SECURE, AtTheBank.WALK_AWAY, None),
     ):
         visit(method, bank, code)
+    owner = CardOwner(crashing.settings, tokens, 60)
+    owner.save(VISA, AtTheBank.RETURN)
+    owner.save("pm_card_mastercard", AtTheBank.RETURN)
     assert notebook.complaints == []
     assert settle(crashing.settings, 60) is None
     return gather(crashing.settings, notebook.told)
@@ -87,6 +91,14 @@ def _mail_of(facts: Facts) -> Row:
     return facts.mails[-1]
 
 
+def _customer(facts: Facts) -> Row:
+    return next(customer for customer in facts.customers if "user_id" in customer["metadata"])
+
+
+def _attached(facts: Facts) -> Row:
+    return _where(facts.methods, id=_where(facts.cards, state="saved")["reference"])
+
+
 CORRUPTIONS: dict[str, Callable[[Facts], object]] = {
     "at_most_one_capture_per_checkout": _twice_paid,
     "every_payment_has_its_order": _paid_for_nothing,
@@ -116,6 +128,11 @@ CORRUPTIONS: dict[str, Callable[[Facts], object]] = {
     "every_order_has_its_process": _stop_order,
     "shipments_are_out": lambda f: f.shipments[0].update(status="preparing"),
     "nothing_is_left_for_people": lambda f: f.tasks.append({"id": "t", "kind": "k", "subject": "s", "detail": "d"}),
+    "no_card_is_half_saved": lambda f: f.cards[0].update(state="removing"),
+    "one_customer_a_person": lambda f: f.customers.append({**_customer(f), "id": "cus_second"}),
+    "saved_cards_are_at_the_provider": lambda f: _attached(f).update(customer=None),
+    "no_other_card_is_there": lambda f: f.methods.append({**_attached(f), "id": "pm_unseen"}),
+    "one_default_a_person": lambda f: _where(f.cards, state="saved", is_default=False).update(is_default=True),
 }
 
 
