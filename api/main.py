@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from activities import logs
 from activities.gateways.cache import Cache
+from activities.gateways.identity import IdentityProviders
 from activities.gateways.mail import MailGateway
 from activities.gateways.passwords import Passwords
 from activities.gateways.secrets import Vault
@@ -30,6 +31,7 @@ from api.routes import (
     checkouts,
     fulfilment,
     health,
+    oauth,
     orders,
     payment_methods,
     profile,
@@ -75,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
         webhooks,
         registration,
         sessions,
+        oauth,
         second_factor,
         staff,
         api_keys,
@@ -99,6 +102,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         database = Database(settings.database, pool_size=THREADS, application="holdfast-api")
         cache = Cache(settings.redis)
         passwords = Passwords()
+        providers = IdentityProviders.of(settings)
         loading = asyncio.create_task(asyncio.to_thread(common_passwords))  # before somebody has to wait for it
         app.state.services = Services(
             settings=settings,
@@ -123,6 +127,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
                 sender=settings.mail_from,
                 webhook_key=settings.sendgrid_webhook_key,
             ),
+            providers=providers,
         )
         collector.settle_in()
         try:
@@ -130,6 +135,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         finally:
             await loading
             passwords.close()
+            providers.close()
             cache.close()
             database.close()
 

@@ -8,6 +8,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from activities.gateways.cache import Cache
+from activities.gateways.identity import IdentityProviders
 from activities.gateways.mail import MailGateway
 from activities.gateways.passwords import Passwords
 from activities.gateways.secrets import Vault
@@ -36,6 +37,7 @@ class Services:
     cache: Cache
     stripe: StripeGateway
     mail: MailGateway
+    providers: IdentityProviders
 
 
 async def services(request: Request) -> Services:

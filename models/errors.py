@@ -6,12 +6,15 @@ HoldfastError                      status  slug
 │   ├── BadCursor                  400     bad-cursor
 │   ├── IdempotencyKeyRequired     400     idempotency-key-required
 │   ├── BadIdempotencyKey          400     bad-idempotency-key
-│   └── BadSignature               400     bad-signature
+│   ├── BadSignature               400     bad-signature
+│   └── SignInExpired              400     sign-in-expired
 ├── Unauthenticated                401     unauthenticated
 │   ├── InvalidCredentials         401     invalid-credentials
-│   └── SecondFactorRequired       401     second-factor-required
+│   ├── SecondFactorRequired       401     second-factor-required
+│   └── SignInRefused              401     sign-in-refused
 ├── PaymentDeclined                402     payment-declined
 ├── Forbidden                      403     forbidden
+│   └── AddressNotVerified         403     address-not-verified
 ├── NotFound                       404     not-found
 ├── MethodNotAllowed               405     method-not-allowed
 ├── Gone                           410     gone
@@ -48,6 +51,7 @@ HoldfastError                      status  slug
 ├── InternalError                  500     internal-error
 └── Unavailable                    503     unavailable
     ├── ProviderUnavailable        503     provider-unavailable  (nothing happened there)
+    ├── SignInUnavailable          503     sign-in-unavailable
     └── OutcomeUnknown             503     outcome-unknown       (something may have)
 
 The class carries the HTTP status and the slug of its RFC 9457 problem type; `extra` holds the problem's own
@@ -113,6 +117,12 @@ class BadSignature(BadRequest):
     slug, title = "bad-signature", "The signature does not match"
 
 
+class SignInExpired(BadRequest):
+    """It was not begun in this browser, or too long ago, or it has been completed: begin again."""
+
+    slug, title = "sign-in-expired", "This sign-in was not begun here, has expired or has been used"
+
+
 class Unauthenticated(HoldfastError):
     status, slug, title = 401, "unauthenticated", "Sign in first"
 
@@ -129,6 +139,12 @@ class SecondFactorRequired(Unauthenticated):
     slug, title = "second-factor-required", "A code from your authenticator is needed as well"
 
 
+class SignInRefused(Unauthenticated):
+    """The person said no at Google or Facebook, or what came back from there does not hold."""
+
+    slug, title = "sign-in-refused", "Signing in there did not work"
+
+
 class PaymentDeclined(HoldfastError):
     """`extra`: decline_code (the provider's word)."""
 
@@ -137,6 +153,10 @@ class PaymentDeclined(HoldfastError):
 
 class Forbidden(HoldfastError):
     status, slug, title = 403, "forbidden", "Not allowed"
+
+
+class AddressNotVerified(Forbidden):
+    slug, title = "address-not-verified", "The provider has not verified your e-mail address"
 
 
 class NotFound(HoldfastError):
@@ -312,6 +332,10 @@ class ProviderUnavailable(Unavailable):
     """The provider is certain, or was never reached: nothing happened there."""
 
     slug, title = "provider-unavailable", "The payment provider is not available for the moment"
+
+
+class SignInUnavailable(Unavailable):
+    slug, title = "sign-in-unavailable", "Signing in there is not available for the moment"
 
 
 class OutcomeUnknown(Unavailable):

@@ -59,6 +59,15 @@ identities = Table(
     Index("ix_identities_user_id", "user_id"),
 )
 
+# Sign-ins elsewhere that have come back: their state is good once.
+spent_sign_ins = Table(
+    "spent_sign_ins",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    time_column("spent_at", default_now=True),
+    Index("ix_spent_sign_ins_spent_at", "spent_at"),
+)
+
 sessions = Table(
     "sessions",
     metadata,

@@ -75,6 +75,12 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('number', name=op.f('pk_audit_log'))
     )
     op.create_index('ix_audit_log_subject', 'audit_log', ['subject', 'number'], unique=False)
+    op.create_table('spent_sign_ins',
+    sa.Column('digest', sa.LargeBinary(), nullable=False),
+    sa.Column('spent_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    sa.PrimaryKeyConstraint('digest', name=op.f('pk_spent_sign_ins'))
+    )
+    op.create_index('ix_spent_sign_ins_spent_at', 'spent_sign_ins', ['spent_at'], unique=False)
     op.create_table('login_failures',
     sa.Column('account_key', sa.LargeBinary(), nullable=False),
     sa.Column('address_range', sa.Text(), nullable=False),
@@ -272,6 +278,8 @@ def downgrade() -> None:
     op.drop_table('users')
     op.drop_index('ix_login_failures_last_at', table_name='login_failures')
     op.drop_table('login_failures')
+    op.drop_index('ix_spent_sign_ins_spent_at', table_name='spent_sign_ins')
+    op.drop_table('spent_sign_ins')
     op.drop_index('ix_audit_log_subject', table_name='audit_log')
     op.drop_table('audit_log')
     op.drop_table('api_keys')
