@@ -210,6 +210,7 @@ payment_methods = Table(
     time_column("updated_at", default_now=True),
     CheckConstraint(one_of("state", PaymentMethodState), name="state"),
     Index("ix_payment_methods_user_id", "user_id", "id"),
+    Index("ix_payment_methods_live", "updated_at", postgresql_where=text("state IN ('saving', 'requires_action')")),
     Index("ix_payment_methods_key_digest", "key_digest", postgresql_where=text("retryable")),
     Index(
         "uq_payment_methods_card",
@@ -219,7 +220,6 @@ payment_methods = Table(
         unique=True,
         postgresql_where=text("state = 'saved'"),
     ),
-    Index("ix_payment_methods_live", "updated_at", postgresql_where=text("state IN ('saving', 'requires_action')")),
     Index(
         "uq_payment_methods_default", "user_id", unique=True, postgresql_where=text("is_default AND state = 'saved'")
     ),

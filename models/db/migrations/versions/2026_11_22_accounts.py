@@ -192,13 +192,13 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_payment_methods'))
     )
     op.create_index('ix_payment_methods_key_digest', 'payment_methods', ['key_digest'], unique=False, postgresql_where=sa.text('retryable'))
+    op.create_index('ix_payment_methods_live', 'payment_methods', ['updated_at'], unique=False, postgresql_where=sa.text("state IN ('saving', 'requires_action')"))
     op.create_index('ix_payment_methods_user_id', 'payment_methods', ['user_id', 'id'], unique=False)
     op.create_index('uq_payment_methods_card', 'payment_methods', ['user_id', 'provider', 'card_fingerprint'], unique=True, postgresql_where=sa.text("state = 'saved'"))
     op.create_index('uq_payment_methods_default', 'payment_methods', ['user_id'], unique=True, postgresql_where=sa.text("is_default AND state = 'saved'"))
     op.create_table('sessions',
     sa.Column('id', sa.Text(), nullable=False),
     sa.Column('user_id', sa.Text(), nullable=False),
-    op.create_index('ix_payment_methods_live', 'payment_methods', ['updated_at'], unique=False, postgresql_where=sa.text("state IN ('saving', 'requires_action')"))
     sa.Column('method', sa.Text(), nullable=False),
     sa.Column('second_factor', sa.Text(), nullable=False),
     sa.Column('user_agent', sa.Text(), nullable=False),
@@ -261,14 +261,14 @@ def downgrade() -> None:
     op.drop_table('sessions')
     op.drop_index('ix_notices_user_id', table_name='notices')
     op.drop_table('notices')
+    op.drop_index('uq_payment_methods_card', table_name='payment_methods', postgresql_where=sa.text("state = 'saved'"))
+    op.drop_index('ix_payment_methods_live', table_name='payment_methods', postgresql_where=sa.text("state IN ('saving', 'requires_action')"))
+    op.drop_index('ix_payment_methods_key_digest', table_name='payment_methods', postgresql_where=sa.text('retryable'))
     op.drop_index('uq_payment_methods_default', table_name='payment_methods', postgresql_where=sa.text("is_default AND state = 'saved'"))
     op.drop_index('ix_payment_methods_user_id', table_name='payment_methods')
-    op.drop_index('uq_payment_methods_card', table_name='payment_methods', postgresql_where=sa.text("state = 'saved'"))
-    op.drop_index('ix_payment_methods_key_digest', table_name='payment_methods', postgresql_where=sa.text('retryable'))
     op.drop_table('payment_methods')
     op.drop_index('uq_links_live', table_name='links', postgresql_where=sa.text("state = 'live'"))
     op.drop_index('ix_links_created_at', table_name='links')
-    op.drop_index('ix_payment_methods_live', table_name='payment_methods', postgresql_where=sa.text("state IN ('saving', 'requires_action')"))
     op.drop_index('ix_links_email_key', table_name='links')
     op.drop_table('links')
     op.drop_index('ix_identities_user_id', table_name='identities')
