@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 
 import pytest
+from sqlalchemy import Engine, event
 
 from models.db.repositories.outbox import Message
 from models.db.session import Database
@@ -315,6 +317,40 @@ class TestOutages:
         assert reader.confirm(reader.token(within=30)).status_code == 200
         time.sleep(3)
         assert len(reader.mails()) == 1
+
+
+@pytest.fixture
+def statements():
+    """What the API says to PostgreSQL while a call runs."""
+    said = []
+
+    def record(connection, cursor, statement, parameters, context, many):
+        ours = threading.current_thread() is threading.main_thread()
+        if not ours and "notifications" not in statement:  # the mail provider's webhooks come when they like
+            said.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", record)
+
+    def during(call):
+        said.clear()
+        assert call().status_code == 202
+        return tuple(said)
+
+    yield during
+    event.remove(Engine, "before_cursor_execute", record)
+
+
+class TestTheSameWork:
+    @pytest.mark.parametrize("call", ["register", "ask_again", "forgot"])
+    def test_the_database_is_told_the_same_whoever_is_asked_for(self, shop, statements, call):
+        waiting = Mailbox(shop)
+        waiting.register()
+        waiting.mail()
+        asked_for = [Mailbox(shop, member(shop).email), Mailbox(shop, member(shop, disabled=True).email), waiting]
+        expected = statements(getattr(Mailbox(shop), call))
+        assert len(expected) == 2  # the request, and its message
+        for reader in asked_for:
+            assert statements(getattr(reader, call)) == expected
 
 
 class TestTime:
