@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
@@ -69,6 +69,19 @@ class StaffPage(Out):
     next_cursor: str | None
 
 
+class InvitationOut(Out):
+    id: str
+    email: str
+    role: Role
+    created_at: datetime
+    expires_at: datetime
+
+
+class InvitationPage(Out):
+    items: list[InvitationOut]
+    next_cursor: str | None
+
+
 @router.get("/v1/staff", response_model=StaffPage, responses={400: {"model": Problem}, **REFUSALS})
 def list_staff(shop: Shop, caller: UsersWriter, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
     """Everybody with another role than `customer`, disabled ones too."""
@@ -97,6 +110,27 @@ def invite(shop: Shop, caller: UsersWriter, body: InvitationIn) -> JSONResponse:
             mails_per_hour=shop.settings.account_mails_per_hour,
         )
     return JSONResponse({"status": "invitation_sent"}, status_code=202)
+
+
+@router.get("/v1/staff/invitations", response_model=InvitationPage, responses={400: {"model": Problem}, **REFUSALS})
+def list_invitations(shop: Shop, caller: UsersWriter, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
+    """Those that can still be accepted."""
+    after = paging.decode(cursor, str)[0] if cursor is not None else ""
+    with shop.database.reading() as connection:
+        found = repository.invitations(connection, after=after, limit=limit + 1)
+    next_cursor = paging.encode(found[limit - 1].id) if len(found) > limit else None
+    shown = [InvitationOut.model_validate(one.view()).model_dump(mode="json") for one in found[:limit]]
+    return JSONResponse(paging.page(shown, next_cursor))
+
+
+@router.delete("/v1/staff/invitations/{invitation_id}", status_code=204, responses=REFUSALS)
+def withdraw_invitation(
+    shop: Shop, caller: UsersWriter, invitation_id: Annotated[str, Path(max_length=64)]
+) -> Response:
+    """Its link is good no more."""
+    with shop.database.transaction() as connection:
+        repository.withdraw(connection, caller, invitation_id)
+    return Response(status_code=204)
 
 
 @router.post(

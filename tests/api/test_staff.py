@@ -113,6 +113,25 @@ class TestAnInvitation:
         shop.sql("UPDATE links SET expires_at = now() WHERE email = :email", email=reader.email)
         assert accept(reader, token, **NEW).status_code == 410
 
+    def test_can_be_seen_and_withdrawn_until_it_is_accepted(self, shop, admin, invite):
+        reader, other = Mailbox(shop), Mailbox(shop)
+        token, accepted = invite(reader, Role.ADMIN), invite(other)
+        assert accept(other, accepted, **NEW).status_code == 200
+        seen, cursor = {}, ""
+        for _ in range(100):
+            page = admin.call("GET", f"/v1/staff/invitations?limit=2{cursor}").json()
+            seen |= {one["email"]: one for one in page["items"]}
+            if page["next_cursor"] is None:
+                break
+            cursor = f"&cursor={page['next_cursor']}"
+        assert other.email not in seen
+        assert seen[reader.email]["role"] == "admin"
+        path = f"/v1/staff/invitations/{seen[reader.email]['id']}"
+        assert admin.call("DELETE", path).status_code == 204
+        assert accept(reader, token, **NEW).status_code == 410
+        assert admin.call("DELETE", path).status_code == 404
+        assert admin.call("DELETE", "/v1/staff/invitations/link_none").status_code == 404
+
     def test_of_somebody_who_was_disabled_is_gone(self, shop, invite):
         customer = member(shop)
         reader = Mailbox(shop, customer.email)

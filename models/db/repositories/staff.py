@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from models.access import STAFF, Principal, Role
-from models.accounts import LinkPurpose, NoticeKind
+from models.accounts import LinkPurpose, LinkState, NoticeKind
 from models.db.repositories import audit, links, notices, sessions, users
 from models.db.repositories.links import Digest, StoredLink
 from models.db.repositories.users import User
@@ -29,6 +29,12 @@ _ONE = text("""
 SELECT id, email, name, role, totp_confirmed_at IS NOT NULL AS second_factor, disabled_at IS NOT NULL AS disabled,
     created_at
 FROM users WHERE id = :id
+""")
+
+_INVITATIONS = text("""
+SELECT id, email, role, created_at, expires_at FROM links
+WHERE purpose = 'invitation' AND state = 'live' AND expires_at > now() AND id > :after
+ORDER BY id LIMIT :limit
 """)
 
 _ADMIN = "role = 'admin' AND disabled_at IS NULL AND verified_at IS NOT NULL"
@@ -53,6 +59,19 @@ class Member(NamedTuple):
     second_factor: bool
     disabled: bool
     created_at: datetime
+
+    def view(self) -> dict[str, Any]:
+        return self._asdict()
+
+
+class Open(NamedTuple):
+    """An invitation that nobody has accepted yet."""
+
+    id: str
+    email: str
+    role: str
+    created_at: datetime
+    expires_at: datetime
 
     def view(self) -> dict[str, Any]:
         return self._asdict()
@@ -99,6 +118,23 @@ def invite(
     if link is None:
         raise TooManyRequests(f"At most {mails_per_hour} invitations in an hour", retry_after=HOUR_SECONDS)
     audit.append(connection, actor, "staff.invited", user.id, role=role)
+
+
+def invitations(connection: Connection, *, after: str, limit: int) -> list[Open]:
+    """Those that can be accepted, in the order of their ids."""
+    return [Open(*row) for row in connection.execute(_INVITATIONS, {"after": after, "limit": limit})]
+
+
+def withdraw(connection: Connection, actor: Principal, invitation_id: str) -> None:
+    """The link is good no more. Raises NotFound where it isn't anyway."""
+    link = links.read(connection, invitation_id)
+    if link is not None:
+        users.lock_user(connection, link.user_id)
+        link = links.read(connection, invitation_id)
+    if link is None or link.purpose is not LinkPurpose.INVITATION or link.state is not LinkState.LIVE:
+        raise NotFound("There is no such invitation")
+    links.end_live(connection, link.user_id, LinkPurpose.INVITATION)
+    audit.append(connection, actor, "staff.invitation_withdrawn", link.user_id)
 
 
 def invited(connection: Connection, digest: bytes) -> User:
