@@ -19,4 +19,5 @@ audit_log = Table(
     Column("previous", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     Index("ix_audit_log_subject", "subject", "number"),
+    Index("ix_audit_log_actor_id", "actor_id", "number"),
 )

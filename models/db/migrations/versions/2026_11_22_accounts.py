@@ -75,6 +75,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('number', name=op.f('pk_audit_log'))
     )
     op.create_index('ix_audit_log_subject', 'audit_log', ['subject', 'number'], unique=False)
+    op.create_index('ix_audit_log_actor_id', 'audit_log', ['actor_id', 'number'], unique=False)
     op.create_table('spent_sign_ins',
     sa.Column('digest', sa.LargeBinary(), nullable=False),
     sa.Column('spent_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
@@ -280,6 +281,7 @@ def downgrade() -> None:
     op.drop_table('login_failures')
     op.drop_index('ix_spent_sign_ins_spent_at', table_name='spent_sign_ins')
     op.drop_table('spent_sign_ins')
+    op.drop_index('ix_audit_log_actor_id', table_name='audit_log')
     op.drop_index('ix_audit_log_subject', table_name='audit_log')
     op.drop_table('audit_log')
     op.drop_table('api_keys')
