@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from models.db.repositories import attempts, audit, notices, users
 from models.db.repositories.attempts import Guesser, Refused
 from models.db.repositories.users import User
 from models.db.session import Database
-from models.errors import InvalidCredentials, TooManyAttempts
+from models.errors import InvalidCredentials, TooManyAttempts, Unavailable
 from models.passwords import normalised
 from models.settings import Settings
 
@@ -101,6 +101,10 @@ class Attempts:
                 except InvalidCredentials:
                     if attempt.last:
                         await run_in_threadpool(self._close_account, email)
+                    raise
+                except Unavailable:  # our fault, not theirs
+                    with suppress(Unavailable):
+                        await attempt.give_back()
                     raise
         finally:
             line.waiting -= 1

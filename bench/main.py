@@ -87,7 +87,10 @@ def _line(measured: Measured) -> str:
     if measured.seconds:
         parts.append(f"{len(measured.seconds) / measured.elapsed:6.1f}/s")
         parts += [f"{name} {ms:7.1f} ms" for name, ms in percentiles(measured.seconds)]
+    if measured.all_in:
         parts.append(f"CPU {counted(measured.all_in):6.1f} ms")
+    if measured.logins_per_second:
+        parts.append(f"beside {measured.logins_per_second:.1f} sign-ins a second")
     if measured.answer:
         parts.append(f"(to the answer {counted(measured.answer):.1f})")
     if measured.failures:

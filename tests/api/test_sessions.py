@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import text
 
 from models.access import Role
 from tests.fixtures.people import PASSWORD, member
@@ -334,3 +336,21 @@ def test_two_new_passwords_at_once_are_one(shop, ada):
     )
 
     assert sorted(answer.status_code for answer in answers) == [204, 401]
+
+
+def test_a_password_that_changes_while_it_is_checked_opens_nothing(shop):
+    """The sessions that there are end with the change; one that began a moment later would stay."""
+    ada = member(shop)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        shop.engine.connect().execution_options(isolation_level="READ COMMITTED") as connection,
+    ):
+        with connection.begin():
+            connection.execute(text("SELECT 1 FROM users WHERE id = :id FOR UPDATE"), {"id": ada.id})
+            signing_in = pool.submit(ada.try_login)
+            eventually(lambda: shop.sql("SELECT 1 FROM pg_locks WHERE NOT granted"))  # checked, and about to begin
+            connection.execute(text("UPDATE users SET password_hash = 'another' WHERE id = :id"), {"id": ada.id})
+        answer = signing_in.result()
+
+    assert (answer.status_code, slug(answer)) == (401, "invalid-credentials")
+    assert shop.sql("SELECT 1 FROM sessions WHERE user_id = :id", id=ada.id) == []
