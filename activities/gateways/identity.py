@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import requests
+import structlog
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.oidc.core import CodeIDToken
@@ -35,6 +36,8 @@ LEEWAY_SECONDS = 30  # between their clock and ours
 TIMEOUT = (2.0, 5.0)  # to connect, to answer
 AT_ONCE = 4
 WAITING = 40  # further ones are refused: behind a provider that hangs nobody should wait for minutes
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -82,6 +85,8 @@ class _Provider:
                 allow_redirects=False,
             )
         except OAuthError as error:
+            if error.error in ("invalid_client", "unauthorized_client", "server_error", "temporarily_unavailable"):
+                raise SignInUnavailable("The provider does not accept us") from error
             raise SignInRefused("The provider does not accept this sign-in") from error
         claims = self._checked(token, nonce, metadata)
         return self.person(session, claims)
@@ -224,6 +229,9 @@ class IdentityProviders:
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._turns, call)
+        except SignInRefused as error:
+            log.warning("sign_in_refused", detail=error.detail, cause=type(error.__cause__).__name__)
+            raise
         except (requests.RequestException, ValueError, KeyError) as error:
             raise SignInUnavailable("The provider does not answer as it should") from error
         finally:

@@ -121,6 +121,16 @@ def test_the_customer_sees_it_and_the_guests_token_still_does(shop, claim):
         assert shop.get(f"/v1/orders/{order}", others).status_code == 404
 
 
+def test_it_is_there_from_the_next_sign_in_on(shop):
+    email = new_email()
+    customer = member(shop, email=email)
+    customer.login()
+    _, order = bought(shop, email.upper())
+    assert customer.call("GET", "/v1/orders").json()["items"] == []
+    customer.login()
+    assert [found["id"] for found in customer.call("GET", "/v1/orders").json()["items"]] == [order]
+
+
 def test_support_finds_it_by_the_address_however_that_was_written(shop):
     email = new_email()
     _, order = bought(shop, email)

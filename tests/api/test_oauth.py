@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pyotp
 import pytest
+from pydantic import SecretStr
 
+from activities.gateways.identity import IdentityProviders
 from activities.gateways.secrets import Vault
 from models.access import Role
 from models.accounts import email_key
+from models.errors import SignInUnavailable
+from models.identities import ProviderName
 from models.settings import Environment
 from tests.fixtures.people import member
 from tests.fixtures.shop import at_once, eventually, slug
@@ -242,6 +247,17 @@ class TestSigningIn:
         )
         assert len({answer.json()["user"]["id"] for answer in answers}) == 1
 
+    def test_one_person_under_two_addresses_at_once_is_one_account(self, shop, browser):
+        person = somebody()
+        names = [person, {**person, "email": somebody()["email"]}]
+        pair = [browser(), browser()]
+        ways_back = [one.say(one.set_out(), **name) for one, name in zip(pair, names, strict=True)]
+        answers = at_once(
+            [lambda one=one, way=way: one.http.get(way) for one, way in zip(pair, ways_back, strict=True)]
+        )
+        assert len({answer.json()["user"]["id"] for answer in answers}) == 1
+        assert sum(len(accounts(shop, name)) for name in names) == 1
+
     def test_their_new_keys_are_fetched(self, shop, world, browser):
         browser().sign_in(somebody())
         world.post("/idp/google/rotate-keys")
@@ -450,6 +466,13 @@ class TestAProviderThatFails:
         assert self.unavailable(ada.http.get(way_back))
         assert nothing_created(shop, person)
         assert ada.sign_in(person).status_code == 200  # begun again, it works
+
+    def test_a_secret_of_ours_that_is_wrong_is_not_the_persons_fault(self, shop):
+        settings = shop.settings.model_copy(update={"google_client_secret": SecretStr("not the one that they know")})
+        providers = IdentityProviders.of(settings)
+        with pytest.raises(SignInUnavailable):
+            asyncio.run(providers.identify(ProviderName.GOOGLE, code="x", nonce="y", verifier="z"))
+        providers.close()
 
     def test_the_graph(self, shop, world, browser):
         person = somebody()

@@ -15,9 +15,15 @@ from models.identities import Identity
 from models.ids import new_id
 
 _SPEND = text("""
-WITH old AS (DELETE FROM spent_sign_ins WHERE spent_at < now() - make_interval(secs => 2 * :seconds + 3600))
+WITH old AS (DELETE FROM spent_sign_ins WHERE digest IN (
+    SELECT digest FROM spent_sign_ins WHERE spent_at < now() - make_interval(secs => 2 * :seconds + 3600)
+    ORDER BY spent_at LIMIT 20 FOR UPDATE SKIP LOCKED))
 INSERT INTO spent_sign_ins (digest) VALUES (:digest) ON CONFLICT (digest) DO NOTHING RETURNING digest
 """)
+
+
+# Two sign-ins of one person at once, perhaps under two addresses, must not make two accounts.
+_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('identity/' || :name, 0))")
 
 
 def spend(connection: Connection, digest: bytes, seconds: float) -> bool:
@@ -26,7 +32,8 @@ def spend(connection: Connection, digest: bytes, seconds: float) -> bool:
 
 
 def account_of(connection: Connection, identity: Identity) -> User | None:
-    """Whom this identity signs in, or would: the account that it belongs to, else the verified address's."""
+    """Whom this identity signs in, or would: the account that it belongs to, else the verified address's. Locked."""
+    connection.execute(_ONE_AT_A_TIME, {"name": f"{identity.provider}/{identity.subject}"})
     user_id = _owner(connection, identity)
     if user_id is not None:
         return lock_user(connection, user_id)
@@ -42,6 +49,7 @@ def take(connection: Connection, identity: Identity) -> tuple[User, str | None]:
 
     Raises AddressNotVerified when it belongs to none yet and the provider does not vouch for the address.
     """
+    connection.execute(_ONE_AT_A_TIME, {"name": f"{identity.provider}/{identity.subject}"})
     user_id = _owner(connection, identity)
     if user_id is not None:
         user = lock_user(connection, user_id)
@@ -66,8 +74,7 @@ def take(connection: Connection, identity: Identity) -> tuple[User, str | None]:
     assert before is not None
     user = lock_user(connection, before.id)
     assert user is not None
-    if not _belongs(connection, identity, user.id):  # at once to another account, under another address
-        return take(connection, identity)
+    connection.execute(insert(identities).values(provider=identity.provider, subject=identity.subject, user_id=user.id))
     if created:
         return user, "account.registered"
     if user.verified:
@@ -102,12 +109,3 @@ def _owner(connection: Connection, identity: Identity) -> str | None:
         )
     ).scalar()
     return found
-
-
-def _belongs(connection: Connection, identity: Identity, user_id: str) -> bool:
-    connection.execute(
-        insert(identities)
-        .values(provider=identity.provider, subject=identity.subject, user_id=user_id)
-        .on_conflict_do_nothing(index_elements=["provider", "subject"])
-    )
-    return _owner(connection, identity) == user_id
