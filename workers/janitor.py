@@ -11,7 +11,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from models.checkout import CheckoutRef
-from models.db.repositories import answers, checkout_reads, payment_methods
+from models.db.repositories import account_requests, answers, attempts, checkout_reads, payment_methods, sessions
 from models.db.session import Database
 from models.errors import Unavailable
 from models.ids import checkout_workflow, save_payment_method_workflow
@@ -77,6 +77,9 @@ class Janitor:
     def _overdue(self) -> tuple[list[str], list[BeginSave]]:
         with self._database.transaction() as connection:
             answers.forget_old(connection)
+            account_requests.forget_old(connection)
+            attempts.forget_old(connection)
+            sessions.forget_old(connection)
             return checkout_reads.overdue(connection, self._margin), payment_methods.overdue(connection, self._margin)
 
     async def _running(self, workflow_id: str) -> bool:
