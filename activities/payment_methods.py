@@ -62,25 +62,27 @@ class PaymentMethods:
 
     @activity.defn
     def ensure_payment_customer(self, command: EnsureCustomer) -> str:
-        """The provider's id of this person, key `{user_id}:customer`, so that two first cards make one.
+        """The provider's id of this person, key `{user_id}:customer`, so that two first cards make one (and after one
+        that is gone, a key that names it).
 
         The provider repeats a 500 to the same key for a day. So after one, it is looked for, and only if it is not
         there the next key of a fixed row is used. Raises ProviderUnavailable, OutcomeUnknown.
         """
         with self._database.reading() as connection:
             known = self._methods.customer_of(connection, command.user_id)
-        if known is not None:
+        if known is not None and known != command.gone:
             return known
         failpoint("ensure_payment_customer:before")
         customer = self._create_customer(command)
         failpoint("ensure_payment_customer:after")
         with self._database.reading() as connection:
-            return self._methods.keep_customer(connection, command.user_id, customer)
+            return self._methods.keep_customer(connection, command.user_id, customer, gone=command.gone)
 
     def _create_customer(self, command: EnsureCustomer) -> str:
         gateway = self._gateways[command.provider]
+        first = f"{command.user_id}:customer" + (f":after:{command.gone}" if command.gone else "")
         for number in range(1, CUSTOMER_KEYS + 1):
-            key = f"{command.user_id}:customer" + (f":{number}" if number > 1 else "")
+            key = first + (f":{number}" if number > 1 else "")
             try:
                 return gateway.create_customer(command.user_id, key)
             except OutcomeUnknown as error:

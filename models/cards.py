@@ -42,7 +42,7 @@ _OUR_ID = re.compile(
     r"(?<![0-9A-Za-z])(?=[0-9-]*[a-f])(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?![0-9A-Za-z])"
 )
 _E164_LONGEST = 15
-_MOST_DIGITS = 2_000  # in long runs of one text: nobody's name or address has as many, and each costs a look
+_MOST_GROUPS = 1_000  # of digits in one body: nobody's name or address has as many, and each costs a look
 
 _RAW_RUN = re.compile(rb"[0-9][0-9\s-]{12,}")
 _BUT_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
@@ -69,10 +69,11 @@ def find_card_number(value: Any) -> str | None:
     """
     looks = 0
     for pointer, text in _texts(value):
-        runs = list(_RUN.finditer(_OUR_ID.sub("id", text)))
-        looks += sum(len(run[0]) for run in runs)
-        if looks > _MOST_DIGITS or any(_run_holds_one(run) for run in runs):
-            return pointer
+        for run in _RUN.finditer(_OUR_ID.sub("id", text)):
+            groups = [_ascii(group) for group in _GROUP.findall(run[0])]
+            looks += len(groups)
+            if looks > _MOST_GROUPS or (not _is_telephone(run, groups) and any(map(is_card_number, _windows(groups)))):
+                return pointer
     return None
 
 
@@ -92,10 +93,8 @@ def _texts(value: Any) -> Iterator[tuple[str, str]]:
             yield pointer, str(abs(int(found)))
 
 
-def _run_holds_one(run: re.Match[str]) -> bool:
-    groups = [_ascii(group) for group in _GROUP.findall(run[0])]
-    telephone = run.string[: run.start()].endswith("+") and sum(map(len, groups)) <= _E164_LONGEST
-    return not telephone and any(is_card_number(window) for window in _windows(groups))
+def _is_telephone(run: re.Match[str], groups: list[str]) -> bool:
+    return run.string[: run.start()].endswith("+") and sum(map(len, groups)) <= _E164_LONGEST
 
 
 def find_in_json(body: bytes) -> str | None:

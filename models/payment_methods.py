@@ -77,6 +77,7 @@ class SetupAt(StrEnum):
     DECLINED = "declined"
     CANCELLED = "cancelled"
     ABSENT = "absent"  # the provider is certain that it has none
+    NO_CUSTOMER = "no_customer"  # nor the person: deleted there, or known to another account of the shop's
 
 
 class ProviderSetup(Record):
@@ -127,11 +128,12 @@ class SaveBegun(Record):
 
 
 class EnsureCustomer(Record):
-    """The provider's record of this person; `not_before` bounds the look-up."""
+    """The provider's record of this person; `not_before` bounds the look-up. `gone`: one that it does not have."""
 
     user_id: str
     provider: str
     not_before: datetime
+    gone: str | None = None
 
 
 class SetUpMethod(Record):

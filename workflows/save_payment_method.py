@@ -118,10 +118,13 @@ class SavePaymentMethod:
             PaymentMethods.begin_payment_method, self._begin, summary="begin", **DATABASE
         )
 
-    async def _ensure_customer(self) -> str:
+    async def _ensure_customer(self, gone: str | None = None) -> str:
         """Repeated, it gives the same; so what is unknown is simply tried for longer."""
         command = EnsureCustomer(
-            user_id=self._begin.user_id, provider=self._begin.provider, not_before=workflow.info().start_time
+            user_id=self._begin.user_id,
+            provider=self._begin.provider,
+            not_before=workflow.info().start_time,
+            gone=gone,
         )
         try:
             return await workflow.execute_local_activity_method(
@@ -144,9 +147,11 @@ class SavePaymentMethod:
         for self._attempt in range(1, SET_UP_ATTEMPTS + 1):
             workflow.set_current_details(f"Setting up at the provider, attempt {self._attempt}")
             setup = await self._ask_provider(begun)
-            if setup.state is not SetupAt.ABSENT:
+            if setup.state not in (SetupAt.ABSENT, SetupAt.NO_CUSTOMER):
                 break
             self._undo.drop()
+            if setup.state is SetupAt.NO_CUSTOMER:
+                self._customer = await self._ensure_customer(gone=self._customer)
         else:
             raise ProviderUnavailable()
         self._undo.drop()

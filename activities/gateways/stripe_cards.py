@@ -78,6 +78,10 @@ class StripeCards:
             return ProviderSetup(
                 state=SetupAt.DECLINED, reference=refused.id if refused else None, decline_code=decline_code(error)
             )
+        except stripe.InvalidRequestError as error:
+            if error.param == "customer":
+                return ProviderSetup(state=SetupAt.NO_CUSTOMER)
+            raise _ours(error) from error
         except stripe.StripeError as error:
             raise _ours(error) from error
         return _setup(intent)
@@ -99,6 +103,9 @@ class StripeCards:
                 held = _metadata(intent)
                 if all(held.get(name) == value for name, value in metadata.items()):
                     return _setup(intent)
+        except stripe.InvalidRequestError as error:
+            if error.param != "customer":
+                raise _ours(error) from error
         except stripe.StripeError as error:
             raise _ours(error) from error
         return ProviderSetup(state=SetupAt.ABSENT)

@@ -88,13 +88,13 @@ class TestProblems:
     def test_unknown_fields_deep_inside_are_refused_too(self, cart):
         body = cart.body()
         body["expected_total"]["extra"] = 1
-        body["payment"]["card_number"] = "4242424242424242"
+        body["payment"]["card_number"] = "4242424242424241"  # a right one is refused before (test_card_numbers.py)
         answer = cart.call("POST", "/v1/checkouts", body, Idempotency_Key=new_key())
         assert {error["pointer"] for error in answer.json()["errors"]} == {
             "/expected_total/extra",
             "/payment/card_number",
         }
-        assert "4242424242424242" not in answer.text
+        assert "42424242" not in answer.text
 
 
 class TestBodies:

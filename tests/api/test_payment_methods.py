@@ -409,6 +409,15 @@ class TestWhenTheProviderFails:
         assert len(wallet.customers()) == len(wallet.attached()) == len(wallet.items()) == 1
         assert len([setup for setup in wallet.setups() if setup["status"] == "succeeded"]) == 1
 
+    def test_a_customer_that_was_deleted_there_is_made_again(self, wallet):
+        wallet.saved()
+        gone = wallet.lose_customer()
+        answers = at_once([lambda token=token: wallet.save(token) for token in (MASTERCARD, AMEX)])
+        assert [answer.status_code for answer in answers] == [201, 201]
+        assert gone not in wallet.customers()
+        assert len(wallet.customers()) == 1
+        assert len(wallet.attached()) == 2
+
     def test_that_goes_on_failing_is_503_and_the_key_free(self, wallet):
         wallet.script({"kind": "status_before", "status": 500}, repeat="forever")
         key = new_key()

@@ -80,15 +80,15 @@ def customer_of(connection: Connection, user_id: str) -> str | None:
     ).scalar_one_or_none()
 
 
-def keep_customer(connection: Connection, user_id: str, customer: str) -> str:
-    """The one that is kept: whoever came first."""
+def keep_customer(connection: Connection, user_id: str, customer: str, *, gone: str | None) -> str:
+    """The one that is kept: whoever came first, unless that one is gone."""
     return str(
         connection.execute(
             text("""
-            UPDATE users SET payment_customer = coalesce(payment_customer, :customer) WHERE id = :id
+            UPDATE users SET payment_customer = coalesce(nullif(payment_customer, :gone), :customer) WHERE id = :id
             RETURNING payment_customer
             """),
-            {"id": user_id, "customer": customer},
+            {"id": user_id, "customer": customer, "gone": gone},
         ).scalar_one()
     )
 
