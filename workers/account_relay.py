@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import structlog
 from temporalio.client import Client
 from temporalio.common import (
     SearchAttributeKey,
@@ -27,17 +28,20 @@ from models.db.repositories import account_requests, links, notices, outbox
 from models.db.repositories.account_requests import Opening
 from models.db.repositories.outbox import Message
 from models.db.session import Database
+from models.errors import Unavailable
 from models.ids import link_workflow
 from models.search_attributes import LINK_STATE, USER_ID
 from models.settings import Settings
 from workers.registry import account_mails
-from workers.relay import ACCOUNTS, BATCH, TASK_TIMEOUT, Relay
+from workers.relay import ACCOUNTS, BATCH, FAILURES, TASK_TIMEOUT, Relay
 from workflows import queues
 from workflows.email_verification import EmailVerification
 from workflows.invitation import Invitation
 from workflows.password_reset import PasswordReset
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 THREADS = 4  # of its own: a mail that takes seconds must not hold up the other relay's reads
 
@@ -65,6 +69,16 @@ class AccountRelay(Relay):
             links.ENDED: self.end_story,
             notices.TOPIC: self.send_notice,
         }
+
+    async def _tell(self, message: Message) -> None:
+        """What strangers ask for must never end the worker that the orders' relay is in: it is tried again later."""
+        try:
+            await super()._tell(message)
+        except FAILURES:
+            raise
+        except Exception as error:
+            log.exception("account_message_failed", id=message.id, topic=message.topic)
+            raise Unavailable() from error
 
     async def open_request(self, message: Message) -> None:
         """What somebody asked for, decided now that nobody waits to see how long that takes."""

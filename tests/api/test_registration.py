@@ -9,8 +9,10 @@ import time
 import pytest
 from sqlalchemy import Engine, event
 
+from models.db.repositories import account_requests
 from models.db.repositories.outbox import Message
 from models.db.session import Database
+from models.errors import Unavailable
 from models.ids import new_id
 from tests.fixtures.mailbox import PASSWORD, Mailbox, new_address, token_in
 from tests.fixtures.people import member
@@ -395,7 +397,7 @@ def hear(shop):
     def tell(topic, data):
         async def ask(client):
             relay = AccountRelay(shop.settings, database, client)
-            await relay._listeners[topic](Message(0, topic, "", data, None, True))
+            await relay._tell(Message(0, topic, "", data, None, True))
 
         shop.temporal(ask)
 
@@ -450,3 +452,45 @@ class TestRepeats:
         for _ in range(2):
             hear("account.notice", {"notice_id": notice.id})
         assert len(reader.mails()) == 1
+
+    def test_what_can_not_be_told_is_tried_again_and_ends_nobody(self, hear):
+        with pytest.raises(Unavailable):
+            hear("account.requested", {})
+
+
+class TestForgetting:
+    """By the janitor, after 30 days."""
+
+    def test_who_never_confirmed(self, shop):
+        old, new, asked_again = Mailbox(shop), Mailbox(shop), Mailbox(shop)
+        for reader in (old, new, asked_again):
+            reader.register()
+            reader.mail()
+        shop.sql("UPDATE links SET created_at = now() - interval '31 days' WHERE email = :email", email=old.email)
+        for reader in (old, asked_again):
+            shop.sql(
+                "UPDATE users SET created_at = now() - interval '31 days' WHERE email = :email", email=reader.email
+            )
+        self.forget(shop)
+        assert [self.known(shop, reader.email) for reader in (old, new, asked_again)] == [False, True, True]
+        old.register()
+        assert old.confirm(old.token(number=2)).status_code == 200
+
+    def test_but_no_member_and_what_they_were_told_long_ago(self, shop):
+        owner = member(shop)
+        Mailbox(shop, owner.email).register()
+        eventually(lambda: shop.sql("SELECT 1 FROM notices WHERE email = :email", email=owner.email))
+        shop.sql("UPDATE users SET created_at = now() - interval '400 days' WHERE id = :id", id=owner.id)
+        shop.sql("UPDATE notices SET created_at = now() - interval '31 days' WHERE user_id = :id", id=owner.id)
+        self.forget(shop)
+        assert self.known(shop, owner.email)
+        assert shop.sql("SELECT 1 FROM notices WHERE user_id = :id", id=owner.id) == []
+
+    def known(self, shop, email):
+        return bool(shop.sql("SELECT 1 FROM users WHERE email = :email", email=email))
+
+    def forget(self, shop):
+        database = Database(shop.settings.database, pool_size=1)
+        with database.transaction() as connection:
+            account_requests.forget_old(connection)
+        database.close()

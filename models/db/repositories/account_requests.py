@@ -45,6 +45,20 @@ SELECT id FROM users WHERE email_key = :email_key AND verified_at IS NULL AND di
 """)
 
 
+# In one statement: the keys between the tables are checked at its end.
+_FORGET = text("""
+WITH old AS (
+        SELECT u.id FROM users u
+        WHERE u.verified_at IS NULL AND u.created_at < now() - interval '30 days' AND NOT EXISTS (
+            SELECT 1 FROM links l WHERE l.user_id = u.id AND l.created_at > now() - interval '30 days')
+        ORDER BY u.created_at LIMIT 500 FOR UPDATE SKIP LOCKED),
+    links_gone AS (DELETE FROM links WHERE user_id IN (SELECT id FROM old)),
+    notices_gone AS (DELETE FROM notices
+        WHERE user_id IN (SELECT id FROM old) OR created_at < now() - interval '30 days')
+DELETE FROM users WHERE id IN (SELECT id FROM old)
+""")
+
+
 class Opening(NamedTuple):
     """By what requests are decided."""
 
@@ -113,6 +127,13 @@ def open_request(connection: Connection, request_id: str, opening: Opening) -> N
             lifetime_seconds=opening.reset_seconds,
             mails_per_hour=opening.mails_per_hour,
         )
+
+
+def forget_old(connection: Connection) -> None:
+    """Who was registered and never confirmed it, perhaps without knowing, is forgotten after 30 days; so is what
+    owners were told.
+    """
+    connection.execute(_FORGET)
 
 
 def release_address(connection: Connection, email: str) -> None:

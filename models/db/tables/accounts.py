@@ -46,6 +46,7 @@ users = Table(
     time_column("disabled_at", nullable=True),
     time_column("created_at", default_now=True),
     CheckConstraint(one_of("role", Role), name="role"),
+    Index("ix_users_unverified", "created_at", postgresql_where=text("verified_at IS NULL")),
 )
 
 identities = Table(
@@ -148,6 +149,7 @@ notices = Table(
     time_column("created_at", default_now=True),
     CheckConstraint(one_of("kind", NoticeKind), name="kind"),
     Index("ix_notices_user_id", "user_id", "kind", "created_at"),
+    Index("ix_notices_created_at", "created_at"),
 )
 
 login_failures = Table(

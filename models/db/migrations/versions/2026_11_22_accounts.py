@@ -112,6 +112,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_users')),
     sa.UniqueConstraint('email_key', name=op.f('uq_users_email_key'))
     )
+    op.create_index('ix_users_unverified', 'users', ['created_at'], unique=False, postgresql_where=sa.text('verified_at IS NULL'))
     op.create_table('customer_addresses',
     sa.Column('id', sa.Text(), nullable=False),
     sa.Column('user_id', sa.Text(), nullable=False),
@@ -167,6 +168,7 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['user_id'], ['users.id'], name=op.f('fk_notices_user_id_users')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_notices'))
     )
+    op.create_index('ix_notices_created_at', 'notices', ['created_at'], unique=False)
     op.create_index('ix_notices_user_id', 'notices', ['user_id', 'kind', 'created_at'], unique=False)
     op.create_table('payment_methods',
     sa.Column('id', sa.Text(), nullable=False),
@@ -261,6 +263,7 @@ def downgrade() -> None:
     op.drop_index('ix_sessions_user_id', table_name='sessions', postgresql_where=sa.text('ended_at IS NULL'))
     op.drop_table('sessions')
     op.drop_index('ix_notices_user_id', table_name='notices')
+    op.drop_index('ix_notices_created_at', table_name='notices')
     op.drop_table('notices')
     op.drop_index('uq_payment_methods_card', table_name='payment_methods', postgresql_where=sa.text("state = 'saved'"))
     op.drop_index('ix_payment_methods_live', table_name='payment_methods', postgresql_where=sa.text("state IN ('saving', 'requires_action')"))
@@ -276,6 +279,7 @@ def downgrade() -> None:
     op.drop_table('identities')
     op.drop_index('ix_customer_addresses_user_id', table_name='customer_addresses')
     op.drop_table('customer_addresses')
+    op.drop_index('ix_users_unverified', table_name='users', postgresql_where=sa.text('verified_at IS NULL'))
     op.drop_table('users')
     op.drop_index('ix_login_failures_last_at', table_name='login_failures')
     op.drop_table('login_failures')
