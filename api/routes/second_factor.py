@@ -88,8 +88,8 @@ async def remove_second_factor(shop: Shop, caller: Person, origin: From, body: R
         raise NotFound("There is no second factor")
     async with shop.attempts.one(user.email, origin.address) as attempt:
         if user.password_hash is not None:
-            await attempt.check(body.password or "")
-        await run_in_threadpool(_remove, shop, caller, attempt, body.code)
+            user = await attempt.check(body.password or "")
+        await run_in_threadpool(_remove, shop, caller, attempt, user.password_hash, body.code)
     return Response(status_code=204)
 
 
@@ -113,9 +113,12 @@ def _confirm(shop: Services, caller: Principal, code: str) -> list[str]:
     return codes
 
 
-def _remove(shop: Services, caller: Principal, attempt: Attempt, code: str) -> None:
+def _remove(shop: Services, caller: Principal, attempt: Attempt, checked: str | None, code: str) -> None:
+    """`checked`: the hash of the password that was given, which may have been changed meanwhile."""
     with shop.database.transaction() as connection:
         user = _found(users.lock_user(connection, caller.user_id))
+        if attempt.spent or user.password_hash != checked:
+            raise InvalidCredentials()
         if not second_factor.check_code(shop, connection, user.id, code):
             raise InvalidCredentials()
         second_factors.remove(connection, user.id, to_be_replaced=shop.settings.production and user.role in STAFF)

@@ -146,6 +146,8 @@ async def accept_invitation(shop: Shop, origin: From, body: AcceptanceIn) -> JSO
         if body.code is None:
             raise SecondFactorRequired()
         async with shop.attempts.one(user.email, origin.address) as attempt:
+            if attempt.spent:
+                raise InvalidCredentials()
             answer = await run_in_threadpool(_join, shop, digest, body, None, origin)
             await attempt.give_back()
         return JSONResponse(answer)

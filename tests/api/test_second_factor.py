@@ -10,6 +10,7 @@ import pyotp
 import pytest
 
 from models.access import Role
+from models.accounts import account_key
 from models.settings import Environment
 from tests.fixtures.people import member
 from tests.fixtures.shop import at_once, slug
@@ -191,6 +192,18 @@ class TestRemoval:
         body = {"password": person.password, "code": "000000"}
         answers = [person.call("DELETE", "/v1/me/totp", body) for _ in range(8)]
         assert answers[-1].status_code == 429
+
+    def test_ends_with_the_failures_that_an_account_has(self, shop, person):
+        _, recovery = enrol(person)
+        shop.sql("UPDATE users SET password_hash = NULL WHERE id = :id", id=person.id)
+        shop.sql(
+            "INSERT INTO login_failures (account_key, address_range, failures) VALUES (:key, '*', :ceiling)"
+            " ON CONFLICT (account_key, address_range) DO UPDATE SET failures = :ceiling",
+            key=account_key(person.email),
+            ceiling=shop.settings.login_failures_ceiling,
+        )
+        answer = person.call("DELETE", "/v1/me/totp", {"code": recovery[0]})
+        assert slug(answer) == "invalid-credentials"
 
     def test_both_are_in_the_audit_log(self, shop, person):
         _, recovery = enrol(person)
