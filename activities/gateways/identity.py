@@ -22,7 +22,7 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 from joserfc.jws import JWSRegistry
 
-from models.errors import NotFound, SignInRefused, SignInUnavailable
+from models.errors import SignInRefused, SignInUnavailable
 from models.identities import Identity, ProviderName
 from models.settings import Settings
 
@@ -32,6 +32,7 @@ FACEBOOK_GRAPH = "https://graph.facebook.com/v23.0"
 FACEBOOK_DIALOG = "https://www.facebook.com/v23.0"
 
 KEPT_SECONDS = 3600.0  # discovery and keys
+RETRY_SECONDS = 60.0
 LEEWAY_SECONDS = 30  # between their clock and ours
 TIMEOUT = (2.0, 5.0)  # to connect, to answer
 AT_ONCE = 4
@@ -119,11 +120,16 @@ class _Provider:
         return KeySet.import_key_set(keys)
 
     def _get(self, url: str, *, afresh: bool = False) -> Json:
-        """What stands there, as of at most an hour ago."""
-        at, known = self._kept.get(url, (float("-inf"), {}))
-        if afresh or time.monotonic() - at > KEPT_SECONDS:
-            known = _json(requests.get(url, timeout=TIMEOUT, allow_redirects=False))
-            self._kept[url] = (time.monotonic(), known)
+        """What stands there, as of at most an hour ago, or as it last did while it can't be read."""
+        until, known = self._kept.get(url, (0.0, None))
+        if known is None or afresh or time.monotonic() > until:
+            try:
+                known, keep = _json(requests.get(url, timeout=TIMEOUT, allow_redirects=False)), KEPT_SECONDS
+            except (requests.RequestException, ValueError):
+                if known is None or afresh:
+                    raise
+                keep = RETRY_SECONDS
+            self._kept[url] = (time.monotonic() + keep, known)
         return known
 
     def _session(self) -> OAuth2Session:
@@ -204,24 +210,23 @@ class IdentityProviders:
     def close(self) -> None:
         self._turns.shutdown(wait=False, cancel_futures=True)
 
+    def offers(self, name: ProviderName) -> bool:
+        """Whether it is configured."""
+        return name in self._providers
+
     def issuer_is(self, name: ProviderName, issuer: str) -> bool:
-        """Whether an answer that names its issuer (RFC 9207) is this provider's. Raises NotFound."""
-        return issuer == self._known(name).issuer
+        """Whether an answer that names its issuer (RFC 9207) is this provider's."""
+        return issuer == self._providers[name].issuer
 
     async def authorization_url(self, name: ProviderName, *, state: str, nonce: str, verifier: str) -> str:
-        """Where to send the browser. Raises NotFound, SignInUnavailable."""
-        provider = self._known(name)
+        """Where to send the browser. Raises SignInUnavailable."""
+        provider = self._providers[name]
         return await self._ask(lambda: provider.authorization_url(state, nonce, verifier))
 
     async def identify(self, name: ProviderName, *, code: str, nonce: str, verifier: str) -> Identity:
-        """Who the code is about. Raises NotFound, SignInRefused, SignInUnavailable."""
-        provider = self._known(name)
+        """Who the code is about. Raises SignInRefused, SignInUnavailable."""
+        provider = self._providers[name]
         return await self._ask(lambda: provider.identify(code, nonce, verifier))
-
-    def _known(self, name: ProviderName) -> _Provider:
-        if name not in self._providers:
-            raise NotFound(f"Nobody signs in with {name} here")
-        return self._providers[name]
 
     async def _ask(self, call: Callable[[], T]) -> T:
         if self._waiting >= WAITING:

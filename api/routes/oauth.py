@@ -60,7 +60,7 @@ class ContinueIn(Body):
 async def authorize(shop: Shop, provider: Provider) -> Response:
     """Sends the browser to the provider. What it needs when it comes back travels sealed in a cookie."""
     out = SetOut(
-        provider=_named(provider),
+        provider=_named(shop, provider),
         state=secrets.token_urlsafe(32),
         nonce=secrets.token_urlsafe(32),
         verifier=secrets.token_urlsafe(64),
@@ -87,7 +87,7 @@ async def callback(
 
     Who has a second factor gets 401 `second-factor-required` with a `continue_token` for `/v1/auth/oauth/continue`.
     """
-    name = _named(provider)
+    name = _named(shop, provider)
     out = _brought_back(shop, name, request.cookies.get(_cookie(name)), state)
     if iss is not None and not shop.providers.issuer_is(name, iss):  # RFC 9207: another provider's answer
         raise SignInRefused("The answer is not this provider's")
@@ -182,11 +182,12 @@ def _with_plain_address(identity: Identity) -> Identity:
     return identity.model_copy(update={"email": email, "email_verified": identity.email_verified and bool(email)})
 
 
-def _named(provider: str) -> ProviderName:
-    try:
-        return ProviderName(provider)
-    except ValueError:
-        raise NotFound(f"Nobody signs in with {provider} here") from None
+def _named(shop: Services, provider: str) -> ProviderName:
+    """Raises NotFound, also for one that is not configured."""
+    name = next((known for known in ProviderName if known == provider), None)
+    if name is None or not shop.providers.offers(name):
+        raise NotFound("Nobody signs in there")
+    return name
 
 
 def _seal(shop: Services, what: Begun) -> str:
