@@ -29,14 +29,13 @@ WHERE s.id = :id AND s.ended_at IS NULL AND s.expires_at > now() AND u.disabled_
 """)
 
 _KEY = text("""
-UPDATE api_keys SET used_at = date_trunc('hour', now())
-WHERE digest = :digest AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
-    AND used_at IS DISTINCT FROM date_trunc('hour', now())
-RETURNING id, scopes
-""")
-_KEY_AGAIN = text("""
-SELECT id, scopes FROM api_keys
-WHERE digest = :digest AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+WITH found AS (
+    SELECT id, scopes, used_at FROM api_keys
+    WHERE digest = :digest AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+), noted AS (
+    UPDATE api_keys k SET used_at = date_trunc('hour', now()) FROM found
+    WHERE k.id = found.id AND found.used_at IS DISTINCT FROM date_trunc('hour', now()))
+SELECT id, scopes FROM found
 """)
 
 _END = text("""
@@ -204,10 +203,7 @@ def _principal(row: Any, session_id: str) -> Principal:
 
 def principal_of_key(connection: Connection, digest: bytes) -> Principal | None:
     """The machine with that API key; None when it is unknown, revoked or has expired."""
-    row = (
-        connection.execute(_KEY, {"digest": digest}).first()
-        or connection.execute(_KEY_AGAIN, {"digest": digest}).first()
-    )
+    row = connection.execute(_KEY, {"digest": digest}).first()
     if row is None:
         return None
     return Principal(user_id=row.id, granted=frozenset(Scope(scope) for scope in row.scopes))
