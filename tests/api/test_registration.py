@@ -365,7 +365,7 @@ class TestTime:
         def forgotten(known):
             return (owner if known else Mailbox(shop)).forgot
 
-        assert 0.75 < ratio_of_times(registration, 24) < 1.33
+        assert 0.75 < ratio_of_times(registration, 20) < 1.33
         assert 0.6 < ratio_of_times(forgotten, 40) < 1.66
 
     def test_the_measure_would_show_a_hash_that_was_skipped(self, shop):
