@@ -27,7 +27,7 @@ from deploy.stack.signals import StopRequested, stopping
 
 
 def run(json: Path | None = None) -> None:
-    """Everything, in about four minutes."""
+    """Everything, in about five minutes."""
     measure(chosen(), json)
 
 

@@ -13,6 +13,8 @@ from activities.gateways import hashing
 from activities.gateways.hashing import HASHER
 from models.errors import Unavailable
 
+PATIENCE_SECONDS = 5
+
 
 class Passwords:
     """Hashes and compares, in a process of its own with a low priority. A thread would not do: preempted between two
@@ -70,7 +72,11 @@ class Passwords:
         return self._process
 
     def _stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            process.communicate(timeout=PATIENCE_SECONDS)  # it ends when its input does
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
