@@ -81,7 +81,10 @@ def requires(scope: Scope) -> Callable[..., Coroutine[Any, Any, Principal]]:
         if caller is None:
             raise Unauthenticated()
         if not caller.has(scope):
-            raise Forbidden(f"This needs the scope {scope}")
+            waits = caller.granted is not None and caller.role is not None
+            raise Forbidden(
+                "Set up a second factor first: POST /v1/me/totp" if waits else f"This needs the scope {scope}"
+            )
         return caller
 
     _SCOPES[check] = scope

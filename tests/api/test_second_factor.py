@@ -222,7 +222,9 @@ class TestStaffInProduction:
 
     def test_may_only_enrol_before_they_have(self, shop, admin):
         admin.login()
-        assert admin.call("GET", "/v1/api-keys").status_code == 403
+        refused = admin.call("GET", "/v1/api-keys")
+        assert slug(refused) == "forbidden"
+        assert "second factor" in refused.json()["detail"]
         enrol(admin)
         assert admin.call("GET", "/v1/api-keys").status_code == 200  # the same session, lifted
 
