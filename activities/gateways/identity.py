@@ -98,7 +98,6 @@ class _Provider:
         options = {
             "iss": {"essential": True, "values": metadata["issuers"]},
             "aud": {"essential": True, "value": self.client_id},
-            "nonce": {"essential": True, "value": nonce},
         }
         context = {"nonce": nonce, "client_id": self.client_id, "access_token": token.get("access_token")}
         try:

@@ -83,7 +83,7 @@ class Signer:
 _CHANGED: dict[str | None, Any] = {
     "nonce": lambda claims: {"nonce": "another"},
     "no_nonce": lambda claims: {"nonce": None},
-    "audience": lambda claims: {"aud": "another-client", "azp": None},
+    "audience": lambda claims: {"aud": "another-client"},
     "second_audience": lambda claims: {"aud": [claims["aud"], "another-client"], "azp": None},
     "azp": lambda claims: {"azp": "another-client"},
     "issuer": lambda claims: {"iss": "https://issuer.example"},
