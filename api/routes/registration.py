@@ -98,7 +98,9 @@ def request_verification(shop: Shop, body: AddressGiven) -> JSONResponse:
     return _accepted("verification_sent")
 
 
-@router.post("/v1/auth/email-verification/confirm", response_model=SignedIn, responses={410: {"model": Problem}})
+@router.post(
+    "/v1/auth/email-verification/confirm", response_model=SignedIn | Accepted, responses={410: {"model": Problem}}
+)
 def confirm_email(shop: Shop, origin: From, body: TokenGiven) -> JSONResponse:
     """The address is theirs: the account begins, or has its new address. Signs in, as a login does.
 
