@@ -142,10 +142,12 @@ class TestOnce:
         assert renewed == {**entry, "card": {**entry["card"], "exp_month": 1, "exp_year": 2040}}
         eventually(lambda: wallet.attached() == [made["id"]])
 
-    def test_the_very_token_that_is_kept_stays_kept(self, wallet):
+    def test_the_very_token_that_is_kept_stays_kept(self, shop, wallet):
         entry = wallet.saved()
         (reference,) = wallet.attached()
         assert wallet.saved(reference) == entry
+        (again,) = shop.sql("SELECT id FROM payment_methods WHERE same_as = :id", id=entry["id"])
+        assert wallet.ended(again.id).state == "removed"
         assert wallet.attached() == [reference]
 
     def test_first_cards_at_once_make_one_customer_and_one_default(self, wallet):
