@@ -38,6 +38,11 @@ class Stopping:
             self._shielded = True
             raise StopRequested
 
+    def check(self) -> None:
+        """Raises StopRequested again: where Python runs a callback of its own, the first one is printed and lost."""
+        if self.requested.is_set():
+            raise StopRequested
+
     def shield(self) -> None:
         """From here on a signal no longer interrupts: the stop is under way."""
         self._shielded = True

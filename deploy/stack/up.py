@@ -70,6 +70,7 @@ class Stack:
         follower.start()
         try:
             while self.supervisor.failure is None:
+                self._stop.check()
                 time.sleep(0.5)
             raise self.supervisor.failure
         finally:
@@ -95,6 +96,7 @@ class Stack:
 
     def _start(self, processes: Iterable[Process]) -> None:
         engines.start_together(self.supervisor, processes, self._ready)
+        self._stop.check()
 
     def _prepare_database(self) -> None:
         log = self.supervisor.log_of("migrate")
