@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Request
@@ -23,7 +24,7 @@ from models.answers import Answer, Told
 from models.db.repositories import answers, profiles
 from models.db.repositories import payment_methods as repository
 from models.db.repositories.payment_methods import Standing
-from models.errors import NotFound, PaymentDeclined, SetupExpired
+from models.errors import BadCursor, NotFound, PaymentDeclined, SetupExpired
 from models.ids import derived_id, new_id
 from models.payment_methods import LIVE_SETUP, BeginSave, PaymentMethodState
 
@@ -41,6 +42,7 @@ PENDING: dict[int | str, dict[str, Any]] = {
 }
 
 Id = Annotated[str, Path(max_length=64)]
+_EARLIEST = (datetime(1970, 1, 1, tzinfo=UTC), "")
 # What providers' tokens are made of; nothing that could name a person.
 Token = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_]+$")]
 
@@ -53,10 +55,17 @@ class NewPaymentMethod(Body):
 @router.get("", response_model=PaymentMethodPage)
 def list_payment_methods(shop: Shop, caller: Person, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
     """What is saved, oldest first."""
-    after = paging.decode(cursor, str)[0] if cursor is not None else ""
+    after = _EARLIEST
+    if cursor is not None:
+        at, payment_method_id = paging.decode(cursor, str, str)
+        try:
+            after = (datetime.fromisoformat(at).astimezone(UTC), payment_method_id)
+        except (ValueError, OverflowError) as error:
+            raise BadCursor() from error
     with shop.database.reading() as connection:
         found = repository.list_saved(connection, caller.user_id, after=after, limit=limit + 1)
-    next_cursor = paging.encode(found[limit - 1]["id"]) if len(found) > limit else None
+    last = found[limit - 1] if len(found) > limit else None
+    next_cursor = paging.encode(last["created_at"], last["id"]) if last else None
     return JSONResponse(paging.page(found[:limit], next_cursor))
 
 

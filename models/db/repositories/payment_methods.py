@@ -4,6 +4,7 @@ repeated and says the same."""
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
@@ -303,13 +304,18 @@ def read(connection: Connection, user_id: str, payment_method_id: str) -> Standi
 
 
 _LIST = text("""
-SELECT * FROM payment_methods WHERE user_id = :user_id AND state = 'saved' AND id > :after ORDER BY id LIMIT :limit
+SELECT * FROM payment_methods
+WHERE user_id = :user_id AND state = 'saved' AND (created_at, id) > (CAST(:at AS timestamptz), :id)
+ORDER BY created_at, id LIMIT :limit
 """)
 
 
-def list_saved(connection: Connection, user_id: str, *, after: str, limit: int) -> list[dict[str, Any]]:
-    """Oldest first, from behind `after`."""
-    rows = connection.execute(_LIST, {"user_id": user_id, "after": after, "limit": limit}).mappings()
+def list_saved(
+    connection: Connection, user_id: str, *, after: tuple[datetime, str], limit: int
+) -> list[dict[str, Any]]:
+    """Oldest first, from behind that moment and id (ids that come of a key are in no order)."""
+    values = {"user_id": user_id, "at": after[0], "id": after[1], "limit": limit}
+    rows = connection.execute(_LIST, values).mappings()
     return [view(row) for row in rows]
 
 
@@ -333,7 +339,8 @@ UPDATE payment_methods SET state = 'removing', is_default = false, updated_at = 
 """)
 _NEXT_DEFAULT = text("""
 UPDATE payment_methods SET is_default = true
-WHERE id = (SELECT max(id) FROM payment_methods WHERE user_id = :user_id AND state = 'saved')
+WHERE id = (SELECT id FROM payment_methods WHERE user_id = :user_id AND state = 'saved'
+    ORDER BY created_at DESC, id DESC LIMIT 1)
 """)
 
 
