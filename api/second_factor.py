@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pyotp
+import structlog
 
 from activities.gateways.secrets import token_digest
 from api.services import Services
@@ -15,6 +16,8 @@ from models.db.repositories import second_factors
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+log = structlog.get_logger()
 
 STEP_SECONDS = 30
 DRIFT_STEPS = 1  # a clock may be half a minute off, either way (RFC 6238, 5.2)
@@ -59,7 +62,11 @@ def _use(shop: Services, connection: Connection, user_id: str, secret: bytes, co
 def _use_totp(shop: Services, connection: Connection, user_id: str, secret: bytes, code: str) -> bool:
     if len(code) != DIGITS or not (code.isascii() and code.isdigit()):
         return False
-    totp = pyotp.TOTP(shop.vault.open(secret), digits=DIGITS, interval=STEP_SECONDS)
+    try:
+        totp = pyotp.TOTP(shop.vault.open(secret), digits=DIGITS, interval=STEP_SECONDS)
+    except ValueError:  # sealed before HOLDFAST_SECRET_KEY was changed: no code can be right
+        log.error("second_factor_unreadable", user_id=user_id)
+        return False
     now = int(time.time()) // STEP_SECONDS
     matching = [
         step

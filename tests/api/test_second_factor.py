@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pyotp
 import pytest
 
+from activities.gateways.secrets import Vault
 from models.access import Role
 from models.accounts import account_key
 from models.settings import Environment
@@ -129,6 +130,12 @@ class TestSigningIn:
         code = phone.code()
         assert person.call("POST", "/v1/me/totp/confirm", {"code": code}).status_code == 200
         assert person.try_login(code=code).status_code == 401
+
+    def test_a_secret_sealed_under_another_key_is_a_wrong_code(self, shop, person):
+        phone, _ = enrol(person)
+        sealed = Vault("another installation's secret, long enough").seal(pyotp.random_base32())
+        shop.sql("UPDATE users SET totp_secret = :sealed WHERE id = :id", sealed=sealed, id=person.id)
+        assert slug(person.try_login(code=phone.code())) == "invalid-credentials"
 
     def test_an_earlier_code_than_the_last_is_not_taken(self, shop, person):
         secret = person.call("POST", "/v1/me/totp").json()["secret"]
