@@ -44,7 +44,7 @@ class Crashing:
         return [name for name in self.stack.supervisor.names if name.startswith("worker")]
 
     def arm(self, name: str) -> None:
-        (self._markers / name).unlink()
+        (self._markers / name).unlink(missing_ok=True)  # it may be armed still, from a try that was led past it
 
     def has_struck(self, name: str) -> bool:
         return (self._markers / name).exists()

@@ -24,6 +24,12 @@ PORTS = ("api", "postgres", "valkey", "temporal", "temporal_ui", "sandbox", "wor
 UP = [sys.executable, "-m", "deploy.cli", "up"]
 
 
+# What runs in the background of a shell, as tests may, ignores Ctrl-C, and so do those that it starts.
+AS_IN_A_TERMINAL = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
+)
+
+
 class Run:
     """A started stack and all that it has printed."""
 
@@ -31,7 +37,7 @@ class Run:
         self.settings = settings
         self.lines: list[str] = []
         self.program = subprocess.Popen(
-            command,
+            [sys.executable, "-c", AS_IN_A_TERMINAL, *command],
             cwd=ROOT,
             env={**os.environ, **environment(settings)},
             stdout=subprocess.PIPE,
