@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from models.checkout import BeginCheckout, CloseCheckout, ConfirmOrder, Refusal
-from models.db.repositories import checkout_closing, checkouts
+from models.checkout import BeginCheckout, CloseCheckout, ConfirmOrder, PaymentAt, ProviderPayment, Refusal
+from models.db.repositories import checkout_closing, checkouts, holds, payments
 from models.errors import InvalidTransition, OutOfStock, PaymentDeclined
 from models.ids import derived_id, order_of
 from models.money import Money
@@ -155,3 +155,60 @@ def test_what_has_begun_cannot_be_abandoned(shop, transaction, begin):
         checkouts.hold(connection, command)
     with transaction() as connection:
         assert not checkout_closing.abandon(connection, command)
+
+
+def test_a_hold_that_runs_out_is_given_back_once(shop, transaction, begin):
+    sku = shop.sku(stock=3)
+    command = begin(sku)
+    with transaction() as connection:
+        checkouts.hold(connection, command)
+    for _ in range(2):
+        with transaction() as connection:
+            holds.expire(connection, command.checkout_id)
+    assert shop.stock(sku) == (3, 0)
+
+
+def test_a_late_payment_takes_the_stock_again_if_it_is_there(shop, transaction, begin):
+    sku = shop.sku(stock=1)
+    command = begin(sku)
+    with transaction() as connection:
+        held = checkouts.hold(connection, command)
+    with transaction() as connection:
+        holds.expire(connection, command.checkout_id)
+    shop.sql("UPDATE stock_levels SET on_hand = 0 WHERE sku = :sku", sku=sku)
+    with pytest.raises(OutOfStock), transaction() as connection:
+        checkouts.confirm(connection, confirmation(command, held))
+    assert shop.orders_of(command.cart_id) == []
+    shop.sql("UPDATE stock_levels SET on_hand = 1 WHERE sku = :sku", sku=sku)
+    with transaction() as connection:
+        checkouts.confirm(connection, confirmation(command, held))
+    assert shop.stock(sku) == (1, 1)
+
+
+def test_what_is_confirmed_does_not_run_out(shop, transaction, begin):
+    sku = shop.sku(stock=3)
+    command = begin(sku)
+    with transaction() as connection:
+        held = checkouts.hold(connection, command)
+    with transaction() as connection:
+        checkouts.confirm(connection, confirmation(command, held))
+    with transaction() as connection:
+        holds.expire(connection, command.checkout_id)
+    assert shop.stock(sku) == (3, 1)
+
+
+def test_a_void_without_an_order_is_in_the_books_and_out_again_once(shop, transaction, begin):
+    command = begin(shop.sku())
+    with transaction() as connection:
+        held = checkouts.hold(connection, command)
+    undone = ProviderPayment(state=PaymentAt.CANCELLED, reference="pi_void", amount=held.total)
+    for _ in range(2):
+        with transaction() as connection:
+            payments.record_void(connection, command.checkout_id, undone)
+    ((state,),) = shop.sql("SELECT state FROM payments WHERE id = :id", id=held.payment_id)
+    assert state == "voided"
+    entries = shop.sql(
+        "SELECT kind, debit, credit FROM ledger_entries WHERE payment_id = :id ORDER BY kind", id=held.payment_id
+    )
+    assert [entry.kind for entry in entries] == ["authorise", "void"]
+    assert (entries[0].debit, entries[0].credit) == (entries[1].credit, entries[1].debit)
