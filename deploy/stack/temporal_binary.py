@@ -78,7 +78,7 @@ def _build(folder: Path, say: Say) -> None:
     go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
     if go is None:
         raise StackError("the Temporal server is neither on PATH nor downloadable", REMEDY)
-    say(f"Building the Temporal server {VERSION} with Go, once for this machine: about three minutes.")
+    say(f"Building the Temporal server {VERSION} with Go, once for this machine: three to seven minutes.")
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         (Path(temporary) / "go.mod").write_text("module holdfast/temporal\n")
         home = {} if os.environ.get("HOME") else {"GOPATH": temporary, "GOCACHE": f"{temporary}/cache"}
