@@ -20,7 +20,7 @@ from models.fulfilment import CapturePayment
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from activities.gateways.stripe import StripeGateway
+    from activities.gateways.payments import PaymentGateway
     from models.db.session import Database
 
 CAPTURE_KEYS = 5
@@ -33,7 +33,7 @@ def _metadata(checkout_id: str, attempt: int) -> dict[str, str]:
 class Payments:
     """`gateways` by provider name."""
 
-    def __init__(self, database: Database, gateways: Mapping[str, StripeGateway]) -> None:
+    def __init__(self, database: Database, gateways: Mapping[str, PaymentGateway]) -> None:
         from models.db.repositories import payments
 
         self._database = database
@@ -103,7 +103,7 @@ class Payments:
         failpoint("void_payment:before")
         payment = gateway.cancel(reference)
         if payment.state is PaymentAt.CAPTURED:
-            gateway.refund(reference)
+            gateway.give_back(reference)
         failpoint("void_payment:after")
         with self._database.transaction() as connection:
             self._payments.record_void(connection, command.checkout_id, payment)

@@ -39,7 +39,7 @@ def client_address(settings: Settings) -> dict[str, Any]:
 def serve_sandbox(settings: Settings, state: Path | None) -> None:
     """The stand-ins for other people's services; never beside a real shop."""
     from activities.gateways.mail import EVENTS as SENDGRID_EVENTS
-    from activities.gateways.stripe import EVENTS as STRIPE_EVENTS
+    from activities.gateways.stripe_events import EVENTS as STRIPE_EVENTS
     from sandbox.app import serve
     from sandbox.config import SandboxConfig
 

@@ -13,6 +13,8 @@ HoldfastError                      status  slug
 │   ├── SecondFactorRequired       401     second-factor-required
 │   └── SignInRefused              401     sign-in-refused
 ├── PaymentDeclined                402     payment-declined
+├── CaptureRefused                 402     capture-refused
+│   └── AuthorisationGone          402     authorisation-gone
 ├── Forbidden                      403     forbidden
 │   └── AddressNotVerified         403     address-not-verified
 ├── NotFound                       404     not-found
@@ -28,6 +30,7 @@ HoldfastError                      status  slug
 │   ├── RequestInProgress          409     request-in-progress
 │   ├── InvalidTransition          409     invalid-transition
 │   ├── NotEnoughToShip            409     not-enough-to-ship
+│   ├── RefundExceedsBalance       409     refund-exceeds-balance
 │   └── StockBelowReserved         409     stock-below-reserved
 ├── PreconditionFailed             412     precondition-failed
 ├── PayloadTooLarge                413     payload-too-large
@@ -151,6 +154,18 @@ class PaymentDeclined(HoldfastError):
     status, slug, title = 402, "payment-declined", "The payment was declined"
 
 
+class CaptureRefused(HoldfastError):
+    """Certain that nothing was taken. `extra`: decline_code (the provider's word)."""
+
+    status, slug, title = 402, "capture-refused", "The payment could not be taken"
+
+
+class AuthorisationGone(CaptureRefused):
+    """It has expired or was cancelled: only a new payment can be taken. `extra`: decline_code."""
+
+    slug, title = "authorisation-gone", "The payment is no longer authorised"
+
+
 class Forbidden(HoldfastError):
     status, slug, title = 403, "forbidden", "Not allowed"
 
@@ -223,6 +238,12 @@ class InvalidTransition(Conflict):
 
 class NotEnoughToShip(Conflict):
     slug, title = "not-enough-to-ship", "More than what is left to ship"
+
+
+class RefundExceedsBalance(Conflict):
+    """`extra`: left [Money], where it is known."""
+
+    slug, title = "refund-exceeds-balance", "More than what is left to refund"
 
 
 class StockBelowReserved(Conflict):

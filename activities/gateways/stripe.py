@@ -6,25 +6,18 @@ Statuses, error types and idempotency follow Stripe's API reference (Payment Int
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import stripe
-from requests.exceptions import ConnectionError as RequestsConnectionError
-from urllib3.exceptions import MaxRetryError, NewConnectionError
 
-from activities.gateways.tracing import trace_context
-from models.base import Record, Storable
+from activities.gateways import stripe_events, stripe_refunds
+from activities.gateways.stripe_client import client_of, decline_code, options, ours, why
 from models.checkout import PaymentAt, ProviderPayment
-from models.errors import (
-    BadRequest,
-    BadSignature,
-    HoldfastError,
-    OutcomeUnknown,
-    PaymentMethodInvalid,
-    ProviderUnavailable,
-)
+from models.errors import AuthorisationGone, CaptureRefused, HoldfastError
 from models.money import Money
+from models.provider import Movement, ProviderEvent, ProviderRefund
 
 # The list is consistent at once, unlike the search, but knows only Stripe's clock: look back generously.
 CLOCK_MARGIN = timedelta(minutes=5)
@@ -38,30 +31,7 @@ _STATES = {
     "requires_payment_method": PaymentAt.DECLINED,
     "canceled": PaymentAt.CANCELLED,
 }
-
-
-# What the shop's webhook endpoint is subscribed to at Stripe: whatever decides what a buyer waits for.
-EVENTS = frozenset(
-    {
-        "payment_intent.amount_capturable_updated",
-        "payment_intent.succeeded",
-        "payment_intent.payment_failed",
-        "payment_intent.canceled",
-        "setup_intent.succeeded",
-        "setup_intent.setup_failed",
-        "setup_intent.canceled",
-    }
-)
-
-
-class ProviderEvent(Record):
-    """A verified webhook: the provider's id of the event, its type, the payment or set-up it is about, and ours."""
-
-    id: Storable
-    type: Storable
-    subject: Storable | None
-    checkout_id: Storable | None
-    payment_method_id: Storable | None = None
+_EXPIRED = ("charge_expired_for_capture", "capture_charge_authorization_expired")
 
 
 class StripeGateway:
@@ -133,7 +103,7 @@ class StripeGateway:
     def capture(self, reference: str, amount: int, *, final: bool, key: str) -> ProviderPayment:
         """Take `amount` minor units of what was authorised; `final=False` keeps the rest authorised (multicapture).
 
-        Raises ProviderUnavailable, OutcomeUnknown or PaymentMethodInvalid (the authorisation is gone).
+        Raises CaptureRefused, AuthorisationGone, ProviderUnavailable or OutcomeUnknown.
         """
         try:
             return _payment(
@@ -144,7 +114,22 @@ class StripeGateway:
                 )
             )
         except stripe.StripeError as error:
-            raise ours(error) from error
+            raise self._not_captured(error, reference) from error
+
+    def _not_captured(self, error: stripe.StripeError, reference: str) -> HoldfastError:
+        """Why; a card's issuer, or a payment that has nothing left to capture."""
+        if isinstance(error, stripe.CardError):
+            return CaptureRefused(f"Stripe refused the capture: {error.code}", decline_code=decline_code(error))
+        if not isinstance(error, stripe.InvalidRequestError):
+            return ours(error)
+        if error.code in _EXPIRED:
+            return AuthorisationGone(decline_code="authorisation_expired")
+        if error.code == "payment_intent_unexpected_state":
+            state = self.look(reference).state
+            if state is PaymentAt.CANCELLED:
+                return AuthorisationGone(decline_code="authorisation_cancelled")
+            return CaptureRefused(f"The payment is {state}", decline_code=error.code)
+        return CaptureRefused(f"Stripe refused the capture: {error.code}", decline_code=why(error))
 
     def cancel(self, reference: str) -> ProviderPayment:
         """Release an authorisation. Where it can't be cancelled (paid, or cancelled before), what it is instead.
@@ -160,52 +145,29 @@ class StripeGateway:
         except stripe.StripeError as error:
             raise ours(error) from error
 
-    def refund(self, reference: str) -> None:
-        """Give back all that was captured; done before counts as done, so it needs no key of ours either."""
-        try:
-            self._client.v1.refunds.create({"payment_intent": reference}, options())
-        except stripe.InvalidRequestError as error:
-            if error.code != "charge_already_refunded":
-                raise ours(error) from error
-        except stripe.StripeError as error:
-            raise ours(error) from error
+    def give_back(self, reference: str) -> None:
+        """Refund all that is left; done before counts as done, so it needs no key of ours either."""
+        stripe_refunds.give_back(self._client, reference)
 
-    def event(self, body: bytes, signature: str) -> ProviderEvent:
+    def refund(self, reference: str, amount: Money, metadata: dict[str, str], key: str) -> ProviderRefund:
+        """Give back part or all. Raises RefundExceedsBalance, ProviderUnavailable or OutcomeUnknown."""
+        return stripe_refunds.refund(self._client, reference, amount, metadata, key)
+
+    def look_refund(self, reference: str) -> ProviderRefund:
+        """The refund by Stripe's own id. Raises ProviderUnavailable or OutcomeUnknown."""
+        return stripe_refunds.look(self._client, reference)
+
+    def find_refund(self, reference: str, metadata: dict[str, str]) -> ProviderRefund:
+        """The refund of that payment by our metadata, or ABSENT. Raises ProviderUnavailable or OutcomeUnknown."""
+        return stripe_refunds.find(self._client, reference, metadata)
+
+    def event(self, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
         """A webhook, if Stripe signed these very bytes within five minutes; else BadSignature."""
-        try:
-            event = stripe.Webhook.construct_event(body, signature, self._webhook_secret)
-            subject = event.data.object.to_dict()
-            is_intent = subject.get("object") in ("payment_intent", "setup_intent")
-            metadata = subject.get("metadata") or {}
-            return ProviderEvent(
-                id=event.id,
-                type=event.type,
-                subject=subject.get("id" if is_intent else "payment_intent"),
-                checkout_id=metadata.get("checkout_id"),
-                payment_method_id=metadata.get("payment_method_id"),
-            )
-        except stripe.SignatureVerificationError as error:
-            raise BadSignature() from error
-        except (ValueError, TypeError, AttributeError, KeyError) as error:  # signed, but not an event
-            raise BadRequest("The body is not an event") from error
+        return stripe_events.read(body, headers.get("stripe-signature", ""), self._webhook_secret)
 
-
-def client_of(api_key: str, base: str, timeout: float) -> stripe.StripeClient:
-    """Answers or fails within `timeout` seconds and the second that a connection may take."""
-    return stripe.StripeClient(
-        api_key,
-        base_addresses={"api": base} if base else None,
-        http_client=stripe.RequestsClient(timeout=(1.0, timeout)),
-        max_network_retries=0,  # Temporal retries, and looks up first
-    )
-
-
-def options(key: str | None = None) -> stripe.RequestOptions:
-    """What goes with a call beside its parameters: our key, and the buyer's trace (W3C Trace Context)."""
-    options: stripe.RequestOptions = {"headers": trace_context()}
-    if key is not None:
-        options["idempotency_key"] = key
-    return options
+    def moved_since(self, since: datetime) -> Iterator[Movement]:
+        """Stripe's balance, and what is authorised. Raises ProviderUnavailable or OutcomeUnknown."""
+        return stripe_events.moved_since(self._client, since)
 
 
 def _payment(intent: stripe.PaymentIntent) -> ProviderPayment:
@@ -232,43 +194,6 @@ def _next_action(intent: stripe.PaymentIntent) -> dict[str, Any]:
     return found
 
 
-def decline_code(error: stripe.CardError) -> str:
-    return why(error.error) if error.error else str(error.code or "declined")
-
-
-def why(error: object) -> str:
-    """Stripe leaves out what does not apply: a failed authentication has a code but no decline code."""
-    return str(getattr(error, "decline_code", None) or getattr(error, "code", None) or "declined")
-
-
 def _intent_of(error: stripe.CardError) -> str | None:
     intent = error.error.payment_intent if error.error else None
     return intent.id if intent else None
-
-
-def ours(error: stripe.StripeError, pointer: str = "/payment/method") -> HoldfastError:
-    """What we can be certain of. Anything else is unknown, and is looked up before it is tried again.
-
-    `pointer` says where a body names the payment method.
-    """
-    if isinstance(error, stripe.APIConnectionError):
-        return ProviderUnavailable() if _never_sent(error) else OutcomeUnknown()
-    if isinstance(error, stripe.RateLimitError | stripe.AuthenticationError | stripe.PermissionError):
-        return ProviderUnavailable(f"Stripe answered {error.http_status}")
-    if isinstance(error, stripe.IdempotencyError) or error.http_status == 409:
-        return OutcomeUnknown("An earlier request with this key is still running at Stripe")
-    if isinstance(error, stripe.InvalidRequestError | stripe.CardError):
-        return PaymentMethodInvalid(
-            f"Stripe refused the payment method: {error.code or 'invalid_request'}",
-            errors=[{"pointer": pointer, "detail": "is not a usable payment method"}],
-        )
-    return OutcomeUnknown(f"Stripe answered {error.http_status}", answered=True)
-
-
-def _never_sent(error: BaseException) -> bool:
-    """True when no connection was made, so not a byte of the request left."""
-    cause = error.__cause__ or error.__context__
-    if isinstance(cause, RequestsConnectionError) and cause.args:
-        reason = cause.args[0].reason if isinstance(cause.args[0], MaxRetryError) else cause.args[0]
-        return isinstance(reason, NewConnectionError)
-    return False

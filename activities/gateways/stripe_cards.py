@@ -12,7 +12,8 @@ from typing import Any
 
 import stripe
 
-from activities.gateways.stripe import CLOCK_MARGIN, client_of, decline_code, options, ours, why
+from activities.gateways.stripe import CLOCK_MARGIN
+from activities.gateways.stripe_client import client_of, decline_code, options, ours, why
 from models.errors import HoldfastError
 from models.payment_methods import Card, ProviderSetup, SetupAt
 

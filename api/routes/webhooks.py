@@ -9,10 +9,10 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from activities.gateways.mail import MailEvent
-from activities.gateways.stripe import ProviderEvent
 from api.schemas import Problem
 from api.services import Services, Shop
 from models.db.repositories import messaging
+from models.provider import ProviderEvent
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses={400: {"model": Problem}})
 
@@ -24,7 +24,7 @@ async def stripe(
     request: Request, shop: Shop, signature: Annotated[str, Header(alias="Stripe-Signature")] = ""
 ) -> JSONResponse:
     """Duplicates and any order are harmless. 400 for a bad or stale signature."""
-    event = shop.stripe.event(await request.body(), signature)
+    event = shop.stripe.event(await request.body(), {"stripe-signature": signature})
     new = await run_in_threadpool(_store, shop, event)
     return JSONResponse({"received": True, "duplicate": not new})
 

@@ -1,0 +1,93 @@
+"""What a payment provider says of refunds, disputes, its own list and by webhook; of a payment: models/checkout.py.
+
+A payment's reference stays the same from its authorisation to its last refund: Stripe's PaymentIntent, PayPal's order.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from models.base import Record, Storable
+from models.money import Money
+
+
+class RefundAt(StrEnum):
+    """Where a refund stands at the provider."""
+
+    SUCCEEDED = "succeeded"
+    PENDING = "pending"
+    REQUIRES_ACTION = "requires_action"  # the buyer has to say where the money shall go
+    FAILED = "failed"  # the money is the shop's again, or never left
+    CANCELLED = "cancelled"
+    ABSENT = "absent"  # the provider is certain that it has none
+
+
+class ProviderRefund(Record):
+    """`reference`: the provider's own id. `reason`: its word on why a refund failed or waits.
+
+    `refund_id`: ours, from the metadata of a webhook; None for one that somebody made at the provider by hand.
+    """
+
+    state: RefundAt
+    reference: str | None = None
+    payment: str | None = None
+    amount: Money | None = None
+    reason: str | None = None
+    refund_id: Storable | None = None
+
+
+class DisputeAt(StrEnum):
+    """Where a dispute stands, in the words that both providers' can be brought to."""
+
+    NEEDS_RESPONSE = "needs_response"
+    UNDER_REVIEW = "under_review"
+    WON = "won"
+    LOST = "lost"
+
+
+class ProviderDispute(Record):
+    """A buyer's bank (or PayPal) wants money back. `reason` is the provider's word."""
+
+    reference: Storable
+    payment: Storable | None
+    amount: Money
+    state: DisputeAt
+    reason: Storable
+
+
+class ProviderEvent(Record):
+    """A verified webhook: the provider's id of the event, its type, and what it is about.
+
+    `subject`: the reference of the payment (or of a set-up). `checkout_id`, `payment_method_id`: ours, where the
+    provider tells them. `refund` and `dispute` for events about one. Events come in any order: look before acting.
+    """
+
+    id: Storable
+    type: Storable
+    subject: Storable | None
+    checkout_id: Storable | None
+    payment_method_id: Storable | None = None
+    refund: ProviderRefund | None = None
+    dispute: ProviderDispute | None = None
+
+
+class MovementKind(StrEnum):
+    AUTHORISATION = "authorisation"
+    CAPTURE = "capture"
+    REFUND = "refund"
+    REFUND_FAILURE = "refund_failure"  # a refund's money came back to the shop
+    DISPUTE = "dispute"
+    DISPUTE_REVERSAL = "dispute_reversal"
+
+
+class Movement(Record):
+    """One line of the provider's own list. `reference` is unique there; `amount` is never negative."""
+
+    kind: MovementKind
+    reference: str
+    payment: str | None
+    amount: Money
+    at: datetime
+    checkout_id: str | None = None
+    refund_id: str | None = None
