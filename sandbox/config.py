@@ -9,6 +9,8 @@ SENDGRID_PRIVATE_KEY = (
     "+Mhy4qNm5ALejXtO2XAHQF1PFkLWo18PEGobiOUqDh6zuvkQ4ev1sx35NIc2w66AjxgiTkErZur0AGbf"
 )
 
+CARRIER_WEBHOOK_SECRET = "whsec_c2FuZGJveC1jYXJyaWVyLXdlYmhvb2stc2VjcmV0"  # noqa: S105 - a published test value
+
 # What a new account's endpoint is sent; an account subscribes to less in the provider's dashboard.
 STRIPE_EVENTS = frozenset(
     {
@@ -50,6 +52,7 @@ class SandboxConfig:
     webhook_target: str = "http://127.0.0.1:8000"
     stripe_webhook_secret: str = "whsec_sandbox"  # noqa: S105 - a published test value
     sendgrid_private_key: str = SENDGRID_PRIVATE_KEY
+    carrier_webhook_secret: str = CARRIER_WEBHOOK_SECRET
     twilio_auth_token: str = "sandbox"  # noqa: S105 - a published test value
     google_client_id: str = "sandbox-google"
     google_client_secret: str = "sandbox-google-secret"  # noqa: S105 - a published test value

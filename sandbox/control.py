@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from sandbox.carrier.parcels import CarrierError
 from sandbox.exchange import nest
 from sandbox.identity.service import Refused
 from sandbox.scripts import BadScript, read_repeat
@@ -62,6 +63,9 @@ def control_routes(world: World) -> list[Route]:
         route("POST", "/stripe/setup_intents/{id}/authenticate", _authenticate_setup),
         route("POST", "/stripe/refunds/{id}/settle", _settle_refund),
         route("GET", "/stripe/{kind}", _truth),
+        route("GET", "/carrier/labels", _carrier_labels),
+        route("GET", "/carrier/parcels/{tracking}", _parcel),
+        route("POST", "/carrier/parcels/{tracking}/events", _parcel_event),
         route("POST", "/idp/{provider}/approve", _approve),
         route("POST", "/idp/{provider}/rotate-keys", _rotate_keys),
     ]
@@ -78,6 +82,8 @@ async def _run(world: World, request: Request, action: Action) -> Response:
     except StripeError as error:
         status = 404 if isinstance(error, Missing) else 400
         return JSONResponse({"error": str(error)}, status_code=status)
+    except CarrierError as error:
+        return JSONResponse({"error": str(error)}, status_code=error.status)
     world.store.commit()
     if then is not None:
         return RedirectResponse(str(then), status_code=303)
@@ -238,6 +244,19 @@ def _approve(world: World, request: Request, body: Row) -> Any:
     """Be the person at the identity provider's page; where their browser goes from there."""
     _only(body, "authorize_url", "subject", "email", "email_verified", "name", "error", "forge", "iss")
     return {"location": world.identity.approve(request.path_params["provider"], body)}
+
+
+def _carrier_labels(world: World, request: Request, body: Row) -> Any:
+    return world.carrier.parcels.labels(request.query_params.get("reference"))
+
+
+def _parcel(world: World, request: Request, body: Row) -> Any:
+    return world.carrier.parcels.track(request.path_params["tracking"])
+
+
+def _parcel_event(world: World, request: Request, body: Row) -> Any:
+    """Something happens to a parcel, whoever sold its label."""
+    return world.carrier.happen(request.path_params["tracking"], body)
 
 
 def _rotate_keys(world: World, request: Request, body: Row) -> Any:

@@ -3,12 +3,15 @@
 import base64
 import hashlib
 import hmac
+import json
 import time
+from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_private_key
+from standardwebhooks import Webhook
 
 
 def stripe_headers(secret: str, body: str) -> dict[str, str]:
@@ -45,6 +48,18 @@ def twilio_headers(token: str, url: str, body: str) -> dict[str, str]:
     return {
         "content-type": "application/x-www-form-urlencoded",
         "x-twilio-signature": base64.b64encode(digest).decode(),
+    }
+
+
+def standard_headers(secret: str, body: str) -> dict[str, str]:
+    """Standard Webhooks' three headers; the event's own `id` is the message's. Source: standardwebhooks.com."""
+    now = datetime.now(UTC)
+    message_id = str(json.loads(body)["id"])
+    return {
+        "content-type": "application/json",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign(message_id, now, body),
     }
 
 

@@ -5,6 +5,7 @@ import secrets
 
 from sandbox import mail, signing, sms
 from sandbox.calls import CallLog
+from sandbox.carrier import service as carrier
 from sandbox.clock import Clock
 from sandbox.config import SandboxConfig
 from sandbox.exchange import Service
@@ -28,12 +29,14 @@ class World:
         self.stripe = StripeService(Account(self.store, self.clock, self.webhooks, config.stripe_events))
         self.mail = mail.MailService(self.store, self.clock, self.webhooks, config.sendgrid_events)
         self.sms = sms.SmsService(self.store, self.clock, self.webhooks)
+        self.carrier = carrier.CarrierService(self.store, self.clock, self.webhooks)
         self.identity = IdentityService(self.store, self.clock, config)
         self.services: dict[str, Service] = {  # by the first step of their paths
             "v1": self.stripe,
             "v3": self.mail,
             sms.API_VERSION: self.sms,
             "idp": self.identity,
+            "carrier": self.carrier,
         }
 
     @property
@@ -61,10 +64,14 @@ def _senders(config: SandboxConfig) -> dict[str, Sender]:
     def sign_twilio(url: str, body: str, forged: bool) -> dict[str, str]:
         return signing.twilio_headers("forged" if forged else config.twilio_auth_token, url, body)
 
+    def sign_carrier(_url: str, body: str, forged: bool) -> dict[str, str]:
+        return signing.standard_headers("whsec_Zm9yZ2Vk" if forged else config.carrier_webhook_secret, body)
+
     return {
         "stripe": Sender(sign_stripe, _forge_stripe),
         "sendgrid": Sender(sign_sendgrid, mail.forge),
         "twilio": Sender(sign_twilio, sms.forge),
+        "carrier": Sender(sign_carrier, carrier.forge),
     }
 
 

@@ -15,10 +15,11 @@ LONGEST = 255  # characters
 class Keys:
     """Saved answers by key, and the keys of calls that are running."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, table: str = "idempotency") -> None:
         self._store = store
         self._clock = clock
-        self._rows = store.table("idempotency")
+        self._table = table
+        self._rows = store.table(table)
         self._running: dict[str, str] = {}
 
     def claim(self, key: str, fingerprint: str) -> Answer | None:
@@ -55,7 +56,7 @@ class Keys:
             "body": answer.body.decode(),
             "headers": answer.headers,
         }
-        self._store.put("idempotency", key, row)
+        self._store.put(self._table, key, row)
 
     def release(self, key: str) -> None:
         """The call that claimed this key has ended."""
@@ -65,7 +66,7 @@ class Keys:
         """Drop all saved answers and return how many there were."""
         keys = list(self._rows)
         for key in keys:
-            self._store.drop("idempotency", key)
+            self._store.drop(self._table, key)
         return len(keys)
 
     def _forget_expired(self) -> None:
@@ -74,7 +75,7 @@ class Keys:
             key = next(iter(self._rows))  # the oldest
             if self._rows[key]["at"] > expired:
                 break
-            self._store.drop("idempotency", key)
+            self._store.drop(self._table, key)
 
 
 def fingerprint(method: str, path: str, params: Row) -> str:

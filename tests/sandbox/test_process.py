@@ -87,6 +87,11 @@ def test_kill_nine_loses_nothing(machine: Machine, sandbox: Any) -> None:
     machine.http.post(f"{machine.url}/v3/mail/send", headers={"authorization": "Bearer SG.x"}, json=mail)
     script = {"service": "stripe", "match": {"path": "/v1/refunds"}, "outcomes": [{"kind": "status_before"}]}
     machine.http.post(f"{control}/script", json=script)
+    parcel = {"from": {"country": "US"}, "to": {"country": "US"}, "reference": "shp_1"}
+    bought = {"authorization": "Bearer ck_x", "idempotency-key": "key-1"}
+    label = machine.http.post(f"{machine.url}/carrier/labels", headers=bought, json=parcel).json()
+    machine.http.post(f"{control}/carrier/parcels/{label['tracking_number']}/events", json={"status": "in_transit"})
+    tracked = machine.http.get(f"{control}/carrier/parcels/{label['tracking_number']}").json()
     before = machine.http.get(f"{control}/calls").json()
 
     machine.stop(signal.SIGKILL)
@@ -97,6 +102,8 @@ def test_kill_nine_loses_nothing(machine: Machine, sandbox: Any) -> None:
     assert machine.client().v1.payment_intents.search({"query": "metadata['n']:'1'"}).data[0].id == first.id
     assert len(machine.http.get(f"{control}/stripe/payment_intents").json()) == 1
     assert len(machine.http.get(f"{control}/mail").json()) == 1
+    assert machine.http.post(f"{machine.url}/carrier/labels", headers=bought, json=parcel).json() == label
+    assert machine.http.get(f"{control}/carrier/parcels/{label['tracking_number']}").json() == tracked
     assert machine.http.get(f"{control}/script").json()[0]["match"] == {"path": "/v1/refunds"}
     calls = machine.http.get(f"{control}/calls").json()
     assert calls[: len(before)] == before
