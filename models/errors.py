@@ -30,6 +30,7 @@ HoldfastError                      status  slug
 │   ├── RequestInProgress          409     request-in-progress
 │   ├── InvalidTransition          409     invalid-transition
 │   ├── NotEnoughToShip            409     not-enough-to-ship
+│   ├── NotEnoughToReturn          409     not-enough-to-return
 │   ├── RefundExceedsBalance       409     refund-exceeds-balance
 │   └── StockBelowReserved         409     stock-below-reserved
 ├── PreconditionFailed             412     precondition-failed
@@ -238,6 +239,12 @@ class InvalidTransition(Conflict):
 
 class NotEnoughToShip(Conflict):
     slug, title = "not-enough-to-ship", "More than what is left to ship"
+
+
+class NotEnoughToReturn(Conflict):
+    """`extra`: line_id, left."""
+
+    slug, title = "not-enough-to-return", "More than was shipped and not yet returned"
 
 
 class RefundExceedsBalance(Conflict):

@@ -27,6 +27,7 @@ PREFIXES = frozenset(
         "task",
     }
     | {"evt", "hold", "msg", "promo", "zone"}
+    | {"note"}
     | {"ses", "link", "areq", "notice", "key", "addr", "pm"}
 )
 
@@ -66,8 +67,9 @@ def order_of(checkout_id: str) -> str:
     return derived_id("ord", checkout_id)
 
 
-def payment_of(checkout_id: str) -> str:
-    return derived_id("pay", checkout_id)
+def payment_of(checkout_id: str, attempt: int = 1) -> str:
+    """The first is the checkout's own; a later one stands in for one that failed after the order was placed."""
+    return derived_id("pay", checkout_id, *([str(attempt)] if attempt > 1 else []))
 
 
 def checkout_workflow(checkout_id: str) -> str:
@@ -76,6 +78,22 @@ def checkout_workflow(checkout_id: str) -> str:
 
 def order_workflow(order_id: str) -> str:
     return f"order/{order_id}"
+
+
+def shipment_workflow(shipment_id: str) -> str:
+    return f"shipment/{shipment_id}"
+
+
+def refund_workflow(refund_id: str) -> str:
+    return f"refund/{refund_id}"
+
+
+def return_workflow(return_id: str) -> str:
+    return f"return/{return_id}"
+
+
+def payment_retry_workflow(order_id: str) -> str:
+    return f"payment-retry/{order_id}"
 
 
 def save_payment_method_workflow(payment_method_id: str) -> str:

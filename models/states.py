@@ -50,7 +50,29 @@ class ShipmentStatus(StrEnum):
     SHIPPED = "shipped"
     IN_TRANSIT = "in_transit"
     OUT_FOR_DELIVERY = "out_for_delivery"
+    EXCEPTION = "exception"  # the carrier is in trouble with it; it may still arrive
     DELIVERED = "delivered"
+    REFUSED = "refused"  # at the door: on its way back
+    LOST = "lost"
+    RETURNED_TO_SENDER = "returned_to_sender"
+
+
+# A parcel has come to its end: nothing that a carrier says later moves it.
+PARCEL_ENDS = (ShipmentStatus.DELIVERED, ShipmentStatus.LOST, ShipmentStatus.RETURNED_TO_SENDER)
+
+
+class RefundStatus(StrEnum):
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # the provider will not: the money is the shop's until a person finds another way
+
+
+class ReturnStatus(StrEnum):
+    REQUESTED = "requested"
+    RECEIVED = "received"
+    REFUNDED = "refunded"
+    REFUSED = "refused"
+    EXPIRED = "expired"
 
 
 class HoldState(StrEnum):
@@ -117,11 +139,12 @@ ORDER_TRANSITIONS: Mapping[OrderStatus, frozenset[OrderStatus]] = {
             OrderStatus.SHIPPED,
             OrderStatus.ON_HOLD,
             OrderStatus.PAYMENT_RETRYING,
+            OrderStatus.RETURN_REQUESTED,
         }
     ),
-    OrderStatus.SHIPPED: frozenset({OrderStatus.DELIVERED, OrderStatus.RETURN_REQUESTED}),
+    OrderStatus.SHIPPED: frozenset({OrderStatus.DELIVERED, OrderStatus.RETURN_REQUESTED, OrderStatus.RETURNED}),
     OrderStatus.DELIVERED: frozenset({OrderStatus.COMPLETED, OrderStatus.RETURN_REQUESTED}),
-    OrderStatus.COMPLETED: frozenset({OrderStatus.RETURN_REQUESTED}),
+    OrderStatus.COMPLETED: frozenset(),
     OrderStatus.PAYMENT_RETRYING: frozenset(
         {
             OrderStatus.CONFIRMED,
@@ -136,7 +159,7 @@ ORDER_TRANSITIONS: Mapping[OrderStatus, frozenset[OrderStatus]] = {
     ),
     OrderStatus.CANCELLED: frozenset(),
     OrderStatus.RETURN_REQUESTED: frozenset(
-        {OrderStatus.RETURNED, OrderStatus.DELIVERED, OrderStatus.COMPLETED, OrderStatus.SHIPPED}
+        {OrderStatus.RETURNED, OrderStatus.DELIVERED, OrderStatus.SHIPPED, OrderStatus.PARTIALLY_SHIPPED}
     ),
     OrderStatus.RETURNED: frozenset(),
 }
@@ -144,7 +167,7 @@ ORDER_TRANSITIONS: Mapping[OrderStatus, frozenset[OrderStatus]] = {
 PAYMENT_TRANSITIONS: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
     PaymentStatus.NOT_REQUIRED: frozenset(),
     PaymentStatus.AUTHORISED: frozenset(
-        {PaymentStatus.PARTIALLY_CAPTURED, PaymentStatus.CAPTURED, PaymentStatus.VOIDED}
+        {PaymentStatus.AUTHORISED, PaymentStatus.PARTIALLY_CAPTURED, PaymentStatus.CAPTURED, PaymentStatus.VOIDED}
     ),
     PaymentStatus.PARTIALLY_CAPTURED: frozenset(
         {
@@ -154,22 +177,50 @@ PAYMENT_TRANSITIONS: Mapping[PaymentStatus, frozenset[PaymentStatus]] = {
             PaymentStatus.REFUNDED,
         }
     ),
-    PaymentStatus.CAPTURED: frozenset({PaymentStatus.PARTIALLY_REFUNDED, PaymentStatus.REFUNDED}),
+    PaymentStatus.CAPTURED: frozenset(
+        {PaymentStatus.CAPTURED, PaymentStatus.PARTIALLY_REFUNDED, PaymentStatus.REFUNDED}
+    ),
+    # More may be captured of an order whose first parcel was refunded.
     PaymentStatus.PARTIALLY_REFUNDED: frozenset({PaymentStatus.PARTIALLY_REFUNDED, PaymentStatus.REFUNDED}),
     PaymentStatus.VOIDED: frozenset(),
-    PaymentStatus.REFUNDED: frozenset(),
+    PaymentStatus.REFUNDED: frozenset({PaymentStatus.REFUNDED, PaymentStatus.PARTIALLY_REFUNDED}),
 }
+
+_ON_THE_WAY = frozenset(
+    {
+        ShipmentStatus.IN_TRANSIT,
+        ShipmentStatus.OUT_FOR_DELIVERY,
+        ShipmentStatus.EXCEPTION,
+        ShipmentStatus.DELIVERED,
+        ShipmentStatus.REFUSED,
+        ShipmentStatus.LOST,
+        ShipmentStatus.RETURNED_TO_SENDER,
+    }
+)
 
 SHIPMENT_TRANSITIONS: Mapping[ShipmentStatus, frozenset[ShipmentStatus]] = {
     ShipmentStatus.PREPARING: frozenset({ShipmentStatus.SHIPPED}),
-    ShipmentStatus.SHIPPED: frozenset(
-        {ShipmentStatus.IN_TRANSIT, ShipmentStatus.OUT_FOR_DELIVERY, ShipmentStatus.DELIVERED}
-    ),
-    ShipmentStatus.IN_TRANSIT: frozenset(
-        {ShipmentStatus.IN_TRANSIT, ShipmentStatus.OUT_FOR_DELIVERY, ShipmentStatus.DELIVERED}
-    ),
-    ShipmentStatus.OUT_FOR_DELIVERY: frozenset({ShipmentStatus.IN_TRANSIT, ShipmentStatus.DELIVERED}),
-    ShipmentStatus.DELIVERED: frozenset(),
+    ShipmentStatus.SHIPPED: _ON_THE_WAY,
+    ShipmentStatus.IN_TRANSIT: _ON_THE_WAY,
+    ShipmentStatus.OUT_FOR_DELIVERY: _ON_THE_WAY - {ShipmentStatus.OUT_FOR_DELIVERY},
+    ShipmentStatus.EXCEPTION: _ON_THE_WAY,
+    ShipmentStatus.REFUSED: frozenset({ShipmentStatus.LOST, ShipmentStatus.RETURNED_TO_SENDER}),
+    **{end: frozenset() for end in PARCEL_ENDS},
+}
+
+REFUND_TRANSITIONS: Mapping[RefundStatus, frozenset[RefundStatus]] = {
+    RefundStatus.PENDING: frozenset({RefundStatus.SUCCEEDED, RefundStatus.FAILED}),
+    # Stripe: a refund that had succeeded may still bounce at the buyer's bank; a person may find another way.
+    RefundStatus.SUCCEEDED: frozenset({RefundStatus.FAILED}),
+    RefundStatus.FAILED: frozenset({RefundStatus.PENDING, RefundStatus.SUCCEEDED}),
+}
+
+RETURN_TRANSITIONS: Mapping[ReturnStatus, frozenset[ReturnStatus]] = {
+    ReturnStatus.REQUESTED: frozenset({ReturnStatus.RECEIVED, ReturnStatus.REFUSED, ReturnStatus.EXPIRED}),
+    ReturnStatus.RECEIVED: frozenset({ReturnStatus.REFUNDED}),
+    ReturnStatus.REFUNDED: frozenset(),
+    ReturnStatus.REFUSED: frozenset(),
+    ReturnStatus.EXPIRED: frozenset({ReturnStatus.RECEIVED}),  # it arrived after all, and the shop is generous
 }
 
 

@@ -7,7 +7,8 @@ from datetime import UTC
 
 from deploy.invariants.facts import Facts, Row
 from models.errors import HoldfastError
-from models.orders import Event, Order, fold
+from models.order_stream import fold
+from models.orders import Event, Order
 
 
 def one_order_per_cart(facts: Facts) -> Iterator[str]:

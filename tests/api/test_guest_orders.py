@@ -9,7 +9,7 @@ import pytest
 
 from models.db.repositories.claims import claim_guest_orders
 from models.db.repositories.orders import read_events, read_order
-from models.orders import fold
+from models.order_stream import fold
 from tests.fixtures.people import member
 from tests.fixtures.shop import at_once
 

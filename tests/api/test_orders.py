@@ -143,7 +143,7 @@ class TestEvents:
 
     def test_folded_again_they_are_the_order(self, shop, ship):
         from models.db.repositories import orders as repository
-        from models.orders import fold
+        from models.order_stream import fold
 
         order = shop.buyer(quantity=2).buy()
         ship(order, 1)

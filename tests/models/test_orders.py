@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from models.errors import HoldfastError, InvalidTransition, NotEnoughToShip
 from models.money import Money
+from models.order_stream import apply, fold
 from models.orders import (
     ORDER_CLAIMED,
     ORDER_CONFIRMED,
@@ -22,8 +23,6 @@ from models.orders import (
     SYSTEM,
     Event,
     ShippedLine,
-    apply,
-    fold,
 )
 from models.pricing import Totals
 from models.states import OrderStatus, PaymentStatus

@@ -12,10 +12,14 @@ from models.states import (
     LIVE_CHECKOUT,
     ORDER_TRANSITIONS,
     PAYMENT_TRANSITIONS,
+    REFUND_TRANSITIONS,
+    RETURN_TRANSITIONS,
     SHIPMENT_TRANSITIONS,
     CheckoutStatus,
     OrderStatus,
     PaymentStatus,
+    RefundStatus,
+    ReturnStatus,
     ShipmentStatus,
     advance,
 )
@@ -25,6 +29,8 @@ TABLES = [
     (ORDER_TRANSITIONS, OrderStatus),
     (PAYMENT_TRANSITIONS, PaymentStatus),
     (SHIPMENT_TRANSITIONS, ShipmentStatus),
+    (REFUND_TRANSITIONS, RefundStatus),
+    (RETURN_TRANSITIONS, ReturnStatus),
 ]
 KINDS = [kind.__name__ for _, kind in TABLES]
 
@@ -65,5 +71,6 @@ def test_nothing_is_cancelled_once_it_is_on_its_way():
 
 
 def test_money_that_went_back_does_not_come_again():
-    for status in (PaymentStatus.VOIDED, PaymentStatus.REFUNDED, PaymentStatus.NOT_REQUIRED):
+    for status in (PaymentStatus.VOIDED, PaymentStatus.NOT_REQUIRED):
         assert not PAYMENT_TRANSITIONS[status]
+    assert PaymentStatus.CAPTURED not in PAYMENT_TRANSITIONS[PaymentStatus.REFUNDED]

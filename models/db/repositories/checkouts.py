@@ -26,6 +26,7 @@ from models.checkout import (
 from models.db.repositories import answers, holds
 from models.db.repositories.carts import lock_cart, read_cart, read_rules
 from models.db.repositories.checkout_closing import refusal_answer
+from models.db.repositories.order_search import ADD_TERMS, terms
 from models.errors import (
     CartCompleted,
     CartIncomplete,
@@ -37,6 +38,7 @@ from models.errors import (
 )
 from models.ids import derived_id, payment_of
 from models.money import Money
+from models.order_stream import apply
 from models.states import CHECKOUT_TRANSITIONS, CheckoutStatus, PaymentStatus, advance
 
 _STANDING = text("""
@@ -251,7 +253,7 @@ FROM checkouts c WHERE c.id = :checkout_id FOR UPDATE
 
 CONFIRMED = Told(status=201)
 
-_CONFIRM = text("""
+_CONFIRM = text(f"""
 WITH placed AS (
         INSERT INTO orders (id, number, version, status, payment_status, customer_id, cart_id, checkout_id, currency,
             total, document, email, email_key, shipping_address, billing_address, placed_at)
@@ -261,6 +263,7 @@ WITH placed AS (
         FROM checkouts c WHERE c.id = :checkout_id),
     event AS (INSERT INTO order_events (order_id, version, type, at, actor, cause, data)
         VALUES (:order_id, 1, 'order.confirmed', :now, CAST(:actor AS jsonb), :checkout_id, CAST(:data AS jsonb))),
+    found_by AS ({ADD_TERMS}),
     published AS (INSERT INTO outbox (topic, aggregate, data, trace)
         VALUES ('order.confirmed', :order_id, CAST(:published AS jsonb), CAST(:trace AS jsonb))),
     allocated AS (UPDATE stock_holds SET state = 'allocated' WHERE checkout_id = :checkout_id AND state = 'held'),
@@ -287,7 +290,7 @@ def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str]
         wanted = {line["sku"]: line["quantity"] for line in row["snapshot"]["lines"]}
         holds.reserve_again(connection, command.checkout_id, wanted)
     event = _confirmed(row, command)
-    order = orders.apply(None, event, command.order_id)
+    order = apply(None, event, command.order_id)
     contact = row["contact"]
     body = {
         "checkout_id": command.checkout_id,
@@ -306,6 +309,7 @@ def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str]
                 "payment_status": order.payment_status,
                 "email_key": email_key(contact["email"]) if contact["email"] else None,
                 "document": order.model_dump_json(),
+                "terms": terms(order, contact["email"], contact["shipping"]),
                 "now": row["now"],
                 "actor": event.actor.model_dump_json(),
                 "data": json.dumps(event.data),

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, select, text
 
 from models import orders
-from models.accounts import email_key
 from models.db.tables.carts import carts
 from models.db.tables.orders import order_events
 from models.db.tables.orders import orders as orders_table
 from models.errors import NotFound
+from models.order_stream import apply
 from models.orders import SYSTEM, Actor, Event, Order
 from models.states import OrderStatus
 
@@ -31,7 +31,7 @@ class StoredOrder(NamedTuple):
         return orders.view(self.order, self.email, self.shipping, self.billing)
 
 
-_COLUMNS = (
+COLUMNS = (
     orders_table.c.document,
     orders_table.c.email,
     orders_table.c.shipping_address,
@@ -49,14 +49,14 @@ UPDATE orders SET version = :version, status = :status, payment_status = :paymen
 
 
 def read_order(connection: Connection, order_id: str) -> StoredOrder | None:
-    row = connection.execute(select(*_COLUMNS).where(orders_table.c.id == order_id)).first()
+    row = connection.execute(select(*COLUMNS).where(orders_table.c.id == order_id)).first()
     return StoredOrder(Order.model_validate(row[0]), row[1], row[2], row[3]) if row else None
 
 
 def read_order_with_owner(connection: Connection, order_id: str) -> tuple[StoredOrder, bytes | None] | None:
     """The order, and the digest of its guest's cart token."""
     row = connection.execute(
-        select(*_COLUMNS, carts.c.token_digest)
+        select(*COLUMNS, carts.c.token_digest)
         .join(carts, carts.c.id == orders_table.c.cart_id)
         .where(orders_table.c.id == order_id)
     ).first()
@@ -69,7 +69,7 @@ def read_order_with_owner(connection: Connection, order_id: str) -> tuple[Stored
 def lock_order(connection: Connection, order_id: str) -> tuple[StoredOrder, datetime]:
     """The order as its other writers left it, and the transaction's time. Raises NotFound."""
     row = connection.execute(
-        select(*_COLUMNS, text("now() AS now")).where(orders_table.c.id == order_id).with_for_update()
+        select(*COLUMNS, text("now() AS now")).where(orders_table.c.id == order_id).with_for_update()
     ).first()
     if row is None:
         raise NotFound("There is no such order")
@@ -89,7 +89,7 @@ def append(
     written = []
     for type_, data in facts:
         event = Event(version=order.version + 1, type=type_, at=now, actor=actor, cause=cause, data=data)
-        order = orders.apply(order, event, order.id)
+        order = apply(order, event, order.id)
         written.append({"version": event.version, "type": type_, "data": data})
     connection.execute(
         _APPEND,
@@ -142,34 +142,3 @@ def read_events(connection: Connection, order_id: str, *, after: int = 0, limit:
         )
         for row in rows
     ]
-
-
-def list_orders(
-    connection: Connection,
-    *,
-    customer_id: str | None,
-    status: str | None,
-    placed_from: datetime | None,
-    placed_to: datetime | None,
-    query: str | None,
-    before: tuple[datetime, str] | None,
-    limit: int,
-) -> list[StoredOrder]:
-    """Newest first; `customer_id` None means everybody's; `query` is an order number or an e-mail address."""
-    table = orders_table
-    statement = select(*_COLUMNS).order_by(table.c.placed_at.desc(), table.c.id.desc()).limit(limit)
-    if customer_id is not None:
-        statement = statement.where(table.c.customer_id == customer_id)
-    if status is not None:
-        statement = statement.where(table.c.status == status)
-    if placed_from is not None:
-        statement = statement.where(table.c.placed_at >= placed_from)
-    if placed_to is not None:
-        statement = statement.where(table.c.placed_at < placed_to)
-    if query is not None:
-        statement = statement.where((table.c.number == query.upper()) | (table.c.email_key == email_key(query)))
-    if before is not None:
-        statement = statement.where(
-            text("(placed_at, id) < (:before_at, :before_id)").bindparams(before_at=before[0], before_id=before[1])
-        )
-    return [StoredOrder(Order.model_validate(row[0]), row[1], row[2], row[3]) for row in connection.execute(statement)]

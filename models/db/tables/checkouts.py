@@ -82,7 +82,9 @@ payments = Table(
     "payments",
     metadata,
     id_column(),
-    Column("checkout_id", Text, ForeignKey("checkouts.id"), nullable=False, unique=True),
+    Column("checkout_id", Text, ForeignKey("checkouts.id"), nullable=False),
+    # 1 is the checkout's own; later ones stand in for one that failed after the order was placed.
+    Column("attempt", Integer, nullable=False, server_default=text("1")),
     Column("order_id", Text, nullable=False),
     Column("provider", Text, nullable=False),
     Column("reference", Text),
@@ -90,10 +92,15 @@ payments = Table(
     Column("currency", Text, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("captured", BigInteger, nullable=False, server_default=text("0")),
+    Column("refunded", BigInteger, nullable=False, server_default=text("0")),  # done, or asked for and not refused
+    Column("disputed", BigInteger, nullable=False, server_default=text("0")),
     time_column("created_at", default_now=True),
     UniqueConstraint("provider", "reference"),
+    UniqueConstraint("checkout_id", "attempt"),
     CheckConstraint("amount > 0", name="amount"),
     CheckConstraint("captured BETWEEN 0 AND amount", name="captured"),
+    CheckConstraint("refunded BETWEEN 0 AND captured", name="refunded"),
+    CheckConstraint("disputed BETWEEN 0 AND captured", name="disputed"),
     CheckConstraint(one_of("state", AttemptState), name="state"),
     Index("ix_payments_order_id", "order_id"),
 )

@@ -13,12 +13,15 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from models.db.tables.base import id_column, json_column, metadata, one_of, time_column
-from models.states import OrderStatus, PaymentStatus, ShipmentStatus
+from models.states import OrderStatus, PaymentStatus, RefundStatus, ReturnStatus, ShipmentStatus
 
 order_numbers = Sequence("order_numbers", start=100001, metadata=metadata)
+
+_HAS_CUSTOMER = text("customer_id IS NOT NULL")
 
 orders = Table(
     "orders",
@@ -43,8 +46,21 @@ orders = Table(
     CheckConstraint(one_of("status", OrderStatus), name="status"),
     CheckConstraint(one_of("payment_status", PaymentStatus), name="payment_status"),
     Index("ix_orders_placed", "placed_at", "id"),
-    Index("ix_orders_customer", "customer_id", "placed_at", "id"),
+    Index("ix_orders_status", "status", "placed_at", "id"),
+    Index("ix_orders_customer", "customer_id", "placed_at", "id", postgresql_where=_HAS_CUSTOMER),
+    Index("ix_orders_customer_status", "customer_id", "status", "placed_at", "id", postgresql_where=_HAS_CUSTOMER),
     Index("ix_orders_email_key", "email_key", "placed_at"),
+)
+
+# One row for each word by which an order is found, in the order of the pages: a page of any word is a stretch of the
+# primary key. Names and e-mail addresses are among them, so whoever erases those rewrites the order's terms.
+order_terms = Table(
+    "order_terms",
+    metadata,
+    Column("term", Text, primary_key=True),  # models.order_terms
+    time_column("placed_at", primary_key=True),
+    Column("order_id", Text, ForeignKey("orders.id"), primary_key=True),
+    Index("ix_order_terms_order_id", "order_id"),
 )
 
 order_events = Table(
@@ -75,4 +91,65 @@ shipments = Table(
     CheckConstraint(one_of("status", ShipmentStatus), name="status"),
     CheckConstraint("capture_amount >= 0", name="capture_amount"),
     Index("ix_shipments_order_id", "order_id"),
+)
+
+# What people wrote about an order (a note, a reason): personal data may stand in it, so it is no event.
+NOTE_KINDS = ("note", "cancel", "hold", "release", "refund", "return")
+
+order_notes = Table(
+    "order_notes",
+    metadata,
+    id_column(),
+    Column("order_id", Text, ForeignKey("orders.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    json_column("actor"),
+    time_column("at", default_now=True),
+    CheckConstraint(one_of("kind", NOTE_KINDS), name="kind"),
+    Index("ix_order_notes_order_id", "order_id", "at"),
+)
+
+refunds = Table(
+    "refunds",
+    metadata,
+    id_column(),
+    Column("order_id", Text, ForeignKey("orders.id"), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("cause", Text, nullable=False),  # a support command, a return, a cancellation
+    time_column("created_at", default_now=True),
+    time_column("updated_at", default_now=True),
+    CheckConstraint(one_of("state", RefundStatus), name="state"),
+    CheckConstraint("amount > 0", name="amount"),
+    Index("ix_refunds_order_id", "order_id"),
+    Index("ix_refunds_pending", "created_at", postgresql_where=text("state = 'pending'")),
+)
+
+# An order that was paid twice over (a second card took over) is refunded from both.
+refund_parts = Table(
+    "refund_parts",
+    metadata,
+    Column("refund_id", Text, ForeignKey("refunds.id"), primary_key=True),
+    Column("payment_id", Text, ForeignKey("payments.id"), primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reference", Text, unique=True),  # the provider's
+    CheckConstraint(one_of("state", RefundStatus), name="state"),
+    CheckConstraint("amount > 0", name="amount"),
+    Index("ix_refund_parts_payment_id", "payment_id"),
+)
+
+returns = Table(
+    "returns",
+    metadata,
+    id_column(),
+    Column("order_id", Text, ForeignKey("orders.id"), nullable=False),
+    Column("state", Text, nullable=False),
+    json_column("lines"),  # [{line_id, quantity, reason}]: what the buyer said stays here
+    Column("refund_id", Text, ForeignKey("refunds.id")),
+    time_column("expires_at"),
+    time_column("created_at", default_now=True),
+    CheckConstraint(one_of("state", ReturnStatus), name="state"),
+    Index("ix_returns_order_id", "order_id"),
 )
