@@ -1,20 +1,39 @@
-"""From which stock location each unit comes: all from one place if one has all of it, else as few as possible."""
+"""From which stock location each unit comes: as few locations (parcels) as can be, and of those the nearest."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 from models.errors import OutOfStock
 
+EXACT = 10
+"""Up to so many locations the fewest are found by trying; among more of them a greedy choice is near enough."""
+
+FAR = 1000
+"""Between two postal codes of one country that can't be compared; three digits can't differ by as much."""
+
+
+class Place(NamedTuple):
+    """Where a location or a buyer is: ISO 3166-1 alpha-2, the ISO 3166-2 part, and a postal code or its beginning."""
+
+    country: str | None = None
+    region: str | None = None
+    postal_code: str | None = None
+
+
+NOWHERE = Place()
+
 
 class Level(NamedTuple):
-    """What one location has free of one SKU; a lower `priority` is asked first."""
+    """What one location has free of one SKU; of two that are equally near, the lower `priority` is asked first."""
 
     sku: str
     location: str
     available: int
     priority: int
+    place: Place = NOWHERE
 
 
 class Taken(NamedTuple):
@@ -23,27 +42,88 @@ class Taken(NamedTuple):
     quantity: int
 
 
-def allocate_stock(wanted: Mapping[str, int], levels: Sequence[Level]) -> list[Taken]:
-    """Raises OutOfStock with every SKU that is short, and takes nothing."""
-    free: dict[str, dict[str, int]] = {sku: {} for sku in wanted}
-    priority: dict[str, int] = {}
+Free = dict[str, dict[str, int]]  # by SKU and location
+
+
+def distance(one: Place, other: Place) -> tuple[int, int, int]:
+    """Comparable only with other distances from the same place: another country, another region, postal codes apart.
+
+    Postal codes of neighbours begin alike nearly everywhere: the first three digits count as numbers, else only the
+    beginning is compared. A rule of thumb that needs no map; what isn't known is far.
+    """
+    if one.country is None or one.country != other.country:
+        return 1, 1, FAR
+    region = int(one.region is None or one.region != other.region)
+    return 0, region, _codes_apart(one.postal_code or "", other.postal_code or "")
+
+
+def _codes_apart(one: str, other: str) -> int:
+    one, other = one.replace(" ", "")[:3], other.replace(" ", "")[:3]
+    if one.isdecimal() and other.isdecimal():
+        return abs(int(one.ljust(3, "0")) - int(other.ljust(3, "0")))
+    same = 0
+    while same < min(len(one), len(other)) and one[same] == other[same]:
+        same += 1
+    return FAR >> same if same else FAR
+
+
+def allocate_stock(wanted: Mapping[str, int], levels: Sequence[Level], to: Place = NOWHERE) -> list[Taken]:
+    """Of the smallest sets of locations that have it all, the one whose nearest is nearest (then its second nearest,
+    …; ties by priority, then code). Raises OutOfStock with every SKU that is short, and takes nothing.
+    """
+    free: Free = {sku: {} for sku in wanted}
+    ranks: dict[str, tuple[tuple[int, int, int], int, str]] = {}
     for level in levels:
-        free[level.sku][level.location] = max(0, level.available)
-        priority[level.location] = level.priority
+        if level.available > 0 and level.sku in free:
+            free[level.sku][level.location] = level.available
+            ranks[level.location] = (distance(level.place, to), level.priority, level.location)
     _check(wanted, free)
-    locations = sorted(priority, key=lambda location: (priority[location], location))
-    whole = next((place for place in locations if all(free[sku].get(place, 0) >= q for sku, q in wanted.items())), None)
-    if whole is not None:
-        return [Taken(sku, whole, quantity) for sku, quantity in sorted(wanted.items())]
+    nearest_first = sorted(ranks, key=ranks.__getitem__)
+    chosen = _few(wanted, free, nearest_first) if len(ranks) > EXACT else _fewest(wanted, free, nearest_first)
+    return [part for sku, quantity in sorted(wanted.items()) for part in _from(sku, quantity, free[sku], chosen)]
+
+
+def _fewest(wanted: Mapping[str, int], free: Free, locations: Sequence[str]) -> list[str]:
+    """Combinations come in the order of the locations, so the first that will do is the nearest of its size."""
+    for size in range(len(locations) + 1):
+        for some in combinations(locations, size):
+            if _enough(wanted, free, some):
+                return list(some)
+    raise AssertionError("all of them together have enough")
+
+
+def _few(wanted: Mapping[str, int], free: Free, locations: Sequence[str]) -> list[str]:
+    """Whoever has most of what is still missing, the nearest of those; then without those that it went well without."""
+    missing = dict(wanted)
+    chosen: list[str] = []
+    while any(missing.values()):
+        useful = {
+            place: sum(min(free[sku].get(place, 0), quantity) for sku, quantity in missing.items())
+            for place in locations
+            if place not in chosen
+        }
+        best = max(useful, key=lambda place: (useful[place], -locations.index(place)))
+        chosen.append(best)
+        missing = {sku: quantity - min(free[sku].get(best, 0), quantity) for sku, quantity in missing.items()}
+    for place in sorted(chosen, key=locations.index, reverse=True):
+        without = [other for other in chosen if other != place]
+        if _enough(wanted, free, without):
+            chosen = without
+    return sorted(chosen, key=locations.index)
+
+
+def _enough(wanted: Mapping[str, int], free: Free, locations: Iterable[str]) -> bool:
+    return all(sum(free[sku].get(place, 0) for place in locations) >= quantity for sku, quantity in wanted.items())
+
+
+def _from(sku: str, quantity: int, free: Mapping[str, int], chosen: Sequence[str]) -> list[Taken]:
+    """The fullest first, so that a line is split as little as can be; the nearest of those that have it all."""
     taken = []
-    for sku, quantity in sorted(wanted.items()):
-        left = quantity
-        # The fullest place first: fewest parcels for this SKU.
-        for place in sorted(locations, key=lambda p: (-min(free[sku].get(p, 0), quantity), locations.index(p))):
-            part = min(left, free[sku].get(place, 0))
-            if part:
-                taken.append(Taken(sku, place, part))
-                left -= part
+    for place in sorted(chosen, key=lambda place: (-min(free.get(place, 0), quantity), chosen.index(place))):
+        part = min(quantity, free.get(place, 0))
+        if part:
+            taken.append(Taken(sku, place, part))
+            quantity -= part
     return taken
 
 
