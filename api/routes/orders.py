@@ -15,10 +15,12 @@ from api.paging import Cursor, Limit
 from api.schemas import EventPage, OrderOut, OrderPage, Problem
 from api.services import Services, Shop
 from models.access import Principal, Scope
-from models.db.repositories import audit
+from models.db.repositories import audit, order_search
 from models.db.repositories import orders as repository
+from models.db.repositories.order_search import Search
 from models.db.repositories.orders import StoredOrder
 from models.errors import BadCursor, Forbidden, NotFound, Unauthenticated
+from models.order_terms import words_of
 from models.states import OrderStatus
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"], responses={404: {"model": Problem}})
@@ -30,14 +32,21 @@ Id = Annotated[str, Path(max_length=64)]
 def list_orders(
     shop: Shop,
     caller: Caller,
-    q: Annotated[str | None, Query(max_length=200, description="an order number or an e-mail address")] = None,
+    q: Annotated[str | None, Query(max_length=200, description="words that must all match")] = None,
     status: OrderStatus | None = None,
-    placed_from: Annotated[Moment | None, Query(alias="from")] = None,
-    placed_to: Annotated[Moment | None, Query(alias="to")] = None,
+    placed_from: Annotated[Moment | None, Query(alias="from", description="placed at that moment or later")] = None,
+    placed_to: Annotated[Moment | None, Query(alias="to", description="placed before that moment")] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> JSONResponse:
-    """Newest first: the customer's own, or with `orders:read` everybody's."""
+    """Newest first: the customer's own, or with `orders:read` everybody's.
+
+    `q` are whole words, however they are cased, which must all match (Unicode NFKC, case-folded; punctuation around a
+    word doesn't count): an order number (`HF-100001` or `100001`), a SKU or its beginning up to a hyphen
+    (`HF-TRAIL-JKT`), words of a line's title, words of the recipient's name, the buyer's whole e-mail address. Without
+    any letter or digit it finds nothing; blank, it is as if it weren't there. An address that is changed or erased is
+    no longer found by.
+    """
     if caller is None:
         raise Unauthenticated()
     everybodys = caller.has(Scope.ORDERS_READ)
@@ -50,19 +59,19 @@ def list_orders(
             before = (datetime.fromisoformat(at), order_id)
         except ValueError as error:
             raise BadCursor() from error
-    with shop.database.reading() as connection:
-        found = repository.list_orders(
-            connection,
-            customer_id=None if everybodys else caller.user_id,
-            status=status,
-            placed_from=placed_from,
-            placed_to=placed_to,
-            query=q,
-            before=before,
-            limit=limit + 1,
-        )
+    search = Search(
+        words=words_of(q) if q and q.strip() else None,
+        customer_id=None if everybodys else caller.user_id,
+        status=status,
+        placed_from=placed_from,
+        placed_to=placed_to,
+        before=before,
+        limit=limit + 1,
+    )
+    with shop.database.transaction() as connection:
+        found = order_search.find(connection, search)
         if everybodys:
-            asked_by = None if q is None else "email" if "@" in q else "number"
+            asked_by = None if search.words is None else "email" if "@" in (q or "") else "words"
             audit.append(connection, caller, "orders.listed", "orders", query=asked_by, items=len(found[:limit]))
     more = len(found) > limit
     last = found[limit - 1].order if more else None

@@ -97,7 +97,7 @@ class TestALookAtSomebodysOrder:
         assert rows_of(admin, subject="ord_none") == []
 
     @pytest.mark.parametrize(
-        ("query", "kind"), [({}, None), ({"q": "ada@example.com"}, "email"), ({"q": "HF-1000"}, "number")]
+        ("query", "kind"), [({}, None), ({"q": "ada@example.com"}, "email"), ({"q": "HF-1000"}, "words")]
     )
     def test_through_the_list_is_one_row_without_its_words(self, shop, admin, query, kind):
         support = new_id("usr")

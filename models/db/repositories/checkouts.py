@@ -26,7 +26,7 @@ from models.checkout import (
 from models.db.repositories import answers, holds
 from models.db.repositories.carts import lock_cart, read_cart, read_rules
 from models.db.repositories.checkout_closing import refusal_answer
-from models.db.repositories.order_search import ADD_TERMS, terms
+from models.db.repositories.order_search import terms
 from models.errors import (
     CartCompleted,
     CartIncomplete,
@@ -253,7 +253,7 @@ FROM checkouts c WHERE c.id = :checkout_id FOR UPDATE
 
 CONFIRMED = Told(status=201)
 
-_CONFIRM = text(f"""
+_CONFIRM = text("""
 WITH placed AS (
         INSERT INTO orders (id, number, version, status, payment_status, customer_id, cart_id, checkout_id, currency,
             total, document, email, email_key, shipping_address, billing_address, placed_at)
@@ -263,7 +263,8 @@ WITH placed AS (
         FROM checkouts c WHERE c.id = :checkout_id),
     event AS (INSERT INTO order_events (order_id, version, type, at, actor, cause, data)
         VALUES (:order_id, 1, 'order.confirmed', :now, CAST(:actor AS jsonb), :checkout_id, CAST(:data AS jsonb))),
-    found_by AS ({ADD_TERMS}),
+    found_by AS (INSERT INTO order_terms (term, placed_at, order_id)
+        SELECT term, :now, :order_id FROM unnest(CAST(:terms AS text[])) AS term),
     published AS (INSERT INTO outbox (topic, aggregate, data, trace)
         VALUES ('order.confirmed', :order_id, CAST(:published AS jsonb), CAST(:trace AS jsonb))),
     allocated AS (UPDATE stock_holds SET state = 'allocated' WHERE checkout_id = :checkout_id AND state = 'held'),

@@ -22,12 +22,15 @@ def id_column(name: str = "id") -> Column[str]:
     return Column(name, Text, primary_key=True)
 
 
-def time_column(name: str, *, nullable: bool = False, default_now: bool = False) -> Column[object]:
+def time_column(
+    name: str, *, nullable: bool = False, default_now: bool = False, primary_key: bool = False
+) -> Column[object]:
     """A moment in UTC by the database's clock: no two machines' clocks are ever compared."""
     return Column(
         name,
         DateTime(timezone=True),
         nullable=nullable,
+        primary_key=primary_key,
         server_default=text("now()") if default_now else None,
     )
 
