@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deploy.stack.errors import StackError
 from deploy.stack.ports import Port, accepts
@@ -10,6 +11,9 @@ from deploy.stack.process import Process
 from deploy.stack.temporal_binary import get_program, program
 from models.search_attributes import SEARCH_ATTRIBUTES
 from models.settings import Settings
+
+if TYPE_CHECKING:
+    from temporalio.api.enums.v1 import IndexedValueType
 
 # Measured, and asserted by tests/deploy/test_temporal.py.
 DYNAMIC_CONFIG = {
@@ -85,19 +89,24 @@ def serves(settings: Settings) -> bool:
 
 async def _register_missing(settings: Settings) -> None:
     """The flag works on a fresh file only, and servers of one's own have no flag: so what is missing is added."""
-    from temporalio.api.enums.v1 import IndexedValueType
     from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
     from temporalio.client import Client
 
     namespace = settings.temporal_namespace
     client = await Client.connect(settings.temporal, namespace=namespace)
     listed = await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace=namespace))
-    missing = {
-        name: IndexedValueType.Value(f"INDEXED_VALUE_TYPE_{WIRE_NAMES.get(kind, kind.upper())}")
-        for name, kind in SEARCH_ATTRIBUTES.items()
-        if name not in listed.custom_attributes
-    }
+    missing = {name: kind for name, kind in wire_types().items() if name not in listed.custom_attributes}
     if missing:
         await client.operator_service.add_search_attributes(
             AddSearchAttributesRequest(namespace=namespace, search_attributes=missing)
         )
+
+
+def wire_types() -> "dict[str, IndexedValueType.ValueType]":
+    """Our search attributes, as requests name their types."""
+    from temporalio.api.enums.v1 import IndexedValueType
+
+    return {
+        name: IndexedValueType.Value(f"INDEXED_VALUE_TYPE_{WIRE_NAMES.get(kind, kind.upper())}")
+        for name, kind in SEARCH_ATTRIBUTES.items()
+    }
