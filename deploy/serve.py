@@ -50,6 +50,7 @@ def serve_sandbox(settings: Settings, state: Path | None) -> None:
             state=state,
             webhook_target=settings.api_url,
             stripe_webhook_secret=settings.stripe_webhook_secret.get_secret_value(),
+            carrier_webhook_secret=settings.carrier_webhook_secret.get_secret_value(),
             google_client_secret=settings.google_client_secret.get_secret_value(),
             facebook_client_secret=settings.facebook_client_secret.get_secret_value(),
             stripe_events=STRIPE_EVENTS,

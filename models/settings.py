@@ -18,6 +18,8 @@ SANDBOX_SENDGRID_WEBHOOK_KEY = (
     "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEsHBk+/jIcuKjZuQC3o17TtlwB0Bd"
     "TxZC1qNfDxBqG4jlKg4es7r5EOHr9bMd+TSHNsOugI8YIk5BK2bq9ABm3w=="
 )
+SANDBOX_CARRIER_KEY = "ck_sandbox"
+SANDBOX_CARRIER_WEBHOOK_SECRET = "whsec_c2FuZGJveC1jYXJyaWVyLXdlYmhvb2stc2VjcmV0"  # noqa: S105  as above
 # Whom the sandbox's identity providers know the shop as.
 SANDBOX_GOOGLE_CLIENT = "sandbox-google"
 SANDBOX_FACEBOOK_CLIENT = "sandbox-facebook"
@@ -73,6 +75,11 @@ class Settings(BaseSettings):
     sendgrid_api_base: str = ""
     sendgrid_webhook_key: str = SANDBOX_SENDGRID_WEBHOOK_KEY
 
+    # The parcel carrier; without a key there is none: no labels are bought, and nobody is asked about parcels.
+    carrier_api_key: SecretStr = SecretStr(SANDBOX_CARRIER_KEY)
+    carrier_api_base: str = ""
+    carrier_webhook_secret: SecretStr = SecretStr(SANDBOX_CARRIER_WEBHOOK_SECRET)
+
     # Signing in with Google or Facebook; without a client id it is off.
     google_client_id: str = SANDBOX_GOOGLE_CLIENT
     google_client_secret: SecretStr = SecretStr("sandbox-google-secret")
@@ -99,6 +106,8 @@ class Settings(BaseSettings):
     cart_abandoned_seconds: float = Field(3600, gt=0)
     return_window_seconds: float = Field(2_592_000, gt=0)
     retry_ladder_scale: float = Field(1.0, gt=0)
+    parcel_poll_seconds: float = Field(21_600, gt=0)  # between two questions about a parcel of which nothing is heard
+    parcel_silent_seconds: float = Field(864_000, gt=0)  # without any word, until a parcel counts as lost
 
     # Patience.
     checkout_deadline_seconds: float = Field(10, gt=0)
@@ -165,6 +174,13 @@ class Settings(BaseSettings):
         return self.sandbox_url if self.sendgrid_api_key.get_secret_value() == SANDBOX_SENDGRID_KEY else ""
 
     @property
+    def carrier_base(self) -> str:
+        """Empty where there is no carrier."""
+        if self.carrier_api_base:
+            return self.carrier_api_base
+        return self.sandbox_url if self.carrier_api_key.get_secret_value() == SANDBOX_CARRIER_KEY else ""
+
+    @property
     def google_base(self) -> str:
         """Empty for the real Google."""
         return f"{self.sandbox_url}/idp/google" if self.google_client_id == SANDBOX_GOOGLE_CLIENT else ""
@@ -215,6 +231,25 @@ class Settings(BaseSettings):
                     "sendgrid_webhook_key",
                     self.sendgrid_webhook_key == SANDBOX_SENDGRID_WEBHOOK_KEY,
                     "is the sandbox's",
+                ),
+                (
+                    "carrier_api_key",
+                    bool(self.carrier_api_key.get_secret_value()) and _weak(self.carrier_api_key),
+                    "is weak or the sandbox's",
+                ),
+                (
+                    "carrier_api_base",
+                    bool(self.carrier_api_key.get_secret_value()) and not self.carrier_api_base.startswith("https://"),
+                    "must be an https address where there is a carrier",
+                ),
+                (
+                    "carrier_webhook_secret",
+                    bool(self.carrier_api_key.get_secret_value())
+                    and (
+                        self.carrier_webhook_secret.get_secret_value() == SANDBOX_CARRIER_WEBHOOK_SECRET
+                        or _weak(self.carrier_webhook_secret)
+                    ),
+                    "is weak or the sandbox's",
                 ),
                 ("demo_password", self.demo_password.get_secret_value() != DEMO_PASSWORD, "is for development"),
                 ("google_client_id", self.google_client_id == SANDBOX_GOOGLE_CLIENT, "is the sandbox's"),

@@ -19,7 +19,13 @@ MIGRATE_AND_SEED = (*HOLDFAST, "migrate", "--seed")  # one process: half of each
 
 def outside_world(settings: Settings) -> list[Process]:
     """The sandbox, unless real providers are configured for everything."""
-    bases = (settings.stripe_base, settings.sendgrid_base, settings.google_base, settings.facebook_base)
+    bases = (
+        settings.stripe_base,
+        settings.sendgrid_base,
+        settings.carrier_base,
+        settings.google_base,
+        settings.facebook_base,
+    )
     if not any(base.startswith(settings.sandbox_url) for base in bases):
         return []
     state = settings.data_dir.resolve() / "sandbox.db"

@@ -1,0 +1,219 @@
+"""The parcel carrier: rates, labels, tracking, and webhooks that are signed as Standard Webhooks has it.
+
+Its HTTP shape is the sandbox's (sandbox/carrier/service.py); a real carrier stands behind an adapter of that shape.
+Labels carry an Idempotency-Key and our reference: what is not known is looked up by it before it is tried again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import requests
+from requests.exceptions import ConnectionError as RequestsConnectionError
+from requests.exceptions import ConnectTimeout
+from standardwebhooks import Webhook, WebhookVerificationError
+from urllib3.exceptions import MaxRetryError, NewConnectionError
+
+from activities.gateways.tracing import trace_context
+from models.errors import (
+    BadRequest,
+    BadSignature,
+    HoldfastError,
+    InvalidRequest,
+    NotFound,
+    OutcomeUnknown,
+    ProviderUnavailable,
+)
+from models.parcels import Label, Rate, Stop, Word
+from models.settings import Settings
+
+LABEL_KEYS = 5
+
+Json = dict[str, Any]
+
+
+class CarrierGateway:
+    """One carrier; answers within `timeout` seconds. Raises ProviderUnavailable (nothing happened), OutcomeUnknown
+    (something may have) or InvalidRequest (it never will)."""
+
+    name = "sandbox"
+
+    def __init__(self, api_key: str, *, base: str, webhook_secret: str, timeout: float = 4.0) -> None:
+        self._base = base.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {api_key}"}
+        self._timeout = (1.0, timeout)
+        self._http = requests.Session()
+        self._webhook = Webhook(webhook_secret)
+
+    @classmethod
+    def of(cls, settings: Settings) -> CarrierGateway | None:
+        """None where the shop has no carrier."""
+        if not settings.carrier_base:
+            return None
+        return cls(
+            settings.carrier_api_key.get_secret_value(),
+            base=settings.carrier_base,
+            webhook_secret=settings.carrier_webhook_secret.get_secret_value(),
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def rates(self, sender: Stop, receiver: Stop) -> list[Rate]:
+        """Of every service between the two, the carrier's order kept."""
+        found = self._call("POST", "/rates", {"from": _place(sender), "to": _place(receiver)})
+        with _understood():
+            return [Rate.model_validate(rate) for rate in found["rates"]]
+
+    def buy_label(self, reference: str, service: str, sender: Stop, receiver: Stop, *, key: str) -> Label:
+        """One label for `reference` and `key`, however often it is asked for.
+
+        The carrier repeats a 500 to the same key. So after one, what was bought under the reference is looked at, and
+        only if there is nothing the next key of a fixed row is used: every repeat walks the same row.
+        """
+        body = {"from": _place(sender), "to": _place(receiver), "service": service, "reference": reference}
+        for number in range(1, LABEL_KEYS + 1):
+            try:
+                bought = self._call("POST", "/labels", body, key=f"{key}:{number}" if number > 1 else key)
+                with _understood():
+                    return _label(bought)
+            except OutcomeUnknown as error:
+                if not error.extra.get("answered"):
+                    raise
+            held = self.find_label(reference)
+            if held is not None:
+                return held
+        raise OutcomeUnknown("The carrier goes on answering with errors")
+
+    def find_label(self, reference: str) -> Label | None:
+        """What was bought under our reference and not voided since."""
+        found = self._call("GET", f"/labels?reference={quote(reference, safe='')}")
+        with _understood():
+            return next((_label(label) for label in found["labels"] if label["status"] == "purchased"), None)
+
+    def void_label(self, label_id: str) -> None:
+        """Twice is once. Raises InvalidRequest where the parcel is on its way."""
+        self._call("POST", f"/labels/{quote(label_id, safe='')}/void", {})
+
+    def track(self, tracking_number: str) -> list[Word]:
+        """All that is known of a parcel, oldest first; nothing of one that the carrier has never seen."""
+        try:
+            parcel = self._call("GET", f"/tracking/{quote(tracking_number, safe='')}")
+        except NotFound:
+            return []
+        with _understood():
+            return [_word({**parcel, **event}) for event in parcel["events"]]
+
+    def event(self, body: bytes, headers: Mapping[str, str]) -> Word | None:
+        """A webhook, if the carrier signed these very bytes within five minutes; else BadSignature.
+
+        None for one that is not about where a parcel is; BadRequest for what is signed and makes no sense.
+        """
+        try:
+            self._webhook.verify(body, dict(headers), json_parse=False)
+        except (WebhookVerificationError, ValueError) as error:  # not base64, not UTF-8, not in parts
+            raise BadSignature() from error
+        try:
+            event = json.loads(body)
+            if not str(event["type"]).startswith("parcel."):
+                return None
+            return _word({**event["data"], "id": event["id"]})
+        except (ValueError, TypeError, KeyError) as error:
+            raise BadRequest("The body is not a carrier's event") from error
+
+    def _call(self, method: str, path: str, body: Json | None = None, *, key: str | None = None) -> Json:
+        headers = {**self._headers, **(trace_context() or {}), **({"Idempotency-Key": key} if key else {})}
+        try:
+            answer = self._http.request(
+                method, f"{self._base}/carrier{path}", json=body, headers=headers, timeout=self._timeout
+            )
+            if answer.status_code < 400:
+                found = answer.json()
+                if isinstance(found, dict):
+                    return found
+        except requests.RequestException as error:
+            raise (ProviderUnavailable() if _never_sent(error) else OutcomeUnknown()) from error
+        raise _ours(answer)
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """An answer of another shape says nothing about what was done."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError) as error:
+        raise OutcomeUnknown("The carrier's answer makes no sense") from error
+
+
+def _ours(answer: requests.Response) -> HoldfastError:
+    status = answer.status_code
+    if status in (401, 403, 429):
+        return ProviderUnavailable(f"The carrier answered {status}")
+    if status == 404:
+        return NotFound("The carrier knows nothing of it")
+    if _code(answer) == "key_in_use":
+        return OutcomeUnknown("An earlier request with this key is still running at the carrier")
+    if 400 <= status < 500:
+        return InvalidRequest(f"The carrier refused it: {_code(answer)}")
+    return OutcomeUnknown(f"The carrier answered {status}", answered=True)
+
+
+def _code(answer: requests.Response) -> str:
+    try:
+        return str(answer.json()["error"]["code"])[:100]
+    except (ValueError, TypeError, KeyError):
+        return str(answer.status_code)
+
+
+def _never_sent(error: requests.RequestException) -> bool:
+    """True when no connection was made, so not a byte of the request left."""
+    if isinstance(error, ConnectTimeout):
+        return True
+    if isinstance(error, RequestsConnectionError) and error.args:
+        reason = error.args[0].reason if isinstance(error.args[0], MaxRetryError) else error.args[0]
+        return isinstance(reason, NewConnectionError)
+    return False
+
+
+def _place(stop: Stop) -> Json:
+    return stop.model_dump(exclude_none=True)
+
+
+def _label(found: Json) -> Label:
+    return Label(
+        id=found["id"],
+        carrier=found["carrier"],
+        tracking_number=found["tracking_number"],
+        url=found["label_url"],
+        eta=_moment(found.get("eta")),
+    )
+
+
+def _word(found: Json) -> Word:
+    """Raises ValueError (pydantic's is one), TypeError or KeyError."""
+    location = found.get("location")
+    return Word(
+        id=found["id"],
+        tracking_number=found["tracking_number"],
+        carrier=found.get("carrier"),
+        status=found["status"],
+        at=_moment(found["at"]),
+        location=None if location is None else str(location)[:200],
+        eta=_moment(found.get("eta")),
+    )
+
+
+def _moment(text: Any) -> datetime | None:
+    """Raises ValueError."""
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(str(text))
+    try:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("is out of range") from error
