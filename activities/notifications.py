@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 
 from activities.mails import order_confirmation
+from activities.order_mails import order_mail
 from models.errors import NotFound
 from models.fulfilment import OrderRef
 from models.mails import Message
+from models.order_notices import OrderNotice
 
 if TYPE_CHECKING:
     from activities.mail_once import MailOnce
@@ -39,3 +41,19 @@ class Notifications:
             return order_confirmation(message_id, order, email, shop=self._shop, public_url=self._public_url)
 
         return self._mails.send(f"{ref.order_id}:1", "order_confirmed", ref.order_id, compose)
+
+    def send_notice(self, order_id: str, kind: OrderNotice, subject: str) -> str:
+        """As MailOnce.send; for the outbox, whose every message is a step of its own already."""
+        with self._database.reading() as connection:
+            stored = self._orders.read_order(connection, order_id)
+        if stored is None or stored.email is None:  # who bought it has been erased
+            return "failed"
+        order, email = stored.order, stored.email
+
+        def compose(message_id: str) -> Message:
+            where = {"shop": self._shop, "public_url": self._public_url}
+            if kind is OrderNotice.CONFIRMED:
+                return order_confirmation(message_id, order, email, **where)
+            return order_mail(message_id, kind, order, subject, email, **where)
+
+        return self._mails.send(subject, f"notice_{kind}", order_id, compose)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from fastapi import Header, Request
 from fastapi.responses import Response
@@ -16,6 +17,9 @@ from models.db.repositories import answers
 from models.db.session import Database
 from models.errors import BadIdempotencyKey, HoldfastError, IdempotencyKeyRequired
 from models.ids import digest_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", description="1 to 255 visible ASCII characters")]
 
@@ -73,3 +77,21 @@ def keep_refusal(request: Request, database: Database, key: Key | None, error: H
     with database.transaction() as connection:
         answers.keep(connection, key.digest, key.fingerprint, answer)
     return answer
+
+
+def once(request: Request, database: Database, key: Key | None, work: Callable[[Connection], Answer]) -> Response:
+    """A command that is one transaction: its facts and its answer, or the answer kept for that key before.
+
+    A refusal rolls the facts back and is kept where it may be; a second request with the key waits for the first.
+    """
+    try:
+        with database.transaction() as connection:
+            kept = answers.claim(connection, key.digest, key.fingerprint) if key else None
+            if kept is not None:
+                return respond(request, kept, replayed=True)
+            answer = work(connection)
+            if key is not None:
+                answers.keep(connection, key.digest, key.fingerprint, answer)
+    except HoldfastError as error:
+        answer = keep_refusal(request, database, key, error)
+    return respond(request, answer)

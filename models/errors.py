@@ -230,6 +230,10 @@ class SetupExpired(Conflict):
 class RequestInProgress(Conflict):
     slug, title = "request-in-progress", "The first request with this key is still running"
 
+    @property
+    def kept(self) -> bool:
+        return False
+
 
 class InvalidTransition(Conflict):
     """`extra`: state, requested."""

@@ -24,15 +24,16 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.gateways.secrets import Vault
 from models.accounts import Link, LinkPurpose, LinkState
-from models.db.repositories import account_requests, links, notices, outbox
+from models.db.repositories import account_requests, links, notices, order_notices, outbox
 from models.db.repositories.account_requests import Opening
 from models.db.repositories.outbox import Message
 from models.db.session import Database
 from models.errors import Unavailable
 from models.ids import link_workflow
+from models.order_notices import OrderNotice
 from models.search_attributes import LINK_STATE, USER_ID
 from models.settings import Settings
-from workers.registry import account_mails
+from workers.registry import account_mails, order_mails
 from workers.relay import ACCOUNTS, BATCH, FAILURES, TASK_TIMEOUT, Relay
 from workflows import queues
 from workflows.email_verification import EmailVerification
@@ -56,6 +57,7 @@ class AccountRelay(Relay):
     def __init__(self, settings: Settings, database: Database, client: Client) -> None:
         super().__init__(settings, database, client)
         self._mails = account_mails(settings, database)
+        self._order_mails = order_mails(settings, database)
         self._opening = Opening(
             digest=Vault.of(settings).link_digest,
             verification_seconds=settings.email_verification_seconds,
@@ -68,6 +70,7 @@ class AccountRelay(Relay):
             links.OPENED: self.start_story,
             links.ENDED: self.end_story,
             notices.TOPIC: self.send_notice,
+            order_notices.TOPIC: self.send_order_notice,
         }
 
     async def _tell(self, message: Message) -> None:
@@ -120,6 +123,11 @@ class AccountRelay(Relay):
 
     async def send_notice(self, message: Message) -> None:
         await self._in_thread(lambda: self._mails.send_notice(message.data["notice_id"]))
+
+    async def send_order_notice(self, message: Message) -> None:
+        data = message.data
+        kind = OrderNotice(data["kind"])
+        await self._in_thread(lambda: self._order_mails.send_notice(data["order_id"], kind, data["subject"]))
 
     def _open(self, request_id: str) -> None:
         with self._database.transaction() as connection:

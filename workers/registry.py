@@ -55,9 +55,7 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
     methods = PaymentMethods(database, {StripeCards.name: cards})
     fulfilment = Fulfilment(database)
     tasks = Tasks(database)
-    notifications = Notifications(
-        database, _mail_once(settings, database), shop=settings.shop_name, public_url=settings.storefront_url
-    )
+    notifications = order_mails(settings, database)
     return {
         queues.CHECKOUT: Work(
             workflows=[Checkout, CheckoutCleanup, SavePaymentMethod, RemovePaymentMethod],
@@ -122,6 +120,12 @@ def account_mails(settings: Settings, database: Database) -> Accounts:
         Vault.of(settings),
         shop=settings.shop_name,
         public_url=settings.storefront_url,
+    )
+
+
+def order_mails(settings: Settings, database: Database) -> Notifications:
+    return Notifications(
+        database, _mail_once(settings, database), shop=settings.shop_name, public_url=settings.storefront_url
     )
 
 

@@ -57,7 +57,7 @@ Tell = Callable[[Message], Awaitable[None]]
 
 
 # Whose topics have a relay of their own (workers/account_relay.py): a mail provider's bad hour is not the orders'.
-ACCOUNTS = ("account", "link")
+ACCOUNTS = ("account", "link", "notice")
 
 
 class Relay:

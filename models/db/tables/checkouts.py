@@ -92,6 +92,7 @@ payments = Table(
     Column("currency", Text, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("captured", BigInteger, nullable=False, server_default=text("0")),
+    Column("released", BigInteger, nullable=False, server_default=text("0")),  # of the promise: voided or lapsed
     Column("refunded", BigInteger, nullable=False, server_default=text("0")),  # done, or asked for and not refused
     Column("disputed", BigInteger, nullable=False, server_default=text("0")),
     time_column("created_at", default_now=True),
@@ -99,6 +100,7 @@ payments = Table(
     UniqueConstraint("checkout_id", "attempt"),
     CheckConstraint("amount > 0", name="amount"),
     CheckConstraint("captured BETWEEN 0 AND amount", name="captured"),
+    CheckConstraint("released BETWEEN 0 AND amount - captured", name="released"),
     CheckConstraint("refunded BETWEEN 0 AND captured", name="refunded"),
     CheckConstraint("disputed BETWEEN 0 AND captured", name="disputed"),
     CheckConstraint(one_of("state", AttemptState), name="state"),

@@ -27,14 +27,16 @@ def _now(name: str) -> sa.Column[object]:
 
 def upgrade() -> None:
     op.drop_constraint("ck_shipments_status", "shipments")
-    op.create_check_constraint("ck_shipments_status", "shipments", PARCELS)
+    op.create_check_constraint(op.f("ck_shipments_status"), "shipments", PARCELS)
     op.drop_constraint("uq_payments_checkout_id", "payments")
     op.add_column("payments", sa.Column("attempt", sa.Integer(), server_default=sa.text("1"), nullable=False))
+    op.add_column("payments", sa.Column("released", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
     op.add_column("payments", sa.Column("refunded", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
     op.add_column("payments", sa.Column("disputed", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
     op.create_unique_constraint("uq_payments_checkout_id_attempt", "payments", ["checkout_id", "attempt"])
-    op.create_check_constraint("ck_payments_refunded", "payments", "refunded BETWEEN 0 AND captured")
-    op.create_check_constraint("ck_payments_disputed", "payments", "disputed BETWEEN 0 AND captured")
+    op.create_check_constraint(op.f("ck_payments_released"), "payments", "released BETWEEN 0 AND amount - captured")
+    op.create_check_constraint(op.f("ck_payments_refunded"), "payments", "refunded BETWEEN 0 AND captured")
+    op.create_check_constraint(op.f("ck_payments_disputed"), "payments", "disputed BETWEEN 0 AND captured")
     op.create_table(
         "order_notes",
         sa.Column("id", sa.Text(), nullable=False),
@@ -43,7 +45,7 @@ def upgrade() -> None:
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("actor", postgresql.JSONB(), nullable=False),
         _now("at"),
-        sa.CheckConstraint(NOTE_KINDS, name="ck_order_notes_kind"),
+        sa.CheckConstraint(NOTE_KINDS, name=op.f("ck_order_notes_kind")),
         sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name="fk_order_notes_order_id_orders"),
         sa.PrimaryKeyConstraint("id", name="pk_order_notes"),
     )
@@ -58,8 +60,8 @@ def upgrade() -> None:
         sa.Column("cause", sa.Text(), nullable=False),
         _now("created_at"),
         _now("updated_at"),
-        sa.CheckConstraint(REFUND_STATES, name="ck_refunds_state"),
-        sa.CheckConstraint("amount > 0", name="ck_refunds_amount"),
+        sa.CheckConstraint(REFUND_STATES, name=op.f("ck_refunds_state")),
+        sa.CheckConstraint("amount > 0", name=op.f("ck_refunds_amount")),
         sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name="fk_refunds_order_id_orders"),
         sa.PrimaryKeyConstraint("id", name="pk_refunds"),
     )
@@ -72,8 +74,8 @@ def upgrade() -> None:
         sa.Column("amount", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("reference", sa.Text(), nullable=True),
-        sa.CheckConstraint(REFUND_STATES, name="ck_refund_parts_state"),
-        sa.CheckConstraint("amount > 0", name="ck_refund_parts_amount"),
+        sa.CheckConstraint(REFUND_STATES, name=op.f("ck_refund_parts_state")),
+        sa.CheckConstraint("amount > 0", name=op.f("ck_refund_parts_amount")),
         sa.ForeignKeyConstraint(["refund_id"], ["refunds.id"], name="fk_refund_parts_refund_id_refunds"),
         sa.ForeignKeyConstraint(["payment_id"], ["payments.id"], name="fk_refund_parts_payment_id_payments"),
         sa.PrimaryKeyConstraint("refund_id", "payment_id", name="pk_refund_parts"),
@@ -89,7 +91,7 @@ def upgrade() -> None:
         sa.Column("refund_id", sa.Text(), nullable=True),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         _now("created_at"),
-        sa.CheckConstraint(RETURN_STATES, name="ck_returns_state"),
+        sa.CheckConstraint(RETURN_STATES, name=op.f("ck_returns_state")),
         sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name="fk_returns_order_id_orders"),
         sa.ForeignKeyConstraint(["refund_id"], ["refunds.id"], name="fk_returns_refund_id_refunds"),
         sa.PrimaryKeyConstraint("id", name="pk_returns"),
@@ -100,11 +102,12 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("returns", "refund_parts", "refunds", "order_notes"):
         op.drop_table(table)
+    op.drop_constraint("ck_payments_released", "payments")
     op.drop_constraint("ck_payments_refunded", "payments")
     op.drop_constraint("ck_payments_disputed", "payments")
     op.drop_constraint("uq_payments_checkout_id_attempt", "payments")
-    for column in ("attempt", "refunded", "disputed"):
+    for column in ("attempt", "released", "refunded", "disputed"):
         op.drop_column("payments", column)
     op.create_unique_constraint("uq_payments_checkout_id", "payments", ["checkout_id"])
     op.drop_constraint("ck_shipments_status", "shipments")
-    op.create_check_constraint("ck_shipments_status", "shipments", PARCELS_BEFORE)
+    op.create_check_constraint(op.f("ck_shipments_status"), "shipments", PARCELS_BEFORE)
