@@ -118,6 +118,7 @@ refunds = Table(
     Column("currency", Text, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("cause", Text, nullable=False),  # a support command, a return, a cancellation
+    Column("note_id", Text, ForeignKey("order_notes.id")),  # why, in somebody's words
     time_column("created_at", default_now=True),
     time_column("updated_at", default_now=True),
     CheckConstraint(one_of("state", RefundStatus), name="state"),
@@ -133,8 +134,9 @@ refund_parts = Table(
     Column("refund_id", Text, ForeignKey("refunds.id"), primary_key=True),
     Column("payment_id", Text, ForeignKey("payments.id"), primary_key=True),
     Column("amount", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False, server_default=text("1")),  # that the provider was asked for
     Column("state", Text, nullable=False),
-    Column("reference", Text, unique=True),  # the provider's
+    Column("reference", Text, unique=True),  # the provider's, of that attempt
     CheckConstraint(one_of("state", RefundStatus), name="state"),
     CheckConstraint("amount > 0", name="amount"),
     Index("ix_refund_parts_payment_id", "payment_id"),

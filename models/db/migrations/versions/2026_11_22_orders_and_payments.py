@@ -58,11 +58,13 @@ def upgrade() -> None:
         sa.Column("currency", sa.Text(), nullable=False),
         sa.Column("amount", sa.BigInteger(), nullable=False),
         sa.Column("cause", sa.Text(), nullable=False),
+        sa.Column("note_id", sa.Text(), nullable=True),
         _now("created_at"),
         _now("updated_at"),
         sa.CheckConstraint(REFUND_STATES, name=op.f("ck_refunds_state")),
         sa.CheckConstraint("amount > 0", name=op.f("ck_refunds_amount")),
         sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name="fk_refunds_order_id_orders"),
+        sa.ForeignKeyConstraint(["note_id"], ["order_notes.id"], name="fk_refunds_note_id_order_notes"),
         sa.PrimaryKeyConstraint("id", name="pk_refunds"),
     )
     op.create_index("ix_refunds_order_id", "refunds", ["order_id"])
@@ -72,6 +74,7 @@ def upgrade() -> None:
         sa.Column("refund_id", sa.Text(), nullable=False),
         sa.Column("payment_id", sa.Text(), nullable=False),
         sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("attempt", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("reference", sa.Text(), nullable=True),
         sa.CheckConstraint(REFUND_STATES, name=op.f("ck_refund_parts_state")),

@@ -1,0 +1,122 @@
+"""Refunds: asked for in one transaction under the order's lock, split over the payments that the order has captured.
+
+`payments.refunded` grows with the request and falls with its failure; the database never lets it past `captured`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from models import orders
+from models.db.repositories import outbox
+from models.db.repositories.orders import StoredOrder, append, lock_order
+from models.errors import RefundExceedsBalance
+from models.money import Money
+from models.orders import Actor, LineQuantity, OrderRefund
+from models.refunds import REQUESTED, RefundPlan, plan
+
+
+class Requested(NamedTuple):
+    """The order with the refund in it."""
+
+    stored: StoredOrder
+    refund: OrderRefund
+
+
+# Newest payment first: what took over from another one is the card that the buyer holds now.
+_ROOM = text("""
+SELECT id, captured - refunded - disputed AS room FROM payments
+WHERE order_id = :order_id AND captured > refunded + disputed ORDER BY attempt DESC FOR UPDATE
+""")
+
+_REQUEST = text("""
+WITH refund AS (
+        INSERT INTO refunds (id, order_id, state, currency, amount, cause, note_id)
+        VALUES (:refund_id, :order_id, 'pending', :currency, :amount, :cause, :note_id)),
+    given AS (SELECT * FROM unnest(CAST(:payments AS text[]), CAST(:amounts AS bigint[])) AS g (payment_id, amount)),
+    parts AS (
+        INSERT INTO refund_parts (refund_id, payment_id, amount, state)
+        SELECT :refund_id, payment_id, amount, 'pending' FROM given)
+UPDATE payments p SET refunded = p.refunded + g.amount FROM given g WHERE p.id = g.payment_id
+""")
+
+
+def request(
+    connection: Connection,
+    order_id: str,
+    *,
+    amount: Money | None,
+    lines: list[LineQuantity],
+    cause: str,
+    actor: Actor,
+    refund_id: str,
+    note_id: str | None = None,
+) -> Requested:
+    """Money is to go back: an amount, lines, part of what lines cost, or (neither) all that is left.
+
+    The order's lock decides who gets what is left. Repeated with the same id, it adds nothing. Refuses before it
+    has written anything: RefundExceedsBalance, CurrencyMismatch, InvalidRequest, NotFound.
+    """
+    stored, now = lock_order(connection, order_id)
+    known = stored.order.refund(refund_id)
+    if known is not None:
+        return Requested(stored, known)
+    planned = plan(stored.order, amount, lines)
+    parts = _split(connection, order_id, planned.amount)
+    order = append(
+        connection,
+        stored.order,
+        [(orders.REFUND_REQUESTED, _fact(refund_id, planned))],
+        now=now,
+        actor=actor,
+        cause=cause,
+    )
+    _write(connection, order_id, refund_id, planned.amount, parts, cause, note_id)
+    outbox.publish(connection, REQUESTED, refund_id, {"refund_id": refund_id, "order_id": order_id})
+    refund = order.refund(refund_id)
+    assert refund is not None
+    return Requested(stored._replace(order=order), refund)
+
+
+def _fact(refund_id: str, planned: RefundPlan) -> dict[str, object]:
+    return {"refund_id": refund_id, **planned.model_dump()}
+
+
+def _split(connection: Connection, order_id: str, amount: Money) -> dict[str, int]:
+    """Minor units by payment."""
+    parts: dict[str, int] = {}
+    missing = amount.amount
+    for payment_id, room in connection.execute(_ROOM, {"order_id": order_id}).all():
+        if part := min(room, missing):
+            parts[payment_id] = part
+            missing -= part
+    if missing:
+        left = Money(amount=amount.amount - missing, currency=amount.currency)
+        raise RefundExceedsBalance(f"{left.amount} {left.currency} are left to refund", left=left.model_dump())
+    return parts
+
+
+def _write(
+    connection: Connection,
+    order_id: str,
+    refund_id: str,
+    amount: Money,
+    parts: dict[str, int],
+    cause: str,
+    note_id: str | None = None,
+) -> None:
+    connection.execute(
+        _REQUEST,
+        {
+            "refund_id": refund_id,
+            "order_id": order_id,
+            "currency": amount.currency,
+            "amount": amount.amount,
+            "cause": cause,
+            "note_id": note_id,
+            "payments": list(parts),
+            "amounts": list(parts.values()),
+        },
+    )
