@@ -123,6 +123,10 @@ class Settings(BaseSettings):
     login_failures_ceiling: int = Field(100, ge=1)  # in a row: then only a mailed reset opens the account
     max_body_bytes: int = Field(1_048_576, gt=0)
 
+    # Rolling upgrades (docs/operations.md): a worker with a build id takes only what its deployment routes to it.
+    worker_deployment: str = Field("holdfast", pattern=r"^[^.:\s]+$")  # the server joins the two with these characters
+    worker_build_id: str = ""
+
     # Crash tests only: `name=kill@marker;…`, see activities/failpoints.py.
     failpoints: str = ""
 

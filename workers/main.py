@@ -13,10 +13,16 @@ from typing import Any
 import structlog
 import uvloop
 from temporalio.client import Client
+from temporalio.common import WorkerDeploymentVersion
 from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import GrpcCompression
-from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import (
+    PollerBehaviorAutoscaling,
+    UnsandboxedWorkflowRunner,
+    Worker,
+    WorkerDeploymentConfig,
+)
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from activities import failpoints, logs
@@ -121,4 +127,13 @@ def worker(settings: Settings, client: Client, queue: str, work: Work, stack: As
         # A killed worker's executions move on after this, not after the usual ten seconds.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=timedelta(seconds=5),
+        deployment_config=deployment(settings),
     )
+
+
+def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
+    """None without a build id: a versioned worker gets nothing until somebody makes its build the current one."""
+    if not settings.worker_build_id:
+        return None
+    version = WorkerDeploymentVersion(settings.worker_deployment, settings.worker_build_id)
+    return WorkerDeploymentConfig(version=version, use_worker_versioning=True)

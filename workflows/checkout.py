@@ -7,7 +7,7 @@ import contextlib
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
+from temporalio.common import SearchAttributeKey, VersioningBehavior
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
@@ -50,7 +50,7 @@ STATUS = SearchAttributeKey.for_keyword(CHECKOUT_STATUS)
 AUTHORISE_ATTEMPTS = 3
 
 
-@workflow.defn(name="Checkout", failure_exception_types=[HoldfastError])
+@workflow.defn(name="Checkout", failure_exception_types=[HoldfastError], versioning_behavior=VersioningBehavior.PINNED)
 class Checkout:
     @workflow.init
     def __init__(self, begin: BeginCheckout) -> None:

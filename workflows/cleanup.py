@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from temporalio import workflow
+from temporalio.common import VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
     from activities.checkouts import Checkouts
@@ -27,7 +28,7 @@ def _void(found: AbandonedCheckout, attempt: int) -> Undo:
     )
 
 
-@workflow.defn(name="CheckoutCleanup")
+@workflow.defn(name="CheckoutCleanup", versioning_behavior=VersioningBehavior.PINNED)
 class CheckoutCleanup:
     @workflow.run
     async def run(self, ref: CheckoutRef) -> CheckoutStatus:

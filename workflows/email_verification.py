@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from temporalio import workflow
+from temporalio.common import VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
     from models.accounts import Link, LinkState
@@ -10,7 +11,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows.mailed_link import MailedLink
 
 
-@workflow.defn(name="EmailVerification", failure_exception_types=[HoldfastError])
+@workflow.defn(
+    name="EmailVerification", failure_exception_types=[HoldfastError], versioning_behavior=VersioningBehavior.PINNED
+)
 class EmailVerification:
     @workflow.init
     def __init__(self, link: Link) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
+from temporalio.common import SearchAttributeKey, VersioningBehavior
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
@@ -25,7 +25,9 @@ with workflow.unsafe.imports_passed_through():
 STATUS = SearchAttributeKey.for_keyword(ORDER_STATUS)
 
 
-@workflow.defn(name="Order", failure_exception_types=[HoldfastError])
+@workflow.defn(
+    name="Order", failure_exception_types=[HoldfastError], versioning_behavior=VersioningBehavior.AUTO_UPGRADE
+)
 class Order:
     @workflow.init
     def __init__(self, order: FulfilOrder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from temporalio import workflow
+from temporalio.common import VersioningBehavior
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
@@ -15,7 +16,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows.options import DATABASE, MAIL, MAIL_LATER
 
 
-@workflow.defn(name="PasswordReset", failure_exception_types=[HoldfastError])
+@workflow.defn(
+    name="PasswordReset", failure_exception_types=[HoldfastError], versioning_behavior=VersioningBehavior.PINNED
+)
 class PasswordReset:
     @workflow.init
     def __init__(self, link: Link) -> None:

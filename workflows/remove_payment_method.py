@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
+from temporalio.common import SearchAttributeKey, VersioningBehavior
 from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
 STATE = SearchAttributeKey.for_keyword(PAYMENT_METHOD_STATE)
 
 
-@workflow.defn(name="RemovePaymentMethod")
+@workflow.defn(name="RemovePaymentMethod", versioning_behavior=VersioningBehavior.PINNED)
 class RemovePaymentMethod:
     @workflow.run
     async def run(self, ref: PaymentMethodRef) -> PaymentMethodState:

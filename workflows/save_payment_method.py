@@ -7,7 +7,7 @@ import contextlib
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
+from temporalio.common import SearchAttributeKey, VersioningBehavior
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
@@ -46,7 +46,9 @@ STATE = SearchAttributeKey.for_keyword(PAYMENT_METHOD_STATE)
 SET_UP_ATTEMPTS = 3
 
 
-@workflow.defn(name="SavePaymentMethod", failure_exception_types=[HoldfastError])
+@workflow.defn(
+    name="SavePaymentMethod", failure_exception_types=[HoldfastError], versioning_behavior=VersioningBehavior.PINNED
+)
 class SavePaymentMethod:
     @workflow.init
     def __init__(self, begin: BeginSave) -> None:
