@@ -1,4 +1,4 @@
-"""What a carrier sells and says: rates, labels, and its words about a parcel, which come late, twice and in any order."""
+"""What a carrier sells and says: rates, labels, words about a parcel that come late, twice and in any order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.orders import Scan
 from models.states import PARCEL_ENDS, SHIPMENT_TRANSITIONS, ShipmentStatus
 
 # Where a parcel may be by a carrier's word; the statuses before it are the warehouse's.
-CARRIER_STATUSES = frozenset(ShipmentStatus) - {ShipmentStatus.PREPARING, ShipmentStatus.SHIPPED}
+CARRIER_STATUSES = tuple(s for s in ShipmentStatus if s not in (ShipmentStatus.PREPARING, ShipmentStatus.SHIPPED))
 
 SERVICE = "standard"
 """The label that is bought where none is named."""

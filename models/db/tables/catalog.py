@@ -106,6 +106,11 @@ stock_locations = Table(
     Column("code", Text, primary_key=True),
     Column("title", Text, nullable=False),
     Column("priority", Integer, nullable=False, server_default=text("0")),  # lower is asked first
+    # Where it is, for the nearest to a buyer and for labels: ISO 3166-1 alpha-2, ISO 3166-2's second part.
+    Column("country", Text),
+    Column("region", Text),
+    Column("postal_code", Text),
+    CheckConstraint("country ~ '^[A-Z]{2}$'", name="country"),
 )
 
 stock_levels = Table(

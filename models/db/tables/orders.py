@@ -17,6 +17,7 @@ from sqlalchemy import (
 )
 
 from models.db.tables.base import id_column, json_column, metadata, one_of, time_column
+from models.parcels import CARRIER_STATUSES
 from models.states import OrderStatus, PaymentStatus, RefundStatus, ReturnStatus, ShipmentStatus
 
 order_numbers = Sequence("order_numbers", start=100001, metadata=metadata)
@@ -83,14 +84,39 @@ shipments = Table(
     Column("order_id", Text, ForeignKey("orders.id"), nullable=False),
     Column("status", Text, nullable=False),
     Column("carrier", Text, nullable=False),
-    Column("tracking_number", Text, nullable=False),
+    Column("tracking_number", Text),  # none until its label is bought
     json_column("lines"),
     Column("capture_amount", BigInteger, nullable=False),
+    Column("location", Text, ForeignKey("stock_locations.code")),  # from which all of it leaves; none: from several
+    Column("label_id", Text),  # the carrier's
+    Column("label_url", Text),
+    time_column("eta", nullable=True),  # when the carrier means to deliver it
+    time_column("heard_at", default_now=True),  # the last word of or about it reached us then
     time_column("created_at", default_now=True),
     UniqueConstraint("carrier", "tracking_number"),
     CheckConstraint(one_of("status", ShipmentStatus), name="status"),
     CheckConstraint("capture_amount >= 0", name="capture_amount"),
+    CheckConstraint("tracking_number IS NOT NULL OR status = 'preparing'", name="tracked"),
     Index("ix_shipments_order_id", "order_id"),
+    Index("ix_shipments_tracking_number", "tracking_number"),
+)
+
+# What carriers said of parcels, each word once; applied to the order when its parcel has left, in a later transaction.
+carrier_words = Table(
+    "carrier_words",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True),  # the carrier's
+    Column("tracking_number", Text, nullable=False),
+    Column("carrier", Text),
+    Column("status", Text, nullable=False),
+    time_column("at"),  # by the carrier's clock
+    Column("location", Text),
+    time_column("eta", nullable=True),
+    time_column("applied_at", nullable=True),
+    time_column("received_at", default_now=True),
+    CheckConstraint(one_of("status", CARRIER_STATUSES), name="status"),
+    Index("ix_carrier_words_waiting", "tracking_number", postgresql_where=text("applied_at IS NULL")),
 )
 
 # What people wrote about an order (a note, a reason): personal data may stand in it, so it is no event.

@@ -16,6 +16,9 @@ PARCELS = (
     "status IN ('preparing', 'shipped', 'in_transit', 'out_for_delivery', 'exception', 'delivered', 'refused', 'lost',"
     " 'returned_to_sender')"
 )
+CARRIER_STATUSES = (
+    "status IN ('in_transit', 'out_for_delivery', 'exception', 'delivered', 'refused', 'lost', 'returned_to_sender')"
+)
 REFUND_STATES = "state IN ('pending', 'succeeded', 'failed')"
 RETURN_STATES = "state IN ('requested', 'received', 'refunded', 'refused', 'expired')"
 NOTE_KINDS = "kind IN ('note', 'cancel', 'hold', 'release', 'refund', 'return')"
@@ -28,6 +31,22 @@ def _now(name: str) -> sa.Column[object]:
 def upgrade() -> None:
     op.drop_constraint("ck_shipments_status", "shipments")
     op.create_check_constraint(op.f("ck_shipments_status"), "shipments", PARCELS)
+    op.alter_column("shipments", "tracking_number", nullable=True)
+    op.create_check_constraint(
+        op.f("ck_shipments_tracked"), "shipments", "tracking_number IS NOT NULL OR status = 'preparing'"
+    )
+    for name in ("location", "label_id", "label_url"):
+        op.add_column("shipments", sa.Column(name, sa.Text(), nullable=True))
+    op.create_foreign_key(
+        "fk_shipments_location_stock_locations", "shipments", "stock_locations", ["location"], ["code"]
+    )
+    op.add_column("shipments", sa.Column("eta", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("shipments", _now("heard_at"))
+    op.create_index("ix_shipments_tracking_number", "shipments", ["tracking_number"])
+    for name in ("country", "region", "postal_code"):
+        op.add_column("stock_locations", sa.Column(name, sa.Text(), nullable=True))
+    op.create_check_constraint(op.f("ck_stock_locations_country"), "stock_locations", "country ~ '^[A-Z]{2}$'")
+    _carrier_words()
     op.drop_constraint("uq_payments_checkout_id", "payments")
     op.add_column("payments", sa.Column("attempt", sa.Integer(), server_default=sa.text("1"), nullable=False))
     op.add_column("payments", sa.Column("released", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
@@ -102,7 +121,42 @@ def upgrade() -> None:
     op.create_index("ix_returns_order_id", "returns", ["order_id"])
 
 
+def _carrier_words() -> None:
+    op.create_table(
+        "carrier_words",
+        sa.Column("gateway", sa.Text(), nullable=False),
+        sa.Column("event_id", sa.Text(), nullable=False),
+        sa.Column("tracking_number", sa.Text(), nullable=False),
+        sa.Column("carrier", sa.Text(), nullable=True),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("location", sa.Text(), nullable=True),
+        sa.Column("eta", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("applied_at", sa.DateTime(timezone=True), nullable=True),
+        _now("received_at"),
+        sa.CheckConstraint(CARRIER_STATUSES, name=op.f("ck_carrier_words_status")),
+        sa.PrimaryKeyConstraint("gateway", "event_id", name="pk_carrier_words"),
+    )
+    op.create_index(
+        "ix_carrier_words_waiting",
+        "carrier_words",
+        ["tracking_number"],
+        postgresql_where=sa.text("applied_at IS NULL"),
+    )
+
+
 def downgrade() -> None:
+    op.drop_table("carrier_words")
+    op.drop_constraint("ck_stock_locations_country", "stock_locations")
+    for column in ("country", "region", "postal_code"):
+        op.drop_column("stock_locations", column)
+    op.drop_index("ix_shipments_tracking_number", "shipments")
+    op.drop_constraint("fk_shipments_location_stock_locations", "shipments")
+    for column in ("location", "label_id", "label_url", "eta", "heard_at"):
+        op.drop_column("shipments", column)
+    op.drop_constraint("ck_shipments_tracked", "shipments")
+    op.execute("DELETE FROM shipments WHERE tracking_number IS NULL")  # nothing has left of them
+    op.alter_column("shipments", "tracking_number", nullable=False)
     for table in ("returns", "refund_parts", "refunds", "order_notes"):
         op.drop_table(table)
     op.drop_constraint("ck_payments_released", "payments")
