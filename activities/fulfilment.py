@@ -8,6 +8,7 @@ from temporalio import activity
 
 from activities.failpoints import failpoint
 from models.fulfilment import OrderRef, ParcelPlanned, ScanParcel, ShipParcel
+from models.states import OrderStatus
 
 if TYPE_CHECKING:
     from models.db.session import Database
@@ -58,9 +59,10 @@ class Fulfilment:
         failpoint("record_scan:after")
 
     @activity.defn
-    def complete_order(self, ref: OrderRef) -> None:
-        """The return window has closed."""
+    def complete_order(self, ref: OrderRef) -> OrderStatus:
+        """The return window has closed; what the order is now, for something of it may still be on its way back."""
         failpoint("complete_order:before")
         with self._database.transaction() as connection:
-            self._orders.complete(connection, ref.order_id)
+            status = self._orders.complete(connection, ref.order_id)
         failpoint("complete_order:after")
+        return status

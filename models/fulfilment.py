@@ -11,10 +11,14 @@ from models.states import ShipmentStatus
 
 
 class FulfilOrder(Record):
-    """The Order process begins; everything else about it is in the database. Times in seconds."""
+    """The Order process begins; everything else about it is in the database. Times in seconds.
+
+    `resumed`: an earlier execution was ended by hand, so this one looks first at how far it had come.
+    """
 
     order_id: str
     return_window_seconds: float
+    resumed: bool = False
 
 
 class ShipParcel(Record):

@@ -15,6 +15,8 @@ from activities.gateways.stripe import StripeGateway
 from activities.gateways.stripe_cards import StripeCards
 from activities.mail_once import MailOnce
 from activities.notifications import Notifications
+from activities.order_commands import OrderCommands
+from activities.order_payments import OrderPayments
 from activities.payment_methods import PaymentMethods
 from activities.payments import Payments
 from activities.tasks import Tasks
@@ -56,6 +58,8 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
     fulfilment = Fulfilment(database)
     tasks = Tasks(database)
     notifications = order_mails(settings, database)
+    orders = OrderCommands(database)
+    order_payments = OrderPayments(database, gateways)
     return {
         queues.CHECKOUT: Work(
             workflows=[Checkout, CheckoutCleanup, SavePaymentMethod, RemovePaymentMethod],
@@ -94,6 +98,12 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
                 fulfilment.drop_shipment,
                 fulfilment.record_scan,
                 fulfilment.complete_order,
+                orders.look_at_order,
+                orders.cancel_order,
+                orders.cancel_remainder,
+                orders.hold_order,
+                orders.release_order,
+                order_payments.release_authorisation,
                 payments.capture_payment,
                 notifications.send_order_confirmation,
                 tasks.open_task,

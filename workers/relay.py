@@ -23,7 +23,7 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from models.db.repositories import outbox, payment_methods
+from models.db.repositories import order_commands, outbox, payment_methods
 from models.db.repositories.outbox import Message
 from models.db.session import Database
 from models.errors import Unavailable
@@ -71,6 +71,8 @@ class Relay:
             "order.confirmed": self._start_order,
             "payment.changed": self._tell_checkout,
             "order.delivered": self._tell_order,
+            order_commands.CANCELLED: self._tell_order,
+            order_commands.CHANGED: self._tell_order,
             payment_methods.CHANGED: self._tell_setup,
             payment_methods.REMOVED: self._start_removal,
         }
@@ -166,7 +168,7 @@ class Relay:
         await self._signal(checkout_workflow(message.data["checkout_id"]), Checkout.payment_changed)
 
     async def _tell_order(self, message: Message) -> None:
-        await self._signal(order_workflow(message.data["order_id"]), Order.delivered)
+        await self._signal(order_workflow(message.data["order_id"]), Order.changed)
 
     async def _tell_setup(self, message: Message) -> None:
         workflow_id = save_payment_method_workflow(message.data["payment_method_id"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Callable
 from datetime import timedelta
 
 from temporalio import workflow
@@ -12,17 +14,39 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from activities.fulfilment import Fulfilment
     from activities.notifications import Notifications
+    from activities.order_commands import OrderCommands
+    from activities.order_payments import OrderPayments
     from activities.payments import Payments
     from activities.tasks import Tasks
     from models.checkout import OpenTask
     from models.errors import HoldfastError
     from models.fulfilment import CapturePayment, FulfilOrder, OrderRef, ParcelPlanned, ScanParcel, ShipParcel
+    from models.order_commands import By, OrderStands, ReleaseAuthorisation, SteerOrder
     from models.search_attributes import ORDER_STATUS
     from models.states import OrderStatus
+    from workflows.compensation import Compensations
     from workflows.failures import refusal_in
-    from workflows.options import CAPTURE, DATABASE, MAIL, MAIL_LATER
+    from workflows.options import CAPTURE, COMPENSATION, DATABASE, MAIL, MAIL_LATER
 
 STATUS = SearchAttributeKey.for_keyword(ORDER_STATUS)
+ENDS = (OrderStatus.CANCELLED, OrderStatus.RETURNED)
+NOBODY = By()
+LOOK_AGAIN = timedelta(days=1)
+
+# What an operator reads in the Temporal UI.
+WORDS = {
+    OrderStatus.CONFIRMED: "Confirmed: waiting for the warehouse",
+    OrderStatus.PROCESSING: "The warehouse is at it",
+    OrderStatus.PARTIALLY_SHIPPED: "Partially shipped: waiting for the warehouse",
+    OrderStatus.SHIPPED: "Shipped: waiting for delivery",
+    OrderStatus.DELIVERED: "Delivered",
+    OrderStatus.COMPLETED: "Completed",
+    OrderStatus.PAYMENT_RETRYING: "The payment did not work: it is being retried (see payment-retry/…)",
+    OrderStatus.ON_HOLD: "On hold: nothing leaves until it is released",
+    OrderStatus.CANCELLED: "Cancelled",
+    OrderStatus.RETURN_REQUESTED: "Something of it is on its way back (see return/…)",
+    OrderStatus.RETURNED: "Returned: nothing of it is with the buyer",
+}
 
 
 @workflow.defn(
@@ -32,24 +56,109 @@ class Order:
     @workflow.init
     def __init__(self, order: FulfilOrder) -> None:
         self._ref = OrderRef(order_id=order.order_id)
-        self._delivered = False
+        self._undo = Compensations(order.order_id)
+        self._news = order.resumed  # somebody has changed the order: look at it
+        self._shown = OrderStatus.CONFIRMED
         self._parcels = asyncio.Lock()  # one parcel at a time decides what is left to ship
 
     @workflow.run
     async def run(self, order: FulfilOrder) -> OrderStatus:
-        """Tell the buyer; wait for the warehouse and the carrier; close the return window."""
-        workflow.set_current_details("Confirmed: waiting for the warehouse")
-        await self._tell_buyer()
-        await workflow.wait_condition(lambda: self._delivered)
-        self._now(OrderStatus.DELIVERED, "Delivered")
-        window = timedelta(seconds=order.return_window_seconds)
-        workflow.set_current_details(f"Delivered: can be returned until {workflow.now() + window:%Y-%m-%d}")
-        await workflow.sleep(window, summary="return window")
+        """Tell the buyer; follow the order until it has arrived or is cancelled; close the return window."""
+        workflow.set_current_details(WORDS[OrderStatus.CONFIRMED])
+        telling = asyncio.create_task(self._tell_buyer())
+        stands = await self._until_it_has_arrived()
+        status = stands.status
+        if status not in ENDS:
+            status = await self._close_return_window(stands, timedelta(seconds=order.return_window_seconds))
+        await telling
         await workflow.wait_condition(workflow.all_handlers_finished)
-        await workflow.execute_local_activity_method(
-            Fulfilment.complete_order, self._ref, summary="complete order", **DATABASE
+        return self._now(status)
+
+    async def _until_it_has_arrived(self) -> OrderStands:
+        while True:
+            await workflow.wait_condition(lambda: self._news)
+            stands = await self._look()
+            if stands.status in ENDS or stands.fulfilment is OrderStatus.DELIVERED:
+                return stands
+
+    async def _look(self) -> OrderStands:
+        """How it stands. What the buyer's bank has promised in vain is given back as soon as that is known."""
+        self._news = False
+        stands = await workflow.execute_local_activity_method(
+            OrderCommands.look_at_order, self._ref, summary="look at the order", **DATABASE
         )
-        return self._now(OrderStatus.COMPLETED, "Completed")
+        if stands.unneeded:
+            await self._release_authorisation()
+        self._now(stands.status)
+        return stands
+
+    async def _release_authorisation(self) -> None:
+        workflow.set_current_details("Giving back what the bank has promised and nobody will take")
+        release = ReleaseAuthorisation(order_id=self._ref.order_id)
+        self._undo.push(
+            "release-authorisation",
+            lambda: workflow.execute_activity_method(
+                OrderPayments.release_authorisation, release, summary="release the authorisation", **COMPENSATION
+            ),
+        )
+        await self._undo.unwind()
+
+    async def _close_return_window(self, stands: OrderStands, window: timedelta) -> OrderStatus:
+        """Its time runs from the delivery; something on its way back keeps it open until that has arrived."""
+        until = workflow.now() + window - timedelta(seconds=stands.since_delivery)
+        workflow.set_current_details(f"Delivered: can be returned until {until:%Y-%m-%d}")
+        while (left := until - workflow.now()) > timedelta():
+            await self._news_within(left, "return window")
+            if self._news and (status := (await self._look()).status) in ENDS:
+                return status
+        while True:
+            await workflow.wait_condition(workflow.all_handlers_finished)
+            self._news = False
+            status = await workflow.execute_local_activity_method(
+                Fulfilment.complete_order, self._ref, summary="complete order", **DATABASE
+            )
+            if self._now(status) in (OrderStatus.COMPLETED, *ENDS):
+                return status
+            await self._news_within(LOOK_AGAIN, "next look at what is on its way back")
+
+    async def _news_within(self, patience: timedelta, why: str) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await workflow.wait_condition(lambda: self._news, timeout=patience, timeout_summary=why)
+
+    # What others say to it
+
+    @workflow.signal
+    def changed(self) -> None:
+        """Something has happened to the order; the database says what."""
+        self._news = True
+
+    @workflow.update
+    async def cancel(self, by: By = NOBODY) -> OrderStatus:
+        """Before anything has left: stock back at once, then the money."""
+        return await self._steer(OrderCommands.cancel_order, by, "cancel")
+
+    @workflow.update
+    async def cancel_remainder(self, by: By = NOBODY) -> OrderStatus:
+        """What has not left never will; the rest goes on to the buyer."""
+        return await self._steer(OrderCommands.cancel_remainder, by, "cancel the rest")
+
+    @workflow.update
+    async def hold(self, by: By = NOBODY) -> OrderStatus:
+        """Nothing leaves until it is released."""
+        return await self._steer(OrderCommands.hold_order, by, "hold")
+
+    @workflow.update
+    async def release(self, by: By = NOBODY) -> OrderStatus:
+        """What was on hold goes on."""
+        return await self._steer(OrderCommands.release_order, by, "release")
+
+    async def _steer(self, command: Callable[..., OrderStatus], by: By, summary: str) -> OrderStatus:
+        asked = workflow.current_update_info()
+        by = by if by.cause or asked is None else by.model_copy(update={"cause": asked.id})
+        steer = SteerOrder(order_id=self._ref.order_id, by=by)
+        status: OrderStatus = await workflow.execute_local_activity(command, steer, summary=summary, **DATABASE)
+        self._news = True
+        return self._now(status)
 
     @workflow.update
     async def ship(self, command: ShipParcel) -> None:
@@ -64,10 +173,7 @@ class Order:
             await workflow.execute_local_activity_method(
                 Fulfilment.confirm_shipment, args=[command, planned], summary="confirm shipment", **DATABASE
             )
-            if planned.final:
-                self._now(OrderStatus.SHIPPED, "Shipped: waiting for delivery")
-            else:
-                self._now(OrderStatus.PARTIALLY_SHIPPED, "Partially shipped: waiting for the warehouse")
+            self._now(OrderStatus.SHIPPED if planned.final else OrderStatus.PARTIALLY_SHIPPED)
 
     @workflow.update
     async def scan(self, command: ScanParcel) -> None:
@@ -76,11 +182,6 @@ class Order:
             await workflow.execute_local_activity_method(
                 Fulfilment.record_scan, command, summary=f"parcel {command.status}", **DATABASE
             )
-
-    @workflow.signal
-    def delivered(self) -> None:
-        """Every parcel is with the buyer."""
-        self._delivered = True
 
     async def _tell_buyer(self) -> None:
         """Beside our own task when all is well; else by an activity that knows how to wait for the provider."""
@@ -133,7 +234,9 @@ class Order:
             Tasks.open_task, OpenTask(kind=kind, subject=self._ref.order_id, detail=detail), **DATABASE
         )
 
-    def _now(self, status: OrderStatus, words: str) -> OrderStatus:
-        workflow.set_current_details(words)
-        workflow.upsert_search_attributes([STATUS.value_set(status)])
+    def _now(self, status: OrderStatus) -> OrderStatus:
+        if status is not self._shown:
+            self._shown = status
+            workflow.set_current_details(WORDS.get(status, str(status)))
+            workflow.upsert_search_attributes([STATUS.value_set(status)])
         return status

@@ -109,18 +109,13 @@ def append(
     return order
 
 
-def complete(connection: Connection, order_id: str) -> None:
-    """The return window has closed. Repeated, it adds nothing."""
+def complete(connection: Connection, order_id: str) -> OrderStatus:
+    """The return window has closed: `completed`, unless it is something else by now. Repeated, it adds nothing."""
     stored, now = lock_order(connection, order_id)
-    if stored.order.status is OrderStatus.DELIVERED:
-        append(
-            connection,
-            stored.order,
-            [(orders.ORDER_COMPLETED, {})],
-            now=now,
-            actor=SYSTEM,
-            cause=order_id,
-        )
+    order = stored.order
+    if order.status is OrderStatus.DELIVERED:
+        order = append(connection, order, [(orders.ORDER_COMPLETED, {})], now=now, actor=SYSTEM, cause=order_id)
+    return order.status
 
 
 def read_events(connection: Connection, order_id: str, *, after: int = 0, limit: int | None = None) -> list[Event]:

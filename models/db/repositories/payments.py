@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from sqlalchemy import Connection, text
 
+from models import orders
 from models.checkout import PaymentAt, ProviderPayment
+from models.db.repositories.orders import append, lock_order
+from models.money import Money
+from models.orders import SYSTEM
 
 # An authorisation that never became an order is in the books as well, and out of them again.
 _VOID = text("""
@@ -27,3 +33,44 @@ def record_void(connection: Connection, checkout_id: str, payment: ProviderPayme
         _VOID,
         {"checkout_id": checkout_id, "reference": payment.reference, "state": state},
     )
+
+
+class Promise(NamedTuple):
+    """What a bank still holds for an order, in minor units. `captured`: what was taken of it by us."""
+
+    payment_id: str
+    provider: str
+    reference: str
+    amount: int
+    captured: int
+
+
+_PROMISES = text("""
+SELECT id, provider, reference, amount - captured - released, captured FROM payments
+WHERE order_id = :order_id AND state IN ('authorised', 'captured') AND amount > captured + released
+ORDER BY attempt
+""")
+
+_RELEASED = text("""
+WITH released AS (
+    UPDATE payments SET released = amount - captured, state = CASE WHEN captured = 0 THEN 'voided' ELSE state END
+    WHERE id = :payment_id AND captured + released < amount
+    RETURNING id, currency)
+INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
+SELECT 'void', id, :order_id, 'authorisations', 'provider_authorised', currency, :amount FROM released
+""")
+
+
+def promises(connection: Connection, order_id: str) -> list[Promise]:
+    return [Promise(*row) for row in connection.execute(_PROMISES, {"order_id": order_id})]
+
+
+def record_release(connection: Connection, order_id: str, promise: Promise) -> None:
+    """The provider has let go of it. Repeated, it adds nothing."""
+    stored, now = lock_order(connection, order_id)
+    if promise not in promises(connection, order_id):
+        return
+    amount = Money.of(promise.amount, stored.order.currency)
+    fact = (orders.PAYMENT_VOIDED, {"payment_id": promise.payment_id, "amount": amount.model_dump()})
+    append(connection, stored.order, [fact], now=now, actor=SYSTEM, cause=order_id)
+    connection.execute(_RELEASED, {"payment_id": promise.payment_id, "order_id": order_id, "amount": promise.amount})

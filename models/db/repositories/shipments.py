@@ -17,9 +17,7 @@ from models.money import Money
 from models.orders import Order, ShippedLine
 from models.states import ORDER_TRANSITIONS, OrderStatus, ShipmentStatus, advance
 
-_PAYMENT = text(
-    "SELECT provider, reference FROM payments WHERE order_id = :order_id AND state IN ('authorised', 'captured')"
-)
+_PAYMENT = text("SELECT provider, reference, captured, currency FROM payments WHERE id = :payment_id")
 
 _PLAN = text("""
 INSERT INTO shipments (id, order_id, status, carrier, tracking_number, lines, capture_amount)
@@ -30,7 +28,7 @@ ON CONFLICT (id) DO NOTHING
 _SHIP = text("""
 WITH shipment AS (UPDATE shipments SET status = 'shipped' WHERE id = :shipment_id),
     paid AS (UPDATE payments SET captured = captured + :amount, state = 'captured'
-        WHERE order_id = :order_id AND state IN ('authorised', 'captured') AND :amount > 0
+        WHERE id = :payment_id AND :amount > 0
         RETURNING id, currency)
 INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
 SELECT e.kind, paid.id, :shipment_id, e.debit, e.credit, paid.currency, :amount
@@ -78,7 +76,7 @@ def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
             actor=command.actor,
             cause=command.cause,
         )
-    advance(ORDER_TRANSITIONS, order.status, _status_after(order, command.lines))
+    advance(ORDER_TRANSITIONS, order.fulfilment, _status_after(order, command.lines))
     order.check_parcel(command.lines)
     capture = order.amount_to_capture(command.lines)
     try:
@@ -92,11 +90,11 @@ def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
         )
     except IntegrityError as error:
         raise Conflict("Another shipment has this carrier and tracking number") from error
-    payment = connection.execute(_PAYMENT, {"order_id": order.id}).first()
+    payment = connection.execute(_PAYMENT, {"payment_id": order.payment.id}).first()
     paid = payment is not None and capture.amount > 0
     return ParcelPlanned(
         capture=capture,
-        before=order.payment.captured,
+        before=Money.of(payment.captured if payment else 0, order.currency),
         final=_status_after(order, command.lines) is OrderStatus.SHIPPED,
         provider=payment.provider if payment and paid else None,
         reference=payment.reference if payment and paid else None,
@@ -138,7 +136,7 @@ def confirm_shipment(connection: Connection, command: ShipParcel, captured: Mone
     _take_stock(connection, order, command.lines)
     connection.execute(
         _SHIP,
-        {"shipment_id": command.shipment_id, "order_id": order.id, "amount": captured.amount},
+        {"shipment_id": command.shipment_id, "payment_id": order.payment.id, "amount": captured.amount},
     )
     order = append(connection, order, facts, now=now, actor=command.actor, cause=command.cause)
     return stored._replace(order=order)

@@ -1,0 +1,59 @@
+"""The database steps of an order's process besides shipping, one transaction each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.failpoints import failpoint
+from models.fulfilment import OrderRef
+from models.order_commands import OrderStands, SteerOrder
+from models.states import OrderStatus
+
+if TYPE_CHECKING:
+    from models.db.session import Database
+
+
+class OrderCommands:
+    def __init__(self, database: Database) -> None:
+        from models.db.repositories import order_commands
+
+        self._database = database
+        self._orders = order_commands
+
+    @activity.defn
+    def look_at_order(self, ref: OrderRef) -> OrderStands:
+        """How it stands, whoever changed it."""
+        with self._database.reading() as connection:
+            return self._orders.stands(connection, ref.order_id)
+
+    @activity.defn
+    def cancel_order(self, steer: SteerOrder) -> OrderStatus:
+        """Raises InvalidTransition once anything has left."""
+        failpoint("cancel_order:before")
+        with self._database.transaction() as connection:
+            status = self._orders.cancel(connection, steer.order_id, steer.by).order.status
+        failpoint("cancel_order:after")
+        return status
+
+    @activity.defn
+    def cancel_remainder(self, steer: SteerOrder) -> OrderStatus:
+        """What has not left never will. Raises InvalidTransition."""
+        failpoint("cancel_remainder:before")
+        with self._database.transaction() as connection:
+            status = self._orders.cancel_remainder(connection, steer.order_id, steer.by).order.status
+        failpoint("cancel_remainder:after")
+        return status
+
+    @activity.defn
+    def hold_order(self, steer: SteerOrder) -> OrderStatus:
+        """Raises InvalidTransition."""
+        with self._database.transaction() as connection:
+            return self._orders.hold(connection, steer.order_id, steer.by).order.status
+
+    @activity.defn
+    def release_order(self, steer: SteerOrder) -> OrderStatus:
+        """Raises InvalidTransition for what is not on hold."""
+        with self._database.transaction() as connection:
+            return self._orders.release(connection, steer.order_id, steer.by).order.status
