@@ -28,6 +28,7 @@ PREFIXES = frozenset(
     }
     | {"evt", "hold", "msg", "promo", "zone"}
     | {"note"}
+    | {"diff", "run"}
     | {"ses", "link", "areq", "notice", "key", "addr", "pm"}
 )
 

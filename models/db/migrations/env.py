@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from alembic import context
 
-from models.db.tables import accounts, audit, carts, catalog, checkouts, messaging, orders
+from models.db.tables import accounts, attention, audit, carts, catalog, checkouts, messaging, orders
 from models.db.tables.base import metadata
 
-__all__ = ["accounts", "audit", "carts", "catalog", "checkouts", "messaging", "orders"]  # imported for their tables
+__all__ = [
+    "accounts",
+    "attention",
+    "audit",
+    "carts",
+    "catalog",
+    "checkouts",
+    "messaging",
+    "orders",
+]  # imported for their tables
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 
 from models.db.tables.base import id_column, json_column, metadata, one_of, time_column
+from models.ledger import closed_list
 from models.states import LIVE_CHECKOUT, AttemptState, CheckoutStatus, HoldState
 
 checkouts = Table(
@@ -123,4 +124,6 @@ ledger_entries = Table(
     UniqueConstraint("payment_id", "kind", "cause"),
     CheckConstraint("amount > 0", name="amount"),
     CheckConstraint("debit <> credit", name="two_accounts"),
+    CheckConstraint(closed_list(), name="posting"),
+    Index("ix_ledger_entries_at", "at"),
 )

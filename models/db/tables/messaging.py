@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Identity,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     text,
 )
 
+from models.attention import Outcome
 from models.db.tables.base import id_column, json_column, metadata, one_of, time_column
 
 outbox = Table(
@@ -81,5 +83,13 @@ tasks = Table(
     Column("detail", Text, nullable=False),
     time_column("opened_at", default_now=True),
     time_column("closed_at", nullable=True),
+    Column("key", Text, unique=True),  # of the step that opened it: repeated, it finds its own
+    Column("workflow_id", Text),
+    Column("resumes", Boolean, nullable=False, server_default=text("false")),  # its process waits for the outcome
+    Column("outcome", Text),
+    Column("note", Text),  # of whoever resolved it
+    json_column("closed_by", nullable=True),
+    CheckConstraint(one_of("outcome", Outcome), name="outcome"),
+    Index("ix_tasks_open", "id", postgresql_where=text("closed_at IS NULL")),
     Index("uq_tasks_open", "kind", "subject", unique=True, postgresql_where=text("closed_at IS NULL")),
 )
