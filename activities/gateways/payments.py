@@ -22,8 +22,21 @@ class PaymentGateway(Protocol):
     @property
     def name(self) -> str: ...
 
-    def authorise(self, amount: Money, method: str, metadata: dict[str, str], key: str) -> ProviderPayment:
+    def authorise(
+        self,
+        amount: Money,
+        method: str,
+        metadata: dict[str, str],
+        key: str,
+        *,
+        customer: str | None = None,
+        save: bool = False,
+        off_session: bool = False,
+    ) -> ProviderPayment:
         """Hold the money, to be captured later; `metadata` has `checkout_id` and `attempt`. A decline is a result.
+
+        `customer` (the provider's) where the method is kept with them, or shall be (`save`). `off_session`: the buyer
+        is not there, so that a bank that wants to see them declines.
 
         Raises PaymentMethodInvalid, ProviderUnavailable, OutcomeUnknown.
         """

@@ -43,27 +43,41 @@ class StripeGateway:
         self._client = client_of(api_key, base, timeout)
         self._webhook_secret = webhook_secret
 
-    def authorise(self, amount: Money, method: str, metadata: dict[str, str], key: str) -> ProviderPayment:
+    def authorise(
+        self,
+        amount: Money,
+        method: str,
+        metadata: dict[str, str],
+        key: str,
+        *,
+        customer: str | None = None,
+        save: bool = False,
+        off_session: bool = False,
+    ) -> ProviderPayment:
         """Create and confirm in one call, to be captured later. A decline is a result, not an error.
 
         Raises PaymentMethodInvalid, ProviderUnavailable (nothing happened) or OutcomeUnknown.
         """
+        wanted: stripe.params.PaymentIntentCreateParams = {
+            "amount": amount.amount,
+            "currency": amount.currency.lower(),
+            "payment_method": method,
+            # Cards that need no redirect; 3-D Secure goes through Stripe's script in the browser.
+            "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+            "capture_method": "manual",
+            # Parcels capture what they ship, so an authorisation may be captured in several parts.
+            "payment_method_options": {"card": {"request_multicapture": "if_available"}},
+            "confirm": True,
+            "metadata": metadata,
+        }
+        if customer is not None:
+            wanted["customer"] = customer
+        if save:
+            wanted["setup_future_usage"] = "off_session"  # attached to the customer once it has paid
+        if off_session:
+            wanted["off_session"] = True
         try:
-            intent = self._client.v1.payment_intents.create(
-                {
-                    "amount": amount.amount,
-                    "currency": amount.currency.lower(),
-                    "payment_method": method,
-                    # Cards that need no redirect; 3-D Secure goes through Stripe's script in the browser.
-                    "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
-                    "capture_method": "manual",
-                    # Parcels capture what they ship, so an authorisation may be captured in several parts.
-                    "payment_method_options": {"card": {"request_multicapture": "if_available"}},
-                    "confirm": True,
-                    "metadata": metadata,
-                },
-                options(key),
-            )
+            intent = self._client.v1.payment_intents.create(wanted, options(key))
         except stripe.CardError as error:
             return ProviderPayment(
                 state=PaymentAt.DECLINED,
