@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from models.base import Record
 from models.catalog import ProductStatus
@@ -34,6 +34,8 @@ Title = Annotated[str, Field(max_length=200)]
 Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Text = Annotated[str, Field(max_length=200)]
 Price = Annotated[MinorUnits, Field(le=MAX_PRICE)]
+CountryCode = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+RegionCode = Annotated[str, Field(pattern=r"^[A-Z0-9]{1,3}$")]
 Units = Annotated[int, BeforeValidator(whole_number), Field(le=MAX_STOCK)]
 
 
@@ -62,11 +64,20 @@ class VariantRow(TableRow):
 
 
 class LocationRow(TableRow):
-    """`priority`: lower is asked first."""
+    """`priority`: of two that are equally near to a buyer, the lower is asked first. The rest says where it is."""
 
     code: Code
     title: Title
     priority: Units = 0
+    country: CountryCode | None = None
+    region: RegionCode | None = None
+    postal_code: Annotated[str, Field(max_length=20)] | None = None
+
+    @model_validator(mode="after")
+    def _region_of_a_country(self) -> Self:
+        if self.country is None and (self.region or self.postal_code):
+            raise ValueError("region and postal_code need a country")
+        return self
 
 
 class StockRow(TableRow):

@@ -289,3 +289,10 @@ class TestRules:
         rows, errors = read_locations(b"code,title,priority\neast,East,0\nwest,West,1\neast,Again,2\n")
         assert [(row.code, row.priority) for row in rows] == [("east", 0), ("west", 1)]
         assert faults(errors) == [(4, "code", "stands in row 2 already")]
+
+    def test_locations_are_somewhere(self):
+        rows, errors = read_locations(
+            b"code,title,country,region,postal_code\neast,East,US,NY,12207\nsouth,South,us,,\nwest,West,,NV,895\n"
+        )
+        assert [(row.country, row.region, row.postal_code) for row in rows] == [("US", "NY", "12207")]
+        assert [(row, column) for row, column, _ in faults(errors)] == [(3, "country"), (4, None)]

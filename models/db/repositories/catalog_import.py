@@ -101,7 +101,7 @@ def save_categories(connection: Connection, rows: Sequence[CategoryRow]) -> Writ
 
 def save_locations(connection: Connection, rows: Sequence[LocationRow]) -> Written:
     written = Written()
-    values = [{"code": row.code, "title": row.title, "priority": row.priority} for row in rows]
+    values = [row.model_dump(exclude={"row"}) for row in rows]
     upsert(connection, stock_locations, values, key=("code",), written=written)
     return written
 

@@ -109,7 +109,9 @@ def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
     rules = read_rules(connection, cart)
     quoted = quote(cart, rules)
     check(cart, quoted, begin.expected_total)
-    taken = holds.lock_stock(connection, {item.sku: item.quantity for item in cart.items})
+    contact = _contact(cart)
+    to = holds.place_of(contact["shipping"])
+    taken = holds.lock_stock(connection, {item.sku: item.quantity for item in cart.items}, to)
     expires_at = connection.execute(
         _HOLD,
         {
@@ -121,7 +123,7 @@ def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
             "currency": cart.currency,
             "total": quoted.total.amount,
             "snapshot": json.dumps(snapshot(begin, cart, quoted)),
-            "contact": json.dumps(_contact(cart)),
+            "contact": json.dumps(contact),
             **holds.columns(taken),
         },
     ).scalar_one()
@@ -289,7 +291,8 @@ def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str]
     advance(CHECKOUT_TRANSITIONS, CheckoutStatus(row["status"]), CheckoutStatus.CONFIRMED)
     if row["released"]:
         wanted = {line["sku"]: line["quantity"] for line in row["snapshot"]["lines"]}
-        holds.reserve_again(connection, command.checkout_id, wanted)
+        to = holds.place_of(row["contact"]["shipping"])
+        holds.reserve_again(connection, command.checkout_id, wanted, to)
     event = _confirmed(row, command)
     order = apply(None, event, command.order_id)
     contact = row["contact"]

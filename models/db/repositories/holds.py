@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, text
 
-from models.allocation import Level, Taken, allocate_stock
+from models.allocation import Level, Place, Taken, allocate_stock
 
 _LOCK_SKUS = text("""
-SELECT s.sku, s.location, s.on_hand - s.reserved AS available, l.priority
+SELECT s.sku, s.location, s.on_hand - s.reserved AS available, l.priority, l.country, l.region, l.postal_code
 FROM stock_levels s JOIN stock_locations l ON l.code = s.location
 WHERE s.sku = ANY(CAST(:skus AS text[])) ORDER BY s.sku, s.location FOR UPDATE OF s
 """)
@@ -40,10 +41,19 @@ WHERE s.sku = w.sku AND s.location = w.location
 """)
 
 
-def lock_stock(connection: Connection, wanted: Mapping[str, int]) -> list[Taken]:
-    """Locks the levels of these SKUs and says from where they would come. Raises OutOfStock."""
+def lock_stock(connection: Connection, wanted: Mapping[str, int], to: Place) -> list[Taken]:
+    """Locks the levels of these SKUs and says from where they would come to a buyer there. Raises OutOfStock."""
     rows = connection.execute(_LOCK_SKUS, {"skus": sorted(wanted)})
-    return allocate_stock(wanted, [Level(*row) for row in rows])
+    levels = [
+        Level(row.sku, row.location, row.available, row.priority, Place(row.country, row.region, row.postal_code))
+        for row in rows
+    ]
+    return allocate_stock(wanted, levels, to)
+
+
+def place_of(address: Mapping[str, Any] | None) -> Place:
+    """Of an address as it is stored; nowhere without one."""
+    return Place(*((address or {}).get(name) for name in Place._fields))
 
 
 def columns(taken: Sequence[Taken]) -> dict[str, list[str] | list[int]]:
@@ -55,9 +65,9 @@ def columns(taken: Sequence[Taken]) -> dict[str, list[str] | list[int]]:
     }
 
 
-def reserve_again(connection: Connection, checkout_id: str, wanted: Mapping[str, int]) -> None:
+def reserve_again(connection: Connection, checkout_id: str, wanted: Mapping[str, int], to: Place) -> None:
     """Takes the stock of a hold that had run out, if it is still there. Raises OutOfStock."""
-    taken = lock_stock(connection, wanted)
+    taken = lock_stock(connection, wanted, to)
     connection.execute(_RESERVE_AGAIN, {"checkout_id": checkout_id, **columns(taken)})
 
 
