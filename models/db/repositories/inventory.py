@@ -116,6 +116,24 @@ def adjust_stock(connection: Connection, sku: str, change: AdjustStock, actor: s
     return _adjustment(row, level.reserved)
 
 
+def restock(connection: Connection, units: Sequence[tuple[str, str, int]], *, reason: str, actor: str) -> None:
+    """(sku, location, units) that are on the shelf again, each booked as an adjustment. The levels exist."""
+    if not units:
+        return
+    places = {"skus": [sku for sku, _, _ in units], "locations": [location for _, location, _ in units]}
+    connection.execute(_LOCK_ALL, places)
+    connection.execute(
+        _ADJUST_ALL,
+        {
+            **places,
+            "deltas": [quantity for _, _, quantity in units],
+            "ids": [new_id("adj") for _ in units],
+            "actor": actor,
+            "reason": reason,
+        },
+    )
+
+
 def count_stock(
     connection: Connection, rows: Sequence[StockRow], *, actor: str, only_new: bool
 ) -> tuple[int, int, list[RowError]]:

@@ -175,9 +175,12 @@ returns = Table(
     Column("order_id", Text, ForeignKey("orders.id"), nullable=False),
     Column("state", Text, nullable=False),
     json_column("lines"),  # [{line_id, quantity, reason}]: what the buyer said stays here
-    Column("refund_id", Text, ForeignKey("refunds.id")),
+    json_column("restocked", default="[]"),  # [{sku, location, quantity}]: back on the shelf they had left from
+    Column("refund_id", Text, ForeignKey("refunds.id"), unique=True),
     time_column("expires_at"),
     time_column("created_at", default_now=True),
     CheckConstraint(one_of("state", ReturnStatus), name="state"),
+    Index("ix_returns_created", "created_at", "id"),
+    Index("ix_returns_state", "state", "created_at", "id"),
     Index("ix_returns_order_id", "order_id"),
 )

@@ -110,6 +110,7 @@ def upgrade() -> None:
         sa.Column("order_id", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("lines", postgresql.JSONB(), nullable=False),
+        sa.Column("restocked", postgresql.JSONB(), server_default=sa.text("'[]'"), nullable=False),
         sa.Column("refund_id", sa.Text(), nullable=True),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         _now("created_at"),
@@ -117,7 +118,10 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name="fk_returns_order_id_orders"),
         sa.ForeignKeyConstraint(["refund_id"], ["refunds.id"], name="fk_returns_refund_id_refunds"),
         sa.PrimaryKeyConstraint("id", name="pk_returns"),
+        sa.UniqueConstraint("refund_id", name="uq_returns_refund_id"),
     )
+    op.create_index("ix_returns_created", "returns", ["created_at", "id"])
+    op.create_index("ix_returns_state", "returns", ["state", "created_at", "id"])
     op.create_index("ix_returns_order_id", "returns", ["order_id"])
 
 
