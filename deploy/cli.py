@@ -22,8 +22,11 @@ audit_app = typer.Typer(help="The audit log.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
 staff_app = typer.Typer(help="The staff.", no_args_is_help=True)
 app.add_typer(staff_app, name="staff")
+deploy_app = typer.Typer(help="The workers' builds: forward, in part, and back.", no_args_is_help=True)
+app.add_typer(deploy_app, name="deploy")
 
 Parent = Annotated[int | None, typer.Option(help="Stop when this parent process ends (make says so).")]
+BuildId = Annotated[str, typer.Argument(metavar="BUILD", help="What HOLDFAST_WORKER_BUILD_ID is for its workers.")]
 Queues = Annotated[list[str] | None, typer.Option("--queue", help="Task queue to serve; repeatable. All if none.")]
 
 
@@ -161,6 +164,52 @@ def verify_audit(
         good, told = verify(read_settings(), head)
     print(told)
     raise typer.Exit(0 if good else 1)
+
+
+@deploy_app.command("status")
+def deploy_status() -> None:
+    """Each build, newest first: its part of the work, and how many executions it has to finish."""
+    from deploy.builds import Builds, ask, told
+
+    with told_in_one_line():
+        print(told(ask(read_settings(), Builds.status)))
+
+
+@deploy_app.command("current")
+def deploy_current(build: BuildId) -> None:
+    """What begins goes to that build from now on, and what moves with the builds too."""
+    from deploy.builds import ask
+
+    with told_in_one_line():
+        ask(read_settings(), lambda builds: builds.make_current(build))
+
+
+@deploy_app.command("ramp")
+def deploy_ramp(build: BuildId, percent: Annotated[float, typer.Argument(min=0, max=100)]) -> None:
+    """A share of that goes to that build; 0 ends it."""
+    from deploy.builds import ask
+
+    with told_in_one_line():
+        ask(read_settings(), lambda builds: builds.ramp(build, percent))
+
+
+@deploy_app.command("back")
+def deploy_back(build: BuildId) -> None:
+    """Make an older build the current one again; what has run on newer ones stays with them: keep their workers."""
+    from deploy.builds import ask
+
+    with told_in_one_line():
+        held = ask(read_settings(), lambda builds: builds.go_back(build))
+    print(f"{build} is the current build; {held} executions stay with the builds that they have run on.")
+
+
+@deploy_app.command("release")
+def deploy_release(build: BuildId) -> None:
+    """What `back` has held on that build moves with the builds again."""
+    from deploy.builds import ask
+
+    with told_in_one_line():
+        print(f"{ask(read_settings(), lambda builds: builds.let_go(build))} executions may leave {build}.")
 
 
 @app.command()

@@ -98,7 +98,7 @@ class AccountRelay(Relay):
                 id=link_workflow(link.purpose, link.user_id, link.number),
                 task_queue=queues.NOTIFICATIONS,
                 task_timeout=TASK_TIMEOUT,
-                request_eager_start=True,  # the worker of this queue is in this process: no dispatch
+                request_eager_start=not self._settings.worker_build_id,  # see workers/relay.py
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 search_attributes=TypedSearchAttributes(

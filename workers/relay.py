@@ -150,7 +150,9 @@ class Relay:
                 id=order_workflow(order_id),
                 task_queue=queues.ORDERS,
                 task_timeout=TASK_TIMEOUT,
-                request_eager_start=True,  # the worker of this queue is in this process: no dispatch
+                # The worker of this queue is in this process: no dispatch. But it may not be the current build's, and
+                # the server (1.29) doesn't ask.
+                request_eager_start=not self._settings.worker_build_id,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 search_attributes=TypedSearchAttributes(

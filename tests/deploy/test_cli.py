@@ -29,6 +29,7 @@ COMMANDS = (
     "token",
     "staff",
     "audit",
+    "deploy",
     "reset",
 )
 
