@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import machine
+from bench import machine, orders
 from bench.figures import Figure, percentiles
 from bench.helper import Helper
 from bench.measure import Bench
@@ -27,18 +27,20 @@ from deploy.stack.signals import StopRequested, stopping
 
 
 def run(json: Path | None = None) -> None:
-    """Everything, in about five minutes."""
-    measure(chosen(), json)
+    """Everything, in about seven minutes."""
+    measure(chosen(), json, among=orders.MANY)
 
 
-def measure(runs: Sequence[Run], json: Path | None, *, floors: bool = True, quick: bool = False) -> None:
-    """Prints tables, and writes every figure with its unit."""
+def measure(
+    runs: Sequence[Run], json: Path | None, *, floors: bool = True, quick: bool = False, among: int = 0
+) -> None:
+    """Prints tables, and writes every figure with its unit. `among`: so many orders some are found; 0: none."""
     if json is not None and not json.parent.is_dir():
         raise StackError(f"there is no folder {json.parent}", "make it, or name another")
     out = console()
     try:
         with stopping(None) as stop, _bench(quick=quick) as bench:
-            result = _results(bench, runs, out, floors=floors)
+            result = _results(bench, runs, out, floors=floors, among=among)
             stop.shield()
     except StopRequested:
         sys.exit(130)
@@ -60,10 +62,10 @@ def _helper(name: str, stack: BenchStack, environment: dict[str, str]) -> Helper
     return Helper(name, f"bench.{name}", environment, stack.log_of(name))
 
 
-def _results(bench: Bench, runs: Sequence[Run], out: Console, *, floors: bool) -> dict[str, Any]:
+def _results(bench: Bench, runs: Sequence[Run], out: Console, *, floors: bool, among: int) -> dict[str, Any]:
     found: list[Figure] = machine.sync_figures(bench.stack.folder)
     described = machine.describe(bench.stack.folder)
-    if not bench.quick:
+    if runs and not bench.quick:
         bench.measure(WARM_UP)
     before = bench.floors() if floors else []
     for number, run in enumerate(runs, 1):
@@ -73,6 +75,8 @@ def _results(bench: Bench, runs: Sequence[Run], out: Console, *, floors: bool) -
         before = after
         found += figures_of(measured)
         out.print(f"{number:>2}/{len(runs)} {_line(measured)}")
+    if among:
+        found += orders.measure(bench.stack.empty_database("bench_orders"), among, _say, 3 if bench.quick else 100)
     return {
         "benchmark": "holdfast",
         "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -104,10 +108,11 @@ def _say(line: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", action="append", choices=KINDS, default=[], help="kinds of run; no floors then")
+    parser.add_argument("--only", action="append", choices=(*KINDS, orders.RUN), default=[], help="no floors then")
     parser.add_argument("--at-once", type=int, action="append", default=[], help="closed loops at these levels only")
     parser.add_argument("--rate", type=float, action="append", default=[], help="open loops at these rates only")
     parser.add_argument("--purchases", type=int, help="in each run")
+    parser.add_argument("--orders", type=int, default=orders.MANY, help="find some among so many; 0: don't")
     parser.add_argument("--floors", action="store_true", help="measure the floors all the same")
     parser.add_argument(
         "--quick", action="store_true", help="so little of each kind that only the bench itself is tested"
@@ -115,8 +120,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     runs = QUICK if asked.quick else chosen(asked.only, asked.at_once, asked.rate, asked.purchases)
+    among = asked.orders if not asked.only or orders.RUN in asked.only else 0
     try:
-        measure(runs, asked.json, floors=asked.floors or not asked.only, quick=asked.quick)
+        measure(runs, asked.json, floors=asked.floors or not asked.only, quick=asked.quick, among=among)
     except StackError as error:
         sys.exit(f"error: {error}")
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from bench.figures import Figure
+from bench.orders import RUN as ORDERS
 from bench.runs import NOT_COUNTED
 
 PROCESSES = (
@@ -60,7 +61,7 @@ class Figures:
 def tables(result: dict[str, Any]) -> list[Table]:
     figures = Figures([Figure.of_json(found) for found in result["figures"]])
     makers: Sequence[Callable[[Figures], Table]] = (_latency, _reads, _cpu, _floors, _calls, _statements, _histories)
-    found = [_budgets(result["budgets"]), *(make(figures) for make in makers)]
+    found = [_budgets(result["budgets"]), *(make(figures) for make in (*makers, _orders))]
     return [table for table in found if table.rows]
 
 
@@ -209,6 +210,21 @@ def _histories(figures: Figures) -> Table:
         for workflow in figures.parts(run, "history_events")
     ]
     return Table("Temporal, an execution", ("workflow", "workflow tasks", "events", "KiB"), rows)
+
+
+def _orders(figures: Figures) -> Table:
+    pages = figures.parts(ORDERS, "found")
+    rows = [
+        (
+            *page.split(" | "),
+            figures.show(ORDERS, "found", page, digits=0),
+            *(figures.show(ORDERS, f"find_{name}", page) for name in ("p50", "p95", "p99")),
+            figures.show(ORDERS, "pages", page, digits=0),
+        )
+        for page in pages
+    ]
+    title = f"Finding orders among {figures.show(ORDERS, 'orders', digits=0)}"
+    return Table(title, ("search", "page", "found", "p50 ms", "p95 ms", "p99 ms", "8 KiB pages"), rows)
 
 
 def console() -> Console:

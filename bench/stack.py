@@ -196,6 +196,12 @@ class BenchStack:
     def _start(self, processes: Iterable[Process]) -> None:
         engines.start_together(self._supervisor, processes)
 
+    def empty_database(self, name: str) -> str:
+        """Beside the shop's, on the same server; its address."""
+        with _reading(re.sub(r"/\w+$", "/postgres", self.settings.database)) as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        return re.sub(r"/\w+$", f"/{name}", self.settings.database)
+
     def _copy_database(self) -> None:
         """For the floor without Temporal, whose orders nobody must tell of."""
         with _reading(re.sub(r"/\w+$", "/postgres", self.settings.database)) as connection:

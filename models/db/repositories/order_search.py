@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select, text, tuple_
-from sqlalchemy.sql.selectable import FromClause
 
 from models import order_terms
 from models.db.repositories.orders import COLUMNS, StoredOrder
@@ -21,6 +20,14 @@ from models.db.tables.orders import orders
 from models.orders import Order
 
 JOINED = 4  # more words than these are asked of each candidate: planning many joins takes longer than they save
+
+# PostgreSQL takes placed_at and id for independent of each other, so it believes that stretches share next to nothing;
+# then reading them whole, hashed and sorted, looks cheap. What is left walks them in order and stops with the page. And
+# a plan that was made for a rare word would be bad for a common one.
+_IN_ORDER = text("""
+SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_sort', 'off', true),
+    set_config('max_parallel_workers_per_gather', '0', true), set_config('plan_cache_mode', 'force_custom_plan', true)
+""")
 
 
 class Search(NamedTuple):
@@ -36,79 +43,80 @@ class Search(NamedTuple):
 
 
 def find(connection: Connection, search: Search) -> list[StoredOrder]:
-    """Newest first. Inside a transaction: a plan that was made for another word would read thousands of orders more."""
+    """Newest first, at most `limit`. Inside a transaction, whose later statements are planned the same way."""
     if search.words is not None:
         if not search.words:
             return []
-        connection.execute(text("SET LOCAL plan_cache_mode = force_custom_plan"))
+        plan_in_order(connection)
     return [
         StoredOrder(Order.model_validate(row[0]), row[1], row[2], row[3]) for row in connection.execute(page(search))
     ]
 
 
+def plan_in_order(connection: Connection) -> None:
+    """For the rest of the transaction."""
+    connection.execute(_IN_ORDER)
+
+
 def page(search: Search) -> Select[Any]:
-    """The statement of one page."""
-    newest = (orders.c.placed_at.desc(), orders.c.id.desc())
-    if not search.words:
-        statement = select(*COLUMNS).where(*_of_orders(search), *_within(search, orders.c.placed_at, orders.c.id))
-        return statement.order_by(*newest).limit(search.limit)
+    """The statement of one page: which orders, out of indexes alone; and those."""
     found = _found(search).subquery("found")
-    return (
-        select(*COLUMNS)
-        .join(found, found.c.order_id == orders.c.id)
-        .order_by(found.c.placed_at.desc(), found.c.order_id.desc())
-    )
+    return select(*COLUMNS).join(found, found.c.id == orders.c.id).order_by(found.c.placed_at.desc(), found.c.id.desc())
+
+
+class _Stretch(NamedTuple):
+    """Orders that meet one criterion, in the order of the pages."""
+
+    placed_at: ColumnElement[Any]
+    id: ColumnElement[Any]
+    wanted: Sequence[ColumnElement[bool]]
 
 
 def _found(search: Search) -> Select[Any]:
-    """(placed_at, order_id) of one page, out of indexes alone."""
+    """(placed_at, id) of one page: of the orders that all stretches share."""
     words = search.words or ()
-    lists = [terms_table.alias(f"word{number}") for number, _ in enumerate(words[:JOINED])]
-    first = lists[0]
-    statement = select(first.c.placed_at, first.c.order_id)
-    for each, word in zip(lists, words, strict=False):
-        statement = statement.where(each.c.term == word, *_within(search, each.c.placed_at, each.c.order_id))
-        if each is not first:
-            statement = statement.where(_same(each.c.placed_at, each.c.order_id, first))
-    if search.customer_id is not None or search.status is not None:
-        statement = statement.where(
-            *_of_orders(search),
-            *_within(search, orders.c.placed_at, orders.c.id),
-            _same(orders.c.placed_at, orders.c.id, first),
-        )
+    stretches = [_of_word(f"word{number}", word) for number, word in enumerate(words[:JOINED])]
+    if not words or search.customer_id is not None or search.status is not None:
+        stretches.append(_of_orders(search))
+    first = stretches[0]
+    statement = select(first.placed_at.label("placed_at"), first.id.label("id"))
+    for stretch in stretches:
+        # Said of each by itself: PostgreSQL concludes no row comparison from another.
+        statement = statement.where(*stretch.wanted, *_within(search, stretch))
+        if stretch is not first:
+            statement = statement.where(stretch.placed_at == first.placed_at, stretch.id == first.id)
     if rest := list(words[JOINED:]):
         statement = statement.where(_has_all(first, rest))
-    return statement.order_by(first.c.placed_at.desc(), first.c.order_id.desc()).limit(search.limit)
+    return statement.order_by(first.placed_at.desc(), first.id.desc()).limit(search.limit)
 
 
-def _same(placed_at: ColumnElement[Any], order_id: ColumnElement[Any], first: FromClause) -> ColumnElement[bool]:
-    return (placed_at == first.c.placed_at) & (order_id == first.c.order_id)
+def _of_word(name: str, word: str) -> _Stretch:
+    table = terms_table.alias(name)
+    return _Stretch(table.c.placed_at, table.c.order_id, [table.c.term == word])
 
 
-def _has_all(first: FromClause, words: list[str]) -> ColumnElement[bool]:
-    probed = terms_table.alias("probed")
-    return (
-        select(func.count())
-        .where(probed.c.term == func.any(bindparam("rest", words)), _same(probed.c.placed_at, probed.c.order_id, first))
-        .scalar_subquery()
-    ) == len(words)
+def _of_orders(search: Search) -> _Stretch:
+    table = orders.alias("listed")
+    wanted = ((table.c.customer_id, search.customer_id), (table.c.status, search.status))
+    return _Stretch(table.c.placed_at, table.c.id, [column == value for column, value in wanted if value is not None])
 
 
-def _of_orders(search: Search) -> list[ColumnElement[bool]]:
-    wanted = ((orders.c.customer_id, search.customer_id), (orders.c.status, search.status))
-    return [column == value for column, value in wanted if value is not None]
-
-
-def _within(search: Search, placed_at: ColumnElement[Any], order_id: ColumnElement[Any]) -> list[ColumnElement[bool]]:
-    """Said of each stretch by itself: PostgreSQL concludes no row comparison from another."""
+def _within(search: Search, stretch: _Stretch) -> list[ColumnElement[bool]]:
     found = []
     if search.placed_from is not None:
-        found.append(placed_at >= search.placed_from)
+        found.append(stretch.placed_at >= search.placed_from)
     if search.placed_to is not None:
-        found.append(placed_at < search.placed_to)
+        found.append(stretch.placed_at < search.placed_to)
     if search.before is not None:
-        found.append(tuple_(placed_at, order_id) < tuple_(*search.before))
+        found.append(tuple_(stretch.placed_at, stretch.id) < tuple_(*search.before))
     return found
+
+
+def _has_all(first: _Stretch, words: list[str]) -> ColumnElement[bool]:
+    probed = terms_table.alias("probed").c
+    among = probed.term == func.any(bindparam("rest", words))
+    count = select(func.count()).where(among, probed.placed_at == first.placed_at, probed.order_id == first.id)
+    return count.scalar_subquery() == len(words)
 
 
 _REWRITE = text("""
