@@ -37,6 +37,21 @@ STRIPE_EVENTS = frozenset(
     }
 )
 SENDGRID_EVENTS = frozenset({"processed", "delivered"})
+PAYPAL_EVENTS = frozenset(
+    {
+        "CHECKOUT.ORDER.APPROVED",
+        "CHECKOUT.ORDER.VOIDED",
+        "PAYMENT.AUTHORIZATION.CREATED",
+        "PAYMENT.AUTHORIZATION.VOIDED",
+        "PAYMENT.CAPTURE.COMPLETED",
+        "PAYMENT.CAPTURE.DECLINED",
+        "PAYMENT.CAPTURE.REFUNDED",
+        "PAYMENT.REFUND.PENDING",
+        "PAYMENT.REFUND.FAILED",
+        "CUSTOMER.DISPUTE.CREATED",
+        "CUSTOMER.DISPUTE.RESOLVED",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +60,8 @@ class SandboxConfig:
 
     `state`: SQLite file that outlives a kill -9, or None for memory only. `webhook_target`: base URL of
     the shop's API. `sendgrid_private_key`: base64 DER PKCS8, prime256v1. `stripe_events`, `sendgrid_events`: the
-    types that the shop's endpoints are subscribed to.
+    types that the shop's endpoints are subscribed to; `paypal_events` likewise. `paypal_webhook_key`: what PayPal
+    signs with, which nobody else needs to know.
     """
 
     state: Path | None = None
@@ -60,3 +76,8 @@ class SandboxConfig:
     facebook_client_secret: str = "sandbox-facebook-secret"  # noqa: S105 - a published test value
     stripe_events: frozenset[str] = STRIPE_EVENTS
     sendgrid_events: frozenset[str] = SENDGRID_EVENTS
+    paypal_client_id: str = "sandbox-paypal"
+    paypal_client_secret: str = "sandbox-paypal-secret"  # noqa: S105 - a published test value
+    paypal_webhook_id: str = "WH-SANDBOX"
+    paypal_webhook_key: str = "sandbox-paypal-webhooks"
+    paypal_events: frozenset[str] = PAYPAL_EVENTS

@@ -12,6 +12,9 @@ from starlette.routing import Route
 from sandbox.carrier.parcels import CarrierError
 from sandbox.exchange import nest
 from sandbox.identity.service import Refused
+from sandbox.paypal_shaped import authorisations
+from sandbox.paypal_shaped import control as paypal
+from sandbox.paypal_shaped.errors import PayPalError
 from sandbox.scripts import BadScript, read_repeat
 from sandbox.store import Row
 from sandbox.stripe_shaped import charging, refunds, setup_intents
@@ -63,6 +66,7 @@ def control_routes(world: World) -> list[Route]:
         route("POST", "/stripe/setup_intents/{id}/authenticate", _authenticate_setup),
         route("POST", "/stripe/refunds/{id}/settle", _settle_refund),
         route("GET", "/stripe/{kind}", _truth),
+        *(route(method, f"/paypal{path}", _paypal(act)) for method, path, act in paypal.ACTIONS),
         route("GET", "/carrier/labels", _carrier_labels),
         route("GET", "/carrier/parcels/{tracking}", _parcel),
         route("POST", "/carrier/parcels/{tracking}/events", _parcel_event),
@@ -82,7 +86,7 @@ async def _run(world: World, request: Request, action: Action) -> Response:
     except StripeError as error:
         status = 404 if isinstance(error, Missing) else 400
         return JSONResponse({"error": str(error)}, status_code=status)
-    except CarrierError as error:
+    except (CarrierError, PayPalError) as error:
         return JSONResponse({"error": str(error)}, status_code=error.status)
     world.store.commit()
     if then is not None:
@@ -173,6 +177,7 @@ def _clock(world: World, request: Request, body: Row) -> Any:
         raise Refusal("advance_s must be a number of seconds, and time doesn't go back")
     world.clock.advance(seconds)
     charging.expire_authorisations(world.stripe.account)
+    authorisations.expire(world.paypal.account)
     return {"now": world.clock.iso()}
 
 
@@ -238,6 +243,10 @@ def _settle_refund(world: World, request: Request, body: Row) -> Any:
     refund = world.stripe.account.get("refund", request.path_params["id"])
     status = str(body.get("status"))
     return _seen(refunds.settle(world.stripe.account, refund, status, body.get("failure_reason")))
+
+
+def _paypal(act: paypal.Action) -> Action:
+    return lambda world, request, body: act(world.paypal, request.path_params, body)
 
 
 def _approve(world: World, request: Request, body: Row) -> Any:

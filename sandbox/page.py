@@ -1,4 +1,4 @@
-"""Two pages for people: what arrived and what was paid at `/`, and the bank's 3-D Secure page."""
+"""Pages for people: what arrived and what was paid at `/`, the bank's 3-D Secure page, PayPal's approval page."""
 
 from html import escape
 from itertools import islice
@@ -22,7 +22,7 @@ form { display: inline } button { font: inherit; padding: .2rem .8rem } pre { wh
 
 
 def page_routes(world: World) -> list[Route]:
-    """The routes of both pages, bound to one world."""
+    """The routes of all pages, bound to one world."""
 
     async def home(_request: Request) -> Response:
         return HTMLResponse(_document("Sandbox", _home(world)))
@@ -35,7 +35,20 @@ def page_routes(world: World) -> list[Route]:
             return RedirectResponse(_way_back(intent), status_code=303)
         return HTMLResponse(_document("Your bank", _bank(intent)))
 
-    return [Route("/", endpoint=home), Route("/3ds/{id}", endpoint=bank)]
+    async def wallet(request: Request) -> Response:
+        order = world.paypal.account.find("order", request.query_params.get("token", ""))
+        if order is None:
+            return HTMLResponse(_document("PayPal", "<p>There is no such payment.</p>"), status_code=404)
+        back = order["_cancel_url" if order["status"] == "VOIDED" else "_return_url"]
+        if not _waits(order) and back:
+            return RedirectResponse(f"{back}{'&' if '?' in back else '?'}token={order['id']}", status_code=303)
+        return HTMLResponse(_document("PayPal", _approval(order)))
+
+    return [
+        Route("/", endpoint=home),
+        Route("/3ds/{id}", endpoint=bank),
+        Route("/checkoutnow", endpoint=wallet),
+    ]
 
 
 def _document(title: str, body: str) -> str:
@@ -48,10 +61,12 @@ def _document(title: str, body: str) -> str:
 def _home(world: World) -> str:
     account = world.stripe.account
     payments = [_payment(row) for row in islice(account.newest("payment_intent"), SHOWN)]
+    orders = [_order(row) for row in world.paypal.account.rows("order")[: -SHOWN - 1 : -1]]
     mails = [_mail(row) for row in world.mail.inbox(None)[: -SHOWN - 1 : -1]]
     texts = [_text(row) for row in world.sms.inbox(None)[: -SHOWN - 1 : -1]]
     return (
         _section("Payments", ("payment", "amount", "received", "refunded", "status", ""), payments)
+        + _section("PayPal", ("order", "amount", "status", ""), orders)
         + _section("Mail", ("to", "subject", "at", "mail"), mails)
         + _section("SMS", ("to", "from", "at", "text"), texts)
     )
@@ -72,6 +87,13 @@ def _payment(row: Row) -> str:
     amounts = (row["amount"], row["amount_received"], row["_amount_refunded"])
     cells = _cells(row["id"], *(f"{amount} {row['currency'].upper()}" for amount in amounts), row["status"])
     return f"<tr>{cells}<td>{_buttons(row, '/')}</td></tr>"
+
+
+def _order(row: Row) -> str:
+    amount = row["_unit"]["amount"]
+    page = f'<a href="/checkoutnow?token={quote(row["id"])}">PayPal page</a>' if _waits(row) else ""
+    cells = _cells(row["id"], f"{amount['value']} {amount['currency_code']}", row["status"])
+    return f"<tr>{cells}<td>{page}</td></tr>"
 
 
 def _buttons(intent: Row, then: str) -> str:
@@ -109,6 +131,25 @@ def _bank(intent: Row) -> str:
         return f"<p>This payment is {escape(intent['status'])}. You can close this page.</p>"
     what = f"Pay {intent['amount']} {intent['currency'].upper()}" if "amount" in intent else "Save this card"
     return f"<p>{escape(what)}?</p><p>{_buttons(intent, '/3ds/' + quote(intent['id']))}</p>"
+
+
+def _waits(order: Row) -> bool:
+    return order["status"] in ("CREATED", "PAYER_ACTION_REQUIRED")
+
+
+def _approval(order: Row) -> str:
+    if not _waits(order):
+        return f"<p>This payment is {escape(order['status'])}. You can close this page.</p>"
+    amount = order["_unit"]["amount"]
+    name = quote(order["id"])
+    choices = (("success", "Approve this PayPal payment"), ("cancel", "Cancel it"))
+    buttons = " ".join(
+        f'<form method="post" action="/_sandbox/paypal/orders/{name}/approve">'
+        f'<input type="hidden" name="then" value="/checkoutnow?token={name}">'
+        f'<button name="result" value="{result}">{label}</button></form>'
+        for result, label in choices
+    )
+    return f"<p>Pay {escape(amount['value'])} {escape(amount['currency_code'])}?</p><p>{buttons}</p>"
 
 
 def _way_back(intent: Row) -> str:

@@ -117,7 +117,7 @@ def _read_outcome(service: str, raw: Any) -> Row:
     if not isinstance(raw, dict) or not set(raw) <= _OUTCOME_KEYS:
         raise BadScript(f"an outcome must be an object with some of {sorted(_OUTCOME_KEYS)}")
     kind = raw.get("kind")
-    if kind not in JOURNEYS and not (kind in BENDS and service == "stripe"):
+    if kind not in JOURNEYS and not (kind in BENDS and service in ("stripe", "paypal")):
         raise BadScript(f"unknown outcome kind {kind!r} for {service}")
     # `refund_status` names a word where the others give a number.
     word = raw.get("code", raw.get("status") if kind == "refund_status" else None)

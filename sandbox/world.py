@@ -10,6 +10,9 @@ from sandbox.clock import Clock
 from sandbox.config import SandboxConfig
 from sandbox.exchange import Service
 from sandbox.identity.service import IdentityService
+from sandbox.paypal_shaped import account as paypal
+from sandbox.paypal_shaped import notifications
+from sandbox.paypal_shaped.service import PayPalService
 from sandbox.scripts import Scripts
 from sandbox.store import Store
 from sandbox.stripe_shaped.account import Account
@@ -27,6 +30,8 @@ class World:
         self.scripts = Scripts(self.store)
         self.webhooks = Webhooks(self.store, config.webhook_target, _senders(config))
         self.stripe = StripeService(Account(self.store, self.clock, self.webhooks, config.stripe_events))
+        account = paypal.Account(self.store, self.clock, self.webhooks, config.paypal_events)
+        self.paypal = PayPalService(account, config)
         self.mail = mail.MailService(self.store, self.clock, self.webhooks, config.sendgrid_events)
         self.sms = sms.SmsService(self.store, self.clock, self.webhooks)
         self.carrier = carrier.CarrierService(self.store, self.clock, self.webhooks)
@@ -37,6 +42,7 @@ class World:
             sms.API_VERSION: self.sms,
             "idp": self.identity,
             "carrier": self.carrier,
+            "paypal": self.paypal,
         }
 
     @property
@@ -49,6 +55,7 @@ class World:
         self.webhooks.stop()
         self.store.clear()
         self.stripe.account.reset()
+        self.paypal.account.reset()
 
 
 def _senders(config: SandboxConfig) -> dict[str, Sender]:
@@ -67,8 +74,13 @@ def _senders(config: SandboxConfig) -> dict[str, Sender]:
     def sign_carrier(_url: str, body: str, forged: bool) -> dict[str, str]:
         return signing.standard_headers("whsec_Zm9yZ2Vk" if forged else config.carrier_webhook_secret, body)
 
+    def sign_paypal(_url: str, body: str, forged: bool) -> dict[str, str]:
+        key = "forged" if forged else config.paypal_webhook_key
+        return notifications.headers(key, config.paypal_webhook_id, "https://api.paypal.example", body)
+
     return {
         "stripe": Sender(sign_stripe, _forge_stripe),
+        "paypal": Sender(sign_paypal, notifications.forge),
         "sendgrid": Sender(sign_sendgrid, mail.forge),
         "twilio": Sender(sign_twilio, sms.forge),
         "carrier": Sender(sign_carrier, carrier.forge),

@@ -54,7 +54,7 @@ def test_the_clock_moves_everything(sandbox: Any) -> None:
 
 def test_health_and_reset(sandbox: Any) -> None:
     sandbox.intent()
-    assert sandbox.seen("/health")["services"] == ["stripe", "sendgrid", "twilio", "idp", "carrier"]
+    assert sandbox.seen("/health")["services"] == ["stripe", "sendgrid", "twilio", "idp", "carrier", "paypal"]
     sandbox.control("/clock", {"advance_s": 10})
     sandbox.control("/webhooks", {"mode": "hold"})
     sandbox.script({"kind": "delay", "ms": 1})

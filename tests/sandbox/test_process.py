@@ -115,6 +115,27 @@ def test_kill_nine_loses_nothing(machine: Machine, sandbox: Any) -> None:
     sandbox.eventually(lambda: len(shop.at("/v1/webhooks/sendgrid")) == 2)
 
 
+def test_kill_nine_keeps_what_a_payer_approved(machine: Machine) -> None:
+    paypal = f"{machine.url}/paypal/v2/checkout/orders"
+    token = machine.http.post(
+        f"{machine.url}/paypal/v1/oauth2/token",
+        auth=("sandbox-paypal", "sandbox-paypal-secret"),
+        data={"grant_type": "client_credentials"},
+    ).json()["access_token"]
+    headers = {"authorization": f"Bearer {token}", "paypal-request-id": "key-1"}
+    body = {"intent": "AUTHORIZE", "purchase_units": [{"amount": {"currency_code": "USD", "value": "10.00"}}]}
+    order = machine.http.post(paypal, headers=headers, json=body).json()
+    machine.http.post(f"{machine.url}/_sandbox/paypal/orders/{order['id']}/approve", json={"result": "success"})
+    held = machine.http.post(f"{paypal}/{order['id']}/authorize", headers=headers, json={}).json()
+
+    machine.stop(signal.SIGKILL)
+    machine.start()
+
+    assert machine.http.post(paypal, headers=headers, json=body).json() == order
+    assert machine.http.post(f"{paypal}/{order['id']}/authorize", headers=headers, json={}).json() == held
+    assert machine.http.get(f"{paypal}/{order['id']}", headers=headers).json() == held
+
+
 def test_a_reset_is_remembered_and_sigterm_is_a_clean_end(machine: Machine) -> None:
     machine.client().v1.payment_intents.create(PAY)
     machine.http.post(f"{machine.url}/_sandbox/reset")
