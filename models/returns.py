@@ -69,6 +69,13 @@ class ReturnStands(Record):
     seconds_left: float
     refund_due: bool
 
+    @property
+    def over(self) -> bool:
+        """It has come to its end: nothing more is expected of anybody."""
+        if self.status is ReturnStatus.RECEIVED:
+            return not self.refund_due
+        return self.status is not ReturnStatus.REQUESTED
+
 
 class StoredReturn(Record):
     """The row, beside the order's fold."""

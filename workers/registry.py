@@ -19,6 +19,7 @@ from activities.order_commands import OrderCommands
 from activities.order_payments import OrderPayments
 from activities.payment_methods import PaymentMethods
 from activities.payments import Payments
+from activities.returns import Returns
 from activities.tasks import Tasks
 from models.db.session import Database
 from models.settings import Settings
@@ -30,6 +31,7 @@ from workflows.invitation import Invitation
 from workflows.order import Order
 from workflows.password_reset import PasswordReset
 from workflows.remove_payment_method import RemovePaymentMethod
+from workflows.return_ import Return
 from workflows.save_payment_method import SavePaymentMethod
 
 
@@ -56,6 +58,7 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
     cards = StripeCards(settings.stripe_api_key.get_secret_value(), base=settings.stripe_base)
     methods = PaymentMethods(database, {StripeCards.name: cards})
     fulfilment = Fulfilment(database)
+    returns = Returns(database)
     tasks = Tasks(database)
     notifications = order_mails(settings, database)
     orders = OrderCommands(database)
@@ -91,7 +94,7 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
             slots=24,
         ),
         queues.ORDERS: Work(
-            workflows=[Order],
+            workflows=[Order, Return],
             activities=[
                 fulfilment.plan_shipment,
                 fulfilment.confirm_shipment,
@@ -99,6 +102,10 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
                 fulfilment.record_scan,
                 fulfilment.complete_order,
                 orders.look_at_order,
+                returns.look_at_return,
+                returns.receive_return,
+                returns.refuse_return,
+                returns.expire_return,
                 orders.cancel_order,
                 orders.cancel_remainder,
                 orders.hold_order,

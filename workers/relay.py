@@ -23,7 +23,7 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from models.db.repositories import order_commands, outbox, payment_methods
+from models.db.repositories import order_commands, outbox, payment_methods, returns
 from models.db.repositories.outbox import Message
 from models.db.session import Database
 from models.errors import Unavailable
@@ -32,9 +32,11 @@ from models.ids import (
     checkout_workflow,
     order_workflow,
     remove_payment_method_workflow,
+    return_workflow,
     save_payment_method_workflow,
 )
 from models.payment_methods import PaymentMethodRef, PaymentMethodState
+from models.returns import ReturnRef
 from models.search_attributes import ORDER_ID, ORDER_STATUS, PAYMENT_METHOD_STATE
 from models.settings import Settings
 from models.states import OrderStatus
@@ -42,6 +44,7 @@ from workflows import queues
 from workflows.checkout import Checkout
 from workflows.order import Order
 from workflows.remove_payment_method import RemovePaymentMethod
+from workflows.return_ import Return
 from workflows.save_payment_method import SavePaymentMethod
 
 BATCH = 100
@@ -75,6 +78,8 @@ class Relay:
             order_commands.CHANGED: self._tell_order,
             payment_methods.CHANGED: self._tell_setup,
             payment_methods.REMOVED: self._start_removal,
+            returns.REQUESTED: self._start_return,
+            returns.CHANGED: self._tell_return,
         }
 
     async def run(self) -> None:
@@ -171,6 +176,27 @@ class Relay:
 
     async def _tell_order(self, message: Message) -> None:
         await self._signal(order_workflow(message.data["order_id"]), Order.changed)
+
+    async def _start_return(self, message: Message) -> None:
+        return_id = message.data["return_id"]
+        about = SearchAttributePair(SearchAttributeKey.for_keyword(ORDER_ID), message.data["order_id"])
+        try:
+            await self._client.start_workflow(
+                Return.run,
+                ReturnRef(return_id=return_id),
+                id=return_workflow(return_id),
+                task_queue=queues.ORDERS,
+                task_timeout=TASK_TIMEOUT,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                search_attributes=TypedSearchAttributes([about]),
+                static_summary=f"Return of {message.data['order_id']}",
+            )
+        except WorkflowAlreadyStartedError:
+            return  # told before
+
+    async def _tell_return(self, message: Message) -> None:
+        await self._signal(return_workflow(message.data["return_id"]), Return.changed)
 
     async def _tell_setup(self, message: Message) -> None:
         workflow_id = save_payment_method_workflow(message.data["payment_method_id"])

@@ -1,0 +1,57 @@
+"""The database steps of a return's process, one transaction each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.failpoints import failpoint
+from models.returns import ReceiveReturn, RefuseReturn, ReturnRef, ReturnStands
+
+if TYPE_CHECKING:
+    from models.db.session import Database
+
+
+class Returns:
+    def __init__(self, database: Database) -> None:
+        from models.db.repositories import returns
+
+        self._database = database
+        self._returns = returns
+
+    @activity.defn
+    def look_at_return(self, ref: ReturnRef) -> ReturnStands:
+        """How it stands, whoever changed it."""
+        with self._database.reading() as connection:
+            return self._returns.stands(connection, ref.return_id)
+
+    @activity.defn
+    def receive_return(self, command: ReceiveReturn) -> ReturnStands:
+        """It has arrived. Raises InvalidTransition, NotEnoughToReturn, InvalidRequest."""
+        failpoint("receive_return:before")
+        with self._database.transaction() as connection:
+            self._returns.receive(connection, command)
+            stands = self._returns.stands(connection, command.return_id)
+        failpoint("receive_return:after")
+        return stands
+
+    @activity.defn
+    def refuse_return(self, command: RefuseReturn) -> ReturnStands:
+        """It is not taken back. Raises InvalidTransition."""
+        failpoint("refuse_return:before")
+        with self._database.transaction() as connection:
+            self._returns.refuse(connection, command.return_id, command.by)
+            stands = self._returns.stands(connection, command.return_id)
+        failpoint("refuse_return:after")
+        return stands
+
+    @activity.defn
+    def expire_return(self, ref: ReturnRef) -> ReturnStands:
+        """Nothing has come in time; a receipt that was quicker stays."""
+        failpoint("expire_return:before")
+        with self._database.transaction() as connection:
+            self._returns.expire(connection, ref.return_id)
+            stands = self._returns.stands(connection, ref.return_id)
+        failpoint("expire_return:after")
+        return stands
