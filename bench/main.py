@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, action="append", default=[], help="closed loops at these levels only")
     parser.add_argument("--rate", type=float, action="append", default=[], help="open loops at these rates only")
     parser.add_argument("--purchases", type=int, help="in each run")
-    parser.add_argument("--orders", type=int, default=orders.MANY, help="find some among so many; 0: don't")
+    parser.add_argument("--orders", type=int, help=f"find some among so many ({orders.MANY}); 0: don't")
     parser.add_argument("--floors", action="store_true", help="measure the floors all the same")
     parser.add_argument(
         "--quick", action="store_true", help="so little of each kind that only the bench itself is tested"
@@ -120,7 +120,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     runs = QUICK if asked.quick else chosen(asked.only, asked.at_once, asked.rate, asked.purchases)
-    among = asked.orders if not asked.only or orders.RUN in asked.only else 0
+    among = 0
+    if not asked.only or orders.RUN in asked.only:
+        among = (orders.FEW if asked.quick else orders.MANY) if asked.orders is None else asked.orders
     try:
         measure(runs, asked.json, floors=asked.floors or not asked.only, quick=asked.quick, among=among)
     except StackError as error:

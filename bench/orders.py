@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 RUN = "orders"
-MANY = 1_000_000
+MANY, FEW = 1_000_000, 1_000
 TIMES = 100
 LIMIT = 21  # a page of the API's, and one more to know whether there are more
 FIRST, DEEP = "first page", "half-way"
