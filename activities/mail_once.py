@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 class MailOnce:
     def __init__(self, database: Database, mail: MailGateway, *, unknown_seconds: float) -> None:
-        from models.db.repositories import messaging
+        from models.db.repositories import messaging, tasks
 
         self._database = database
         self._mail = mail
         self._unknown_seconds = unknown_seconds
         self._messages = messaging
+        self._tasks = tasks
 
     def send(self, event: str, topic: str, subject: str, compose: Callable[[str], Message]) -> str:
         """The message's state: `sent`, or `failed` when the provider will never take it (a task about `subject`).
@@ -59,5 +60,5 @@ class MailOnce:
     def _give_up(self, message_id: str, subject: str, why: str) -> str:
         with self._database.transaction() as connection:
             self._messages.end_sending(connection, message_id, "failed")
-            self._messages.open_task(connection, OpenTask(kind="mail-refused", subject=subject, detail=why))
+            self._tasks.open_task(connection, OpenTask(kind="mail-refused", subject=subject, detail=why))
         return "failed"

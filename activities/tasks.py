@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
+from activities.failpoints import failpoint
+from models.attention import CloseTask, Outcome, TaskOpened
 from models.checkout import OpenTask
 
 if TYPE_CHECKING:
@@ -15,13 +17,33 @@ if TYPE_CHECKING:
 class Tasks:
     def __init__(self, database: Database) -> None:
         # Imported where it is built: workflows name this class and must not load SQLAlchemy.
-        from models.db.repositories import messaging
+        from models.db.repositories import tasks
 
         self._database = database
-        self._messages = messaging
+        self._tasks = tasks
 
     @activity.defn
     def open_task(self, task: OpenTask) -> None:
-        """One open task per kind and subject."""
+        """For the queue alone: nobody waits for what comes of it. One open task per kind and subject."""
         with self._database.transaction() as connection:
-            self._messages.open_task(connection, task)
+            self._tasks.open_task(connection, task, workflow_id=activity.info().workflow_id)
+
+    @activity.defn
+    def ask_person(self, task: OpenTask) -> TaskOpened:
+        """The same, of a process that waits for the outcome. Repeated, it finds its own task."""
+        info = activity.info()
+        key = f"{info.workflow_id}:{info.workflow_run_id}:{info.activity_id}"
+        failpoint("ask_person:before")
+        with self._database.transaction() as connection:
+            opened = self._tasks.open_task(connection, task, key=key, workflow_id=info.workflow_id)
+        failpoint("ask_person:after")
+        return opened
+
+    @activity.defn
+    def close_task(self, command: CloseTask) -> Outcome:
+        """The process goes on; the outcome as the row has it."""
+        failpoint("close_task:before")
+        with self._database.transaction() as connection:
+            outcome = self._tasks.close(connection, command)
+        failpoint("close_task:after")
+        return outcome

@@ -168,6 +168,7 @@ class OpenTask(Record):
     kind: str
     subject: str
     detail: str
+    resumes: bool = False  # its process waits for the outcome
 
 
 class CheckoutRef(Record):

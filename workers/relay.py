@@ -40,6 +40,7 @@ from models.returns import ReturnRef
 from models.search_attributes import ORDER_ID, ORDER_STATUS, PAYMENT_METHOD_STATE
 from models.settings import Settings
 from models.states import OrderStatus
+from workers.attention import Attention
 from workflows import queues
 from workflows.checkout import Checkout
 from workflows.order import Order
@@ -78,6 +79,7 @@ class Relay:
             order_commands.CHANGED: self._tell_order,
             payment_methods.CHANGED: self._tell_setup,
             payment_methods.REMOVED: self._start_removal,
+            **Attention(database, client).listeners,
             returns.REQUESTED: self._start_return,
             returns.CHANGED: self._tell_return,
         }

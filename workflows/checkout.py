@@ -42,7 +42,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from models.search_attributes import CHECKOUT_STATUS
     from models.states import CheckoutStatus
-    from workflows.compensation import Compensations
+    from workflows.compensation import Compensations, Unwinds
     from workflows.failures import refusal_in
     from workflows.options import COMPENSATION, DATABASE, PAYMENT, PAYMENT_GLANCE, PAYMENT_LOOKUP
 
@@ -51,7 +51,7 @@ AUTHORISE_ATTEMPTS = 3
 
 
 @workflow.defn(name="Checkout", failure_exception_types=[HoldfastError], versioning_behavior=VersioningBehavior.PINNED)
-class Checkout:
+class Checkout(Unwinds):
     @workflow.init
     def __init__(self, begin: BeginCheckout) -> None:
         self._begin = begin

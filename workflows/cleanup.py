@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from models.errors import CheckoutExpired
     from models.states import CheckoutStatus
     from workflows.checkout import AUTHORISE_ATTEMPTS
-    from workflows.compensation import Compensations, Undo
+    from workflows.compensation import Compensations, Undo, Unwinds
     from workflows.options import COMPENSATION, DATABASE
 
 
@@ -29,7 +29,11 @@ def _void(found: AbandonedCheckout, attempt: int) -> Undo:
 
 
 @workflow.defn(name="CheckoutCleanup", versioning_behavior=VersioningBehavior.PINNED)
-class CheckoutCleanup:
+class CheckoutCleanup(Unwinds):
+    @workflow.init
+    def __init__(self, ref: CheckoutRef) -> None:
+        self._undo = Compensations(ref.checkout_id)
+
     @workflow.run
     async def run(self, ref: CheckoutRef) -> CheckoutStatus:
         """Void whatever any of its attempts left at the provider, then close it as expired."""
@@ -38,10 +42,9 @@ class CheckoutCleanup:
         )
         if found is None:
             return CheckoutStatus.CONFIRMED  # it ended by itself after all
-        undo = Compensations(ref.checkout_id)
         for attempt in range(1, AUTHORISE_ATTEMPTS + 1) if found.paying else ():
-            undo.push("void-payment", _void(found, attempt))
-        await undo.unwind()
+            self._undo.push("void-payment", _void(found, attempt))
+        await self._undo.unwind()
         await workflow.execute_local_activity_method(
             Checkouts.close_checkout,
             CloseCheckout(

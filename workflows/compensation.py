@@ -1,18 +1,22 @@
-"""Undo in reverse, shielded and for days; what can't be undone becomes a task for a person, never a log line."""
+"""Undo in reverse, shielded and for days; what can't be undone waits for a person, whose word lets it go on."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.tasks import Tasks
+    from models.attention import CloseTask, Outcome, TaskOpened, TaskResolved
     from models.checkout import OpenTask
     from workflows.options import DATABASE
 
+T = TypeVar("T")
 Undo = Callable[[], Awaitable[object]]
 
 
@@ -22,6 +26,8 @@ class Compensations:
     def __init__(self, subject: str) -> None:
         self._subject = subject
         self._undos: list[tuple[str, Undo]] = []
+        self._asking: list[str] = []  # ids of the tasks that are waited for
+        self._told: list[TaskResolved] = []
 
     def push(self, kind: str, undo: Undo) -> None:
         """`kind` names the task that a person gets if this undo never succeeds."""
@@ -33,17 +39,66 @@ class Compensations:
             self._undos.pop()
 
     async def unwind(self) -> None:
-        """Runs every undo, the last first; a cancelled workflow still finishes them."""
-        await asyncio.shield(self._unwind())
+        """Runs every undo, the last first; a cancelled workflow still finishes them, also while a person is asked."""
+        unwinding = asyncio.ensure_future(self._unwind())
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(unwinding)
+        await unwinding
 
     async def _unwind(self) -> None:
         while self._undos:
-            kind, undo = self._undos.pop()
+            kind, undo = self._undos[-1]
+            await self.insist(kind, undo)
+            self._undos.pop()
+
+    async def insist(self, kind: str, do: Callable[[], Awaitable[T]]) -> T | None:
+        """What it gives, however often a person says `retry`; None once a person says that it is done."""
+        while True:
             try:
-                await undo()
+                return await do()
             except FailureError as error:
-                await workflow.execute_local_activity_method(
-                    Tasks.open_task,
-                    OpenTask(kind=kind, subject=self._subject, detail=str(error.cause or error)),
-                    **DATABASE,
-                )
+                if await self.ask(kind, str(error.cause or error)) is Outcome.DONE:
+                    return None
+
+    async def ask(self, kind: str, detail: str) -> Outcome:
+        """Opens a task and waits for its outcome, by the queue's own route or typed in the Temporal UI."""
+        task: TaskOpened = await workflow.execute_local_activity_method(
+            Tasks.ask_person,
+            OpenTask(kind=kind, subject=self._subject, detail=detail, resumes=True),
+            summary=f"for a person: {kind}",
+            **DATABASE,
+        )
+        if task.outcome is not None:
+            return task.outcome
+        workflow.set_current_details(f"Waiting for a person: {kind} ({detail}). Signal resolve_task, retry or done")
+        self._asking.append(task.task_id)
+        await workflow.wait_condition(lambda: self._word_on(task.task_id) is not None)
+        word = self._word_on(task.task_id)
+        assert word is not None
+        self._asking.remove(task.task_id)
+        self._told.remove(word)
+        return await workflow.execute_local_activity_method(
+            Tasks.close_task,
+            CloseTask(task_id=task.task_id, outcome=word.outcome),
+            summary=f"a person says {word.outcome}",
+            **DATABASE,
+        )
+
+    def resolved(self, word: TaskResolved) -> None:
+        """A person's word; one that names no task is for what is waited for now."""
+        if word.task_id or self._asking:
+            self._told.append(word)
+
+    def _word_on(self, task_id: str) -> TaskResolved | None:
+        return next((word for word in self._told if word.task_id in ("", task_id)), None)
+
+
+class Unwinds:
+    """Of every workflow that has Compensations (tests/workflows/test_attention.py): lets a person's word in."""
+
+    _undo: Compensations
+
+    @workflow.signal
+    def resolve_task(self, resolution: TaskResolved) -> None:
+        """`{"outcome": "retry"}` tries again what a person was asked about, `{"outcome": "done"}` takes it as done."""
+        self._undo.resolved(resolution)

@@ -38,7 +38,7 @@ with workflow.unsafe.imports_passed_through():
         SetupStands,
     )
     from models.search_attributes import PAYMENT_METHOD_STATE
-    from workflows.compensation import Compensations
+    from workflows.compensation import Compensations, Unwinds
     from workflows.failures import refusal_in
     from workflows.options import COMPENSATION, DATABASE, PAYMENT, PAYMENT_GLANCE, PAYMENT_LOOKUP
 
@@ -49,7 +49,7 @@ SET_UP_ATTEMPTS = 3
 @workflow.defn(
     name="SavePaymentMethod", failure_exception_types=[HoldfastError], versioning_behavior=VersioningBehavior.PINNED
 )
-class SavePaymentMethod:
+class SavePaymentMethod(Unwinds):
     @workflow.init
     def __init__(self, begin: BeginSave) -> None:
         self._begin = begin

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from models.checkout import OpenTask
 from models.ids import new_id
 
 _BEGIN = text("""
@@ -96,14 +95,3 @@ def store_webhook(
     """Stores it once, and tells the checkout that waits for it through the outbox. False: known before."""
     values = {"provider": provider, "event_id": event_id, "type": type_, "subject": subject}
     return connection.execute(_WEBHOOK, {**values, "checkout_id": checkout_id}).first() is not None
-
-
-def open_task(connection: Connection, task: OpenTask) -> None:
-    """One open task per kind and subject, however often it is asked for."""
-    connection.execute(
-        text("""
-        INSERT INTO tasks (id, kind, subject, detail) VALUES (:id, :kind, :subject, :detail)
-        ON CONFLICT (kind, subject) WHERE closed_at IS NULL DO NOTHING
-        """),
-        {"id": new_id("task"), **task.model_dump()},
-    )

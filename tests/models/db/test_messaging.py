@@ -7,7 +7,7 @@ import json
 import pytest
 
 from models.checkout import OpenTask
-from models.db.repositories import messaging, outbox
+from models.db.repositories import messaging, outbox, tasks
 from models.ids import new_id
 
 
@@ -66,7 +66,7 @@ class TestTasks:
         subject = new_id("ord")
         with shop.engine.connect() as connection:
             for kind in ("a", "a", "b"):
-                messaging.open_task(connection, OpenTask(kind=kind, subject=subject, detail="x"))
+                tasks.open_task(connection, OpenTask(kind=kind, subject=subject, detail="x"))
         assert shop.tasks(subject) == ["a", "b"]
 
 

@@ -1,0 +1,137 @@
+"""Disputes: the provider's word, stored once and in any order; then our books follow, one transaction a dispute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from models import orders
+from models.checkout import OpenTask
+from models.db.repositories import outbox, tasks
+from models.db.repositories.orders import append, lock_order
+from models.disputes import DisputeState, state_of
+from models.errors import Unavailable
+from models.ledger import POSTINGS, EntryKind
+from models.money import Money
+from models.orders import SYSTEM
+from models.provider import ProviderDispute, ProviderEvent
+
+CHANGED = "dispute.changed"
+
+# What has been decided is never open again, whatever arrives late.
+_STORE = text("""
+WITH stored AS (
+        INSERT INTO webhook_events (provider, event_id, type, subject)
+        VALUES (:provider, :event_id, :type, :payment) ON CONFLICT DO NOTHING RETURNING event_id),
+    kept AS (
+        INSERT INTO disputes AS d (provider, reference, payment, state, currency, amount, reason)
+        SELECT :provider, :reference, CAST(:payment AS text), :state, :currency, :amount, :reason FROM stored
+        ON CONFLICT (provider, reference) DO UPDATE SET state = excluded.state, updated_at = now()
+        WHERE d.state = 'open'),
+    told AS (
+        INSERT INTO outbox (topic, aggregate, data)
+        SELECT 'dispute.changed', CAST(:reference AS text),
+            jsonb_build_object('provider', CAST(:provider AS text), 'reference', CAST(:reference AS text))
+        FROM stored)
+SELECT event_id FROM stored
+""")
+
+_LOCK = text("SELECT * FROM disputes WHERE provider = :provider AND reference = :reference FOR UPDATE")
+
+_PAYMENT = text("SELECT id, order_id FROM payments WHERE provider = :provider AND reference = :payment")
+
+_BOOKED = text("""
+UPDATE disputes SET booked = :state, payment_id = :payment_id, updated_at = now()
+WHERE provider = :provider AND reference = :reference
+""")
+
+_MOVE = text("""
+UPDATE payments SET disputed = disputed + :delta WHERE id = :id AND disputed + :delta BETWEEN 0 AND captured
+RETURNING id
+""")
+
+_ENTRY = text("""
+INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
+VALUES (:kind, :payment_id, :reference, :debit, :credit, :currency, :amount)
+ON CONFLICT (payment_id, kind, cause) DO NOTHING
+""")
+
+_STEPS = {
+    DisputeState.OPEN: (orders.PAYMENT_DISPUTED, EntryKind.DISPUTE),
+    DisputeState.WON: (orders.PAYMENT_DISPUTE_WON, EntryKind.DISPUTE_WON),
+    DisputeState.LOST: (orders.PAYMENT_DISPUTE_LOST, EntryKind.WRITE_OFF),
+}
+
+
+def store_webhook(connection: Connection, provider: str, event: ProviderEvent) -> bool:
+    """Stores it once, and has our books follow it through the outbox. False: known before."""
+    dispute = event.dispute
+    assert dispute is not None
+    values = {"provider": provider, "event_id": event.id, "type": event.type, **_values(dispute)}
+    return connection.execute(_STORE, values).first() is not None
+
+
+def _values(dispute: ProviderDispute) -> dict[str, Any]:
+    return {
+        "reference": dispute.reference,
+        "payment": dispute.payment,
+        "state": state_of(dispute.state),
+        "currency": dispute.amount.currency,
+        "amount": dispute.amount.amount,
+        "reason": dispute.reason,
+    }
+
+
+def settle(connection: Connection, provider: str, reference: str) -> None:
+    """Our books as the provider's word has it: events, the payment, the ledger, and a task while it is open.
+
+    A dispute may be told before the capture that it is about: Unavailable until that is in the books. Repeated, it
+    adds nothing.
+    """
+    key = {"provider": provider, "reference": reference}
+    known = connection.execute(_LOCK, key).one()  # one dispute at a time, then its order: the same way round always
+    if known.booked == known.state:
+        return
+    payment = connection.execute(_PAYMENT, {"provider": provider, "payment": known.payment}).first()
+    if payment is None:
+        detail = f"{provider} tells of the dispute {reference} about {known.payment}, which is not ours"
+        tasks.open_task(connection, OpenTask(kind="unknown-payment", subject=known.payment or reference, detail=detail))
+        return
+    steps = [DisputeState(known.state)]
+    if known.booked is None and known.state != DisputeState.OPEN:
+        steps.insert(0, DisputeState.OPEN)
+    _follow(connection, known, payment, steps)
+    connection.execute(_BOOKED, {**key, "state": known.state, "payment_id": payment.id})
+    words = f"{known.amount} {known.currency} ({known.reason}), {reference} at {provider}"
+    if known.state == DisputeState.OPEN:
+        tasks.open_task(connection, OpenTask(kind="dispute", subject=payment.order_id, detail=words))
+
+
+def _follow(connection: Connection, known: Row[Any], payment: Row[Any], steps: list[DisputeState]) -> None:
+    stored, now = lock_order(connection, payment.order_id)
+    amount = Money.of(known.amount, known.currency)
+    fact = {"payment_id": payment.id, "dispute_id": known.reference, "amount": amount.model_dump()}
+    for step in steps:
+        delta = {DisputeState.OPEN: known.amount, DisputeState.WON: -known.amount, DisputeState.LOST: 0}[step]
+        if connection.execute(_MOVE, {"id": payment.id, "delta": delta}).first() is None:
+            raise Unavailable("The capture that is disputed is not in the books yet")
+        kind = _STEPS[step][1]
+        connection.execute(
+            _ENTRY,
+            {
+                "kind": kind,
+                "payment_id": payment.id,
+                "reference": known.reference,
+                **POSTINGS[kind]._asdict(),
+                "currency": known.currency,
+                "amount": known.amount,
+            },
+        )
+    facts = [(_STEPS[step][0], fact) for step in steps]
+    append(connection, stored.order, facts, now=now, actor=SYSTEM, cause=known.reference)
+
+
+def publish_again(connection: Connection, provider: str, reference: str) -> None:
+    """Has our books look at it once more."""
+    outbox.publish(connection, CHANGED, reference, {"provider": provider, "reference": reference})
