@@ -105,6 +105,7 @@ class Settings(BaseSettings):
     oauth_seconds: float = Field(600, gt=0)
     cart_abandoned_seconds: float = Field(3600, gt=0)
     return_window_seconds: float = Field(2_592_000, gt=0)
+    return_expires_seconds: float = Field(2_592_000, gt=0)  # for what was announced to arrive
     retry_ladder_scale: float = Field(1.0, gt=0)
     parcel_poll_seconds: float = Field(21_600, gt=0)  # between two questions about a parcel of which nothing is heard
     parcel_silent_seconds: float = Field(864_000, gt=0)  # without any word, until a parcel counts as lost
