@@ -308,12 +308,12 @@ class Order(Record):
     # Goods back
 
     def left_to_return(self) -> dict[str, int]:
-        """Shipped, not on the way back, and not back."""
+        """Shipped and not lost, not on the way back, and not back."""
         left = {line.id: line.shipped - line.returned for line in self.lines}
-        for open_ in self.returns:
-            if open_.status is ReturnStatus.REQUESTED:
-                for item in open_.lines:
-                    left[item.line_id] -= item.quantity
+        gone = [parcel.lines for parcel in self.shipments if parcel.status is ShipmentStatus.LOST]
+        coming = [open_.lines for open_ in self.returns if open_.status is ReturnStatus.REQUESTED]
+        for item in (item for lines in (*gone, *coming) for item in lines):
+            left[item.line_id] -= item.quantity
         return {line_id: quantity for line_id, quantity in left.items() if quantity > 0}
 
     def check_return(self, lines: list[LineQuantity]) -> None:
