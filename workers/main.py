@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 import uvloop
 from temporalio.client import Client
-from temporalio.common import WorkerDeploymentVersion
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import GrpcCompression
@@ -127,13 +127,16 @@ def worker(settings: Settings, client: Client, queue: str, work: Work, stack: As
         # A killed worker's executions move on after this, not after the usual ten seconds.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=timedelta(seconds=5),
-        deployment_config=deployment(settings),
+        deployment_config=deployment(settings, work.builds),
     )
 
 
-def deployment(settings: Settings) -> WorkerDeploymentConfig | None:
-    """None without a build id: a versioned worker gets nothing until somebody makes its build the current one."""
+def deployment(settings: Settings, builds: VersioningBehavior) -> WorkerDeploymentConfig | None:
+    """None without a build id: a versioned worker gets nothing until somebody makes its build the current one.
+
+    The behaviour is the queue's: a workflow that declares its own can't run on a worker without a build id.
+    """
     if not settings.worker_build_id:
         return None
     version = WorkerDeploymentVersion(settings.worker_deployment, settings.worker_build_id)
-    return WorkerDeploymentConfig(version=version, use_worker_versioning=True)
+    return WorkerDeploymentConfig(version=version, use_worker_versioning=True, default_versioning_behavior=builds)

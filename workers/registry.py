@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from temporalio.common import VersioningBehavior
+
 from activities.accounts import Accounts
 from activities.checkouts import Checkouts
 from activities.fulfilment import Fulfilment
@@ -37,11 +39,15 @@ from workflows.save_payment_method import SavePaymentMethod
 
 @dataclass(frozen=True)
 class Work:
-    """One queue's share. `slots` bounds what runs at once, so that no queue starves another."""
+    """One queue's share. `slots` bounds what runs at once, so that no queue starves another.
+
+    `builds`: whether its processes end on the build that began them (short ones) or move on to the next.
+    """
 
     workflows: list[type]
     activities: list[Callable[..., Any]]
     slots: int
+    builds: VersioningBehavior = VersioningBehavior.AUTO_UPGRADE
 
 
 def build(settings: Settings, database: Database) -> Mapping[str, Work]:
@@ -87,6 +93,7 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
                 methods.cancel_payment_method,
                 methods.undo_payment_method,
                 methods.keep_payment_method,
+                methods.keep_paid_method,
                 methods.close_payment_method,
                 methods.detach_payment_method,
                 methods.drop_payment_method,
@@ -95,6 +102,7 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
                 tasks.close_task,
             ],
             slots=24,
+            builds=VersioningBehavior.PINNED,
         ),
         queues.ORDERS: Work(
             workflows=[Order, Return],
@@ -104,11 +112,16 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
                 fulfilment.drop_shipment,
                 fulfilment.record_scan,
                 fulfilment.complete_order,
-                orders.look_at_order,
+                parcels.buy_label,
+                parcels.void_label,
+                parcels.look_at_parcel,
+                parcels.ask_carrier,
+                parcels.declare_lost,
                 returns.look_at_return,
                 returns.receive_return,
                 returns.refuse_return,
                 returns.expire_return,
+                orders.look_at_order,
                 orders.cancel_order,
                 orders.cancel_remainder,
                 orders.hold_order,

@@ -7,11 +7,12 @@ import contextlib
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, VersioningBehavior
+from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.checkouts import Checkouts
+    from activities.payment_methods import PaymentMethods
     from activities.payments import Payments
     from activities.tasks import Tasks
     from models.answers import Told
@@ -40,6 +41,8 @@ with workflow.unsafe.imports_passed_through():
         RequestInProgress,
         Unavailable,
     )
+    from models.ids import derived_id, payment_of
+    from models.payment_methods import EnsureCustomer, KeepPaidMethod
     from models.search_attributes import CHECKOUT_STATUS
     from models.states import CheckoutStatus
     from workflows.compensation import Compensations, Unwinds
@@ -50,7 +53,7 @@ STATUS = SearchAttributeKey.for_keyword(CHECKOUT_STATUS)
 AUTHORISE_ATTEMPTS = 3
 
 
-@workflow.defn(name="Checkout", failure_exception_types=[HoldfastError], versioning_behavior=VersioningBehavior.PINNED)
+@workflow.defn(name="Checkout", failure_exception_types=[HoldfastError])
 class Checkout(Unwinds):
     @workflow.init
     def __init__(self, begin: BeginCheckout) -> None:
@@ -66,11 +69,11 @@ class Checkout(Unwinds):
     @workflow.run
     async def run(self, begin: BeginCheckout) -> CheckoutStatus:
         """Hold, authorise, wait if the bank asks, compare, confirm; unwind on any refusal."""
+        payment = None
         try:
             held = await self._hold_stock()
             if held.ended is not None and held.settled is not None:
                 return self._settle(held.ended, held.settled)
-            payment = None
             if held.payment_id is not None:
                 payment = await self._authorise(held, held.payment_id)
                 payment = await self._wait_for_the_bank(held, payment)
@@ -78,6 +81,8 @@ class Checkout(Unwinds):
             status = self._settle(CheckoutStatus.CONFIRMED, await self._confirm(held, payment))
         except (FailureError, HoldfastError, asyncio.CancelledError) as error:
             status = await self._refuse(refusal_in(error) or Refusal.of(Unavailable()))
+        if begin.save and payment is not None and status is CheckoutStatus.CONFIRMED:
+            await self._keep_method(payment)
         await workflow.wait_condition(workflow.all_handlers_finished)
         return status
 
@@ -125,6 +130,7 @@ class Checkout(Unwinds):
 
     async def _authorise(self, held: StockHeld, payment_id: str) -> ProviderPayment:
         """One bounded call; an unknown outcome is looked up, and only a certain absence allows another key."""
+        customer = await self._customer()
         for self._attempt in range(1, AUTHORISE_ATTEMPTS + 1):
             self._details(f"Authorising {_words(held)}, attempt {self._attempt}")
             command = AuthorisePayment(
@@ -137,6 +143,8 @@ class Checkout(Unwinds):
                 provider=self._begin.provider,
                 method=self._begin.method,
                 not_before=workflow.info().start_time,
+                customer=customer,
+                save=self._begin.save,
             )
             payment = await self._charge(held, command)
             if payment.state is not PaymentAt.ABSENT:
@@ -150,6 +158,42 @@ class Checkout(Unwinds):
         self._undo.drop()
         self._push_void(command, payment.reference)
         return payment
+
+    async def _customer(self) -> str | None:
+        """Whose method it is at the provider, or will be once it has paid. Without an answer nothing is charged."""
+        if not self._begin.save or self._begin.customer_id is None:
+            return self._begin.customer
+        command = EnsureCustomer(
+            user_id=self._begin.customer_id,
+            provider=self._begin.provider,
+            not_before=workflow.info().start_time,
+        )
+        try:
+            return await workflow.execute_local_activity_method(
+                PaymentMethods.ensure_payment_customer, command, summary="customer at the provider", **PAYMENT
+            )
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            raise ProviderUnavailable() from error
+
+    async def _keep_method(self, payment: ProviderPayment) -> None:
+        """Among the buyer's saved methods, now that it has paid. The order doesn't depend on it."""
+        assert self._begin.customer_id is not None and payment.reference is not None
+        command = KeepPaidMethod(
+            payment_method_id=derived_id("pm", self._begin.checkout_id),
+            user_id=self._begin.customer_id,
+            provider=self._begin.provider,
+            payment_id=payment_of(self._begin.checkout_id),
+            reference=payment.reference,
+        )
+        try:
+            await workflow.execute_activity_method(
+                PaymentMethods.keep_paid_method, command, summary="keep the method", **COMPENSATION
+            )
+        except FailureError as error:
+            task = OpenTask(kind="keep-payment-method", subject=self._begin.order_id, detail=str(error.cause or error))
+            await workflow.execute_local_activity_method(Tasks.open_task, task, **DATABASE)
 
     async def _charge(self, held: StockHeld, command: AuthorisePayment) -> ProviderPayment:
         """One call beside our own task; whatever that leaves open is for an activity that looks before it asks.

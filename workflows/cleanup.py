@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from temporalio import workflow
-from temporalio.common import VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
     from activities.checkouts import Checkouts
@@ -28,7 +27,7 @@ def _void(found: AbandonedCheckout, attempt: int) -> Undo:
     )
 
 
-@workflow.defn(name="CheckoutCleanup", versioning_behavior=VersioningBehavior.PINNED)
+@workflow.defn(name="CheckoutCleanup")
 class CheckoutCleanup(Unwinds):
     @workflow.init
     def __init__(self, ref: CheckoutRef) -> None:

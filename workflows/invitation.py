@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from temporalio import workflow
-from temporalio.common import VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
     from models.accounts import Link, LinkState
@@ -11,9 +10,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.mailed_link import MailedLink
 
 
-@workflow.defn(
-    name="Invitation", failure_exception_types=[HoldfastError], versioning_behavior=VersioningBehavior.AUTO_UPGRADE
-)
+@workflow.defn(name="Invitation", failure_exception_types=[HoldfastError])
 class Invitation:
     @workflow.init
     def __init__(self, link: Link) -> None:

@@ -63,6 +63,20 @@ CAPTURE: Final[Patience] = {
     "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_interval=timedelta(minutes=1)),
 }
 
+# A label for a parcel that stands on the bench: the warehouse has others to pack.
+LABEL: Final[Patience] = {
+    "start_to_close_timeout": _seconds(30),
+    "schedule_to_close_timeout": timedelta(hours=1),
+    "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_interval=timedelta(minutes=1)),
+}
+
+# A question to the carrier; the next one comes anyway.
+CARRIER: Final[Patience] = {
+    "start_to_close_timeout": _seconds(15),
+    "schedule_to_close_timeout": timedelta(minutes=30),
+    "retry_policy": RetryPolicy(initial_interval=_seconds(1), maximum_interval=timedelta(minutes=2)),
+}
+
 # A mail, first beside the workflow's own task and once only …
 MAIL: Final[Patience] = {
     "start_to_close_timeout": _seconds(8),

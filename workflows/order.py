@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, VersioningBehavior
+from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
@@ -16,17 +16,27 @@ with workflow.unsafe.imports_passed_through():
     from activities.notifications import Notifications
     from activities.order_commands import OrderCommands
     from activities.order_payments import OrderPayments
+    from activities.parcels import Parcels
     from activities.payments import Payments
     from activities.tasks import Tasks
     from models.checkout import OpenTask
     from models.errors import HoldfastError
-    from models.fulfilment import CapturePayment, FulfilOrder, OrderRef, ParcelPlanned, ScanParcel, ShipParcel
+    from models.fulfilment import (
+        BuyLabel,
+        CapturePayment,
+        FulfilOrder,
+        OrderRef,
+        ParcelPlanned,
+        ParcelRef,
+        ScanParcel,
+        ShipParcel,
+    )
     from models.order_commands import By, OrderStands, ReleaseAuthorisation, SteerOrder
     from models.search_attributes import ORDER_STATUS
     from models.states import OrderStatus
     from workflows.compensation import Compensations
     from workflows.failures import refusal_in
-    from workflows.options import CAPTURE, COMPENSATION, DATABASE, MAIL, MAIL_LATER
+    from workflows.options import CAPTURE, COMPENSATION, DATABASE, LABEL, MAIL, MAIL_LATER
 
 STATUS = SearchAttributeKey.for_keyword(ORDER_STATUS)
 ENDS = (OrderStatus.CANCELLED, OrderStatus.RETURNED)
@@ -49,9 +59,7 @@ WORDS = {
 }
 
 
-@workflow.defn(
-    name="Order", failure_exception_types=[HoldfastError], versioning_behavior=VersioningBehavior.AUTO_UPGRADE
-)
+@workflow.defn(name="Order", failure_exception_types=[HoldfastError])
 class Order:
     @workflow.init
     def __init__(self, order: FulfilOrder) -> None:
@@ -162,14 +170,25 @@ class Order:
 
     @workflow.update
     async def ship(self, command: ShipParcel) -> None:
-        """The warehouse hands over a parcel: planned, paid, then out. Refused whole or done whole."""
+        """The warehouse hands over a parcel: planned, labelled, paid, then out. Refused whole or done whole."""
+        labels: list[ParcelRef] = []  # for whose parcels one may have been bought in vain
+        try:
+            await self._hand_over(command, labels)
+        except FailureError:
+            for parcel in labels:  # outside the lock: a carrier that is down holds up no other parcel
+                await self._take_back_label(parcel)
+            raise
+
+    async def _hand_over(self, command: ShipParcel, labels: list[ParcelRef]) -> None:
         async with self._parcels:
             planned = await workflow.execute_local_activity_method(
                 Fulfilment.plan_shipment, command, summary="plan shipment", **DATABASE
             )
             if planned.settled:
                 return
-            await self._capture(command, planned)
+            if command.tracking_number is None:
+                await self._buy_label(command, labels)
+            await self._capture(command, planned, labels)
             await workflow.execute_local_activity_method(
                 Fulfilment.confirm_shipment, args=[command, planned], summary="confirm shipment", **DATABASE
             )
@@ -200,7 +219,31 @@ class Order:
         except FailureError as error:
             await self._task("confirmation-mail", str(error.cause or error))
 
-    async def _capture(self, command: ShipParcel, planned: ParcelPlanned) -> None:
+    async def _take_back_label(self, parcel: ParcelRef) -> None:
+        await self._undo.insist(
+            "void-label",
+            lambda: workflow.execute_activity_method(
+                Parcels.void_label, parcel, summary="take the label back", **COMPENSATION
+            ),
+        )
+
+    async def _buy_label(self, command: ShipParcel, labels: list[ParcelRef]) -> None:
+        """Without one the parcel stays; what may have been bought is looked up and taken back."""
+        labels.append(ParcelRef(order_id=command.order_id, shipment_id=command.shipment_id))
+        try:
+            await workflow.execute_activity_method(
+                Parcels.buy_label,
+                BuyLabel(order_id=command.order_id, shipment_id=command.shipment_id, service=command.service),
+                summary="buy a label",
+                **LABEL,
+            )
+        except FailureError:
+            await workflow.execute_local_activity_method(
+                Fulfilment.drop_shipment, command, summary="no label", **DATABASE
+            )
+            raise
+
+    async def _capture(self, command: ShipParcel, planned: ParcelPlanned, labels: list[ParcelRef]) -> None:
         """Takes the parcel's share. What the provider refuses for good stays in the house, for a person to see."""
         if planned.reference is None or planned.provider is None:
             return
@@ -221,6 +264,7 @@ class Order:
         except FailureError as error:
             if (refusal := refusal_in(error)) is None or not refusal.certain:
                 # Unknown for a day: the plan stays, so that nobody ships the same goods on another payment.
+                labels.clear()
                 await self._task("capture-unknown", str(error.cause or error))
                 raise
             await workflow.execute_local_activity_method(

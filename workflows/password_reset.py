@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from temporalio import workflow
-from temporalio.common import VersioningBehavior
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
@@ -16,9 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.options import DATABASE, MAIL, MAIL_LATER
 
 
-@workflow.defn(
-    name="PasswordReset", failure_exception_types=[HoldfastError], versioning_behavior=VersioningBehavior.PINNED
-)
+@workflow.defn(name="PasswordReset", failure_exception_types=[HoldfastError])
 class PasswordReset:
     @workflow.init
     def __init__(self, link: Link) -> None:

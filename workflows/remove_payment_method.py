@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, VersioningBehavior
+from temporalio.common import SearchAttributeKey
 
 with workflow.unsafe.imports_passed_through():
     from activities.payment_methods import PaymentMethods
@@ -15,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
 STATE = SearchAttributeKey.for_keyword(PAYMENT_METHOD_STATE)
 
 
-@workflow.defn(name="RemovePaymentMethod", versioning_behavior=VersioningBehavior.PINNED)
+@workflow.defn(name="RemovePaymentMethod")
 class RemovePaymentMethod(Unwinds):
     @workflow.init
     def __init__(self, ref: PaymentMethodRef) -> None:

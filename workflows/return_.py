@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import TypeVar
 
 from temporalio import workflow
-from temporalio.common import VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
     from activities.returns import Returns
@@ -30,9 +29,7 @@ WORDS = {
 }
 
 
-@workflow.defn(
-    name="Return", failure_exception_types=[HoldfastError], versioning_behavior=VersioningBehavior.AUTO_UPGRADE
-)
+@workflow.defn(name="Return", failure_exception_types=[HoldfastError])
 class Return:
     @workflow.init
     def __init__(self, ref: ReturnRef) -> None:

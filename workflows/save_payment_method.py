@@ -7,7 +7,7 @@ import contextlib
 from datetime import datetime, timedelta
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, VersioningBehavior
+from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
@@ -46,9 +46,7 @@ STATE = SearchAttributeKey.for_keyword(PAYMENT_METHOD_STATE)
 SET_UP_ATTEMPTS = 3
 
 
-@workflow.defn(
-    name="SavePaymentMethod", failure_exception_types=[HoldfastError], versioning_behavior=VersioningBehavior.PINNED
-)
+@workflow.defn(name="SavePaymentMethod", failure_exception_types=[HoldfastError])
 class SavePaymentMethod(Unwinds):
     @workflow.init
     def __init__(self, begin: BeginSave) -> None:

@@ -10,41 +10,33 @@ from temporalio.common import VersioningBehavior
 from models.settings import Settings
 from workers.main import deployment
 from workers.registry import build
-
-# Which end on the build that began them: they are over in minutes, or a day at most (an undo that fails: three).
-SHORT = {
-    "Checkout",
-    "CheckoutCleanup",
-    "EmailVerification",
-    "PasswordReset",
-    "SavePaymentMethod",
-    "RemovePaymentMethod",
-}
-
-
-def behaviours():
-    found = [
-        workflow._Definition.must_from_class(each) for w in build(Settings(), None).values() for each in w.workflows
-    ]
-    return {definition.name: definition.versioning_behavior for definition in found}
+from workflows import queues
 
 
 def test_the_short_are_pinned_and_all_others_move_to_new_builds():
-    expected = {
-        name: VersioningBehavior.PINNED if name in SHORT else VersioningBehavior.AUTO_UPGRADE for name in behaviours()
+    work = build(Settings(), None)
+    assert {name: each.builds for name, each in work.items()} == {
+        queues.CHECKOUT: VersioningBehavior.PINNED,  # over in minutes, or a day at most (an undo that fails: three)
+        queues.ORDERS: VersioningBehavior.AUTO_UPGRADE,
+        queues.NOTIFICATIONS: VersioningBehavior.AUTO_UPGRADE,
     }
-    assert behaviours() == expected
-    assert set(expected) >= SHORT
+
+
+def test_no_workflow_declares_its_own():
+    """The server refuses every step of it from a worker without a build id."""
+    for each in (found for work in build(Settings(), None).values() for found in work.workflows):
+        assert not workflow._Definition.must_from_class(each).versioning_behavior
 
 
 def test_without_a_build_id_a_worker_is_not_versioned():
-    assert deployment(Settings()) is None
+    assert deployment(Settings(), VersioningBehavior.PINNED) is None
 
 
 def test_a_build_id_versions_it():
-    found = deployment(Settings(worker_build_id="2026-11-22"))
+    found = deployment(Settings(worker_build_id="2026-11-22"), VersioningBehavior.PINNED)
     assert found.version.to_canonical_string() == "holdfast.2026-11-22"
     assert found.use_worker_versioning
+    assert found.default_versioning_behavior is VersioningBehavior.PINNED
 
 
 @pytest.mark.parametrize("name", ["hold.fast", "hold:fast", "hold fast", ""])
