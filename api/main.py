@@ -32,13 +32,16 @@ from api.routes import (
     fulfilment,
     health,
     oauth,
+    order_commands,
     orders,
     payment_methods,
     profile,
     registration,
+    returns,
     second_factor,
     sessions,
     staff,
+    support,
     webhooks,
 )
 from api.rules import RecentRules
@@ -84,6 +87,9 @@ def create_app(settings: Settings) -> FastAPI:
         audit,
         profile,
         payment_methods,
+        order_commands,
+        returns,
+        support,
         health,
     ):
         app.include_router(routes.router)

@@ -150,7 +150,11 @@ class Processes:
         def tell() -> Awaitable[None]:
             start = WithStartWorkflowOperation(
                 Order.run,
-                FulfilOrder(order_id=order_id, return_window_seconds=self._settings.return_window_seconds),
+                FulfilOrder(
+                    order_id=order_id,
+                    return_window_seconds=self._settings.return_window_seconds,
+                    resumed=True,  # by an operator's doing it may have come further than its beginning
+                ),
                 id=order_workflow(order_id),
                 task_queue=queues.ORDERS,
                 task_timeout=TASK_TIMEOUT,

@@ -155,6 +155,19 @@ class ShipmentOut(Out):
     captured: Money
 
 
+class NoteOut(Out):
+    id: str
+    kind: str
+    text: str
+    actor: dict[str, Any]
+    at: datetime
+
+
+class NotePage(Out):
+    items: list[NoteOut]
+    next_cursor: str | None
+
+
 class UserOut(Out):
     id: str
     email: str

@@ -133,3 +133,17 @@ def visible_order(
                 audit.append(connection, caller, action, order_id)
                 return stored
     raise NotFound("There is no such order")
+
+
+def own_order(shop: Services, caller: Principal | None, cart_token: str | None, order_id: str, *, needs: Scope) -> str:
+    """The order's id, if it is this caller's to change; staff need the scope. Another's is not found."""
+    with shop.database.reading() as connection:
+        found = repository.read_order_with_owner(connection, order_id)
+    if found is not None:
+        stored, digest = found
+        mine = caller is not None and caller.user_id == stored.order.customer_id
+        if mine or owns_cart(caller, cart_token, None, digest) or (caller is not None and caller.has(needs)):
+            return order_id
+        if caller is not None and caller.has(Scope.ORDERS_READ):
+            raise Forbidden(f"This needs the scope {needs}")
+    raise NotFound("There is no such order")
