@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 class Fulfilment:
     def __init__(self, database: Database) -> None:
-        from models.db.repositories import answers, orders, shipments
+        from models.db.repositories import answers, orders, parcels, shipments
 
         self._database = database
         self._answers = answers
         self._orders = orders
+        self._parcels = parcels
         self._shipments = shipments
 
     @activity.defn
@@ -38,7 +39,7 @@ class Fulfilment:
         failpoint("confirm_shipment:before")
         with self._database.transaction() as connection:
             stored = self._shipments.confirm_shipment(connection, command, planned.capture)
-            answer = self._shipments.shipment_answer(stored, command.shipment_id)
+            answer = self._shipments.shipment_answer(connection, stored, command.shipment_id)
             self._answers.keep(connection, command.key_digest, command.fingerprint, answer)
         failpoint("confirm_shipment:after")
 
@@ -53,8 +54,8 @@ class Fulfilment:
         """A carrier's word. Raises InvalidTransition, NotFound."""
         failpoint("record_scan:before")
         with self._database.transaction() as connection:
-            stored = self._shipments.record_scan(connection, command)
-            answer = self._shipments.shipment_answer(stored, command.shipment_id)
+            stored = self._parcels.record_scan(connection, command)
+            answer = self._shipments.shipment_answer(connection, stored, command.shipment_id)
             self._answers.keep(connection, command.key_digest, command.fingerprint, answer)
         failpoint("record_scan:after")
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from models.base import Record
 from models.money import Money
 from models.orders import Actor, ShippedLine
+from models.parcels import SERVICE
 from models.states import ShipmentStatus
 
 
@@ -22,17 +23,23 @@ class FulfilOrder(Record):
 
 
 class ShipParcel(Record):
-    """The warehouse hands a parcel over. `cause` is the command's own id; `key_digest` where it carried a key."""
+    """The warehouse hands a parcel over. `cause` is the command's own id; `key_digest` where it carried a key.
+
+    Without a tracking number a label of that `service` is bought from the carrier. `location`: the stock location that
+    it leaves from; None: one that has all of it, if there is one.
+    """
 
     order_id: str
     shipment_id: str
     lines: list[ShippedLine]
     carrier: str
-    tracking_number: str
+    tracking_number: str | None
     actor: Actor
     cause: str
     key_digest: str | None = None
     fingerprint: str | None = None
+    service: str = SERVICE
+    location: str | None = None
 
 
 class ParcelPlanned(Record):
@@ -71,3 +78,48 @@ class ScanParcel(Record):
 
 class OrderRef(Record):
     order_id: str
+
+
+class ParcelRef(Record):
+    order_id: str
+    shipment_id: str
+
+
+class BuyLabel(Record):
+    """What it is for stands in the database: addresses are no payload."""
+
+    order_id: str
+    shipment_id: str
+    service: str
+
+
+class FollowParcel(Record):
+    """A parcel has left. Times in seconds: between two questions to the carrier, and of silence until it is lost.
+
+    `looks`: after so many the execution begins anew, with an empty history; `mark` and `since` go on with it.
+    """
+
+    order_id: str
+    shipment_id: str
+    poll_seconds: float
+    silent_seconds: float
+    looks: int = 100
+    mark: datetime | None = None  # when it was last heard of, by the database's clock
+    since: datetime | None = None  # when that was noticed, by the workflow's
+
+
+class ParcelStands(Record):
+    """`heard_at` only tells one word from the next; `asked`: the carrier has answered just now."""
+
+    status: ShipmentStatus
+    heard_at: datetime
+    tracking_number: str
+    asked: bool = False
+
+
+class DeclareLost(Record):
+    """Unless it was heard of since `heard_at`."""
+
+    order_id: str
+    shipment_id: str
+    heard_at: datetime

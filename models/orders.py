@@ -126,6 +126,7 @@ class OrderShipment(Record):
     tracking_number: str
     lines: list[ShippedLine]
     captured: Money
+    location: str | None = None  # the stock location that it left from; None: several, or not known
     shipped_at: datetime
     events: list[Scan] = []
 

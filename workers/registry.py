@@ -11,6 +11,7 @@ from temporalio.common import VersioningBehavior
 from activities.accounts import Accounts
 from activities.checkouts import Checkouts
 from activities.fulfilment import Fulfilment
+from activities.gateways.carrier import CarrierGateway
 from activities.gateways.mail import MailGateway
 from activities.gateways.secrets import Vault
 from activities.gateways.stripe import StripeGateway
@@ -19,6 +20,7 @@ from activities.mail_once import MailOnce
 from activities.notifications import Notifications
 from activities.order_commands import OrderCommands
 from activities.order_payments import OrderPayments
+from activities.parcels import Parcels
 from activities.payment_methods import PaymentMethods
 from activities.payments import Payments
 from activities.returns import Returns
@@ -35,6 +37,7 @@ from workflows.password_reset import PasswordReset
 from workflows.remove_payment_method import RemovePaymentMethod
 from workflows.return_ import Return
 from workflows.save_payment_method import SavePaymentMethod
+from workflows.shipment import Shipment
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
     cards = StripeCards(settings.stripe_api_key.get_secret_value(), base=settings.stripe_base)
     methods = PaymentMethods(database, {StripeCards.name: cards})
     fulfilment = Fulfilment(database)
+    parcels = Parcels(database, CarrierGateway.of(settings))
     returns = Returns(database)
     tasks = Tasks(database)
     notifications = order_mails(settings, database)
@@ -105,7 +109,7 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
             builds=VersioningBehavior.PINNED,
         ),
         queues.ORDERS: Work(
-            workflows=[Order, Return],
+            workflows=[Order, Return, Shipment],
             activities=[
                 fulfilment.plan_shipment,
                 fulfilment.confirm_shipment,

@@ -41,6 +41,7 @@ from models.search_attributes import ORDER_ID, ORDER_STATUS, PAYMENT_METHOD_STAT
 from models.settings import Settings
 from models.states import OrderStatus
 from workers.attention import Attention
+from workers.parcels import ParcelNews
 from workflows import queues
 from workflows.checkout import Checkout
 from workflows.order import Order
@@ -80,6 +81,7 @@ class Relay:
             payment_methods.CHANGED: self._tell_setup,
             payment_methods.REMOVED: self._start_removal,
             **Attention(database, client).listeners,
+            **ParcelNews(settings, database, client).listeners,
             returns.REQUESTED: self._start_return,
             returns.CHANGED: self._tell_return,
         }

@@ -136,7 +136,7 @@ def _shipment(shop: Services, key: Key | None, order_id: str, shipment_id: str) 
         kept = answers.find(connection, key.digest, key.fingerprint) if key else None
         stored = order_repository.read_order(connection, order_id)
         assert stored is not None
-        return kept or shipment_repository.shipment_answer(stored, shipment_id)
+        return kept or shipment_repository.shipment_answer(connection, stored, shipment_id)
 
 
 def _kept(shop: Services, key: Key | None, order_id: str) -> Answer | None:

@@ -1,4 +1,7 @@
-"""The transactions of a shipment: plan it, then ship it (money taken, stock gone), then follow it."""
+"""The transactions of a shipment: plan it, then ship it (money taken, stock gone).
+
+Its label is in labels.py, its way to the buyer in parcels.py.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,25 @@ from sqlalchemy.exc import IntegrityError
 
 from models import orders
 from models.answers import Answer, rfc3339
-from models.db.repositories import outbox
+from models.db.repositories import order_notices, outbox
 from models.db.repositories.orders import StoredOrder, append, lock_order
-from models.errors import Conflict, NotFound
-from models.fulfilment import ParcelPlanned, ScanParcel, ShipParcel
+from models.errors import Conflict, NotEnoughToShip
+from models.fulfilment import ParcelPlanned, ShipParcel
 from models.money import Money
+from models.order_notices import OrderNotice
 from models.orders import Order, ShippedLine
-from models.states import ORDER_TRANSITIONS, OrderStatus, ShipmentStatus, advance
+from models.states import ORDER_TRANSITIONS, OrderStatus, advance
 
 _PAYMENT = text("SELECT provider, reference, captured, currency FROM payments WHERE id = :payment_id")
 
 _PLAN = text("""
-INSERT INTO shipments (id, order_id, status, carrier, tracking_number, lines, capture_amount)
-VALUES (:shipment_id, :order_id, 'preparing', :carrier, :tracking_number, CAST(:lines AS jsonb), :capture)
+INSERT INTO shipments (id, order_id, status, carrier, tracking_number, lines, capture_amount, location)
+VALUES (:shipment_id, :order_id, 'preparing', :carrier, :tracking_number, CAST(:lines AS jsonb), :capture, :location)
 ON CONFLICT (id) DO NOTHING
 """)
 
 _SHIP = text("""
-WITH shipment AS (UPDATE shipments SET status = 'shipped' WHERE id = :shipment_id),
+WITH shipment AS (UPDATE shipments SET status = 'shipped', heard_at = now() WHERE id = :shipment_id),
     paid AS (UPDATE payments SET captured = captured + :amount, state = 'captured'
         WHERE id = :payment_id AND :amount > 0
         RETURNING id, currency)
@@ -42,6 +46,13 @@ FROM stock_levels s JOIN stock_holds h ON h.sku = s.sku AND h.location = s.locat
 WHERE h.checkout_id = :checkout_id AND h.state = 'allocated' ORDER BY s.sku, s.location FOR UPDATE OF s
 """)
 
+_ALLOCATED = text("""
+SELECT sku, location, quantity - shipped AS left FROM stock_holds
+WHERE checkout_id = :checkout_id AND state = 'allocated' ORDER BY location, sku
+""")
+
+_READ = text("SELECT carrier, tracking_number, location FROM shipments WHERE id = :id")
+
 _CONSUME = text("""
 WITH gone AS (SELECT * FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[]), CAST(:quantities AS int[]))
         AS g (sku, location, quantity)),
@@ -54,7 +65,8 @@ FROM gone g WHERE s.sku = g.sku AND s.location = g.location
 
 
 def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
-    """What this parcel may take. Raises InvalidTransition, NotEnoughToShip, Conflict (tracking number known)."""
+    """What this parcel may take, and from which location. Raises InvalidTransition, NotEnoughToShip (also of what is
+    allocated at that location), Conflict (tracking number known)."""
     stored, now = lock_order(connection, command.order_id)
     order = stored.order
     shipped = order.shipment(command.shipment_id)
@@ -86,6 +98,7 @@ def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
                 **command.model_dump(include={"shipment_id", "order_id", "carrier", "tracking_number"}),
                 "lines": f"[{','.join(line.model_dump_json() for line in command.lines)}]",
                 "capture": capture.amount,
+                "location": _location(connection, order, command),
             },
         )
     except IntegrityError as error:
@@ -107,6 +120,7 @@ def confirm_shipment(connection: Connection, command: ShipParcel, captured: Mone
     order = stored.order
     if order.shipment(command.shipment_id) is not None:
         return stored
+    planned = connection.execute(_READ, {"id": command.shipment_id}).one()
     facts: list[tuple[str, dict[str, Any]]] = []
     if captured.amount:
         facts.append(
@@ -124,8 +138,9 @@ def confirm_shipment(connection: Connection, command: ShipParcel, captured: Mone
             orders.SHIPMENT_CREATED,
             {
                 "id": command.shipment_id,
-                "carrier": command.carrier,
-                "tracking_number": command.tracking_number,
+                "carrier": planned.carrier,
+                "tracking_number": planned.tracking_number,
+                "location": planned.location,
                 "lines": [line.model_dump() for line in command.lines],
                 "captured": captured.model_dump(),
             },
@@ -133,12 +148,15 @@ def confirm_shipment(connection: Connection, command: ShipParcel, captured: Mone
     )
     whole = _status_after(order, command.lines) is OrderStatus.SHIPPED
     facts.append((orders.ORDER_SHIPPED if whole else orders.ORDER_PARTIALLY_SHIPPED, {}))
-    _take_stock(connection, order, command.lines)
+    _take_stock(connection, order, command.lines, planned.location)
     connection.execute(
         _SHIP,
         {"shipment_id": command.shipment_id, "payment_id": order.payment.id, "amount": captured.amount},
     )
     order = append(connection, order, facts, now=now, actor=command.actor, cause=command.cause)
+    about = {"shipment_id": command.shipment_id, "order_id": order.id}
+    outbox.publish(connection, orders.SHIPMENT_CREATED, command.shipment_id, about)
+    order_notices.tell(connection, order.id, OrderNotice.SHIPPED, command.shipment_id)
     return stored._replace(order=order)
 
 
@@ -147,14 +165,35 @@ def drop_plan(connection: Connection, shipment_id: str) -> None:
     connection.execute(text("DELETE FROM shipments WHERE id = :id AND status = 'preparing'"), {"id": shipment_id})
 
 
-def _take_stock(connection: Connection, order: Order, parcel: list[ShippedLine]) -> None:
+def _units(order: Order, parcel: list[ShippedLine]) -> dict[str, int]:
+    """By SKU."""
     sku_of = {line.id: line.sku for line in order.lines}
-    wanted: dict[str, int] = {}
+    units: dict[str, int] = {}
     for item in parcel:
-        wanted[sku_of[item.line_id]] = wanted.get(sku_of[item.line_id], 0) + item.quantity
+        units[sku_of[item.line_id]] = units.get(sku_of[item.line_id], 0) + item.quantity
+    return units
+
+
+def _location(connection: Connection, order: Order, command: ShipParcel) -> str | None:
+    """Where all of the parcel is allocated: as the warehouse says, else the first such place; None: in several."""
+    wanted = _units(order, command.lines)
+    left: dict[str, dict[str, int]] = {}
+    for sku, location, units in connection.execute(_ALLOCATED, {"checkout_id": order.checkout_id}):
+        left.setdefault(location, {})[sku] = units
+    able = [place for place, units in left.items() if all(units.get(sku, 0) >= n for sku, n in wanted.items())]
+    if command.location is None:
+        return able[0] if able else None
+    if command.location not in able:
+        raise NotEnoughToShip(f"Not all of it is allocated at {command.location}", location=command.location, left=left)
+    return command.location
+
+
+def _take_stock(connection: Connection, order: Order, parcel: list[ShippedLine], leaves: str | None) -> None:
+    """From the location that it leaves from, where it is one."""
+    wanted = _units(order, parcel)
     gone = []
     for sku, location, left in connection.execute(_LOCK_HOLDS, {"checkout_id": order.checkout_id}):
-        quantity = min(left, wanted.get(sku, 0))
+        quantity = min(left, wanted.get(sku, 0)) if leaves in (None, location) else 0
         if quantity:
             gone.append((sku, location, quantity))
             wanted[sku] -= quantity
@@ -177,51 +216,27 @@ def _status_after(order: Order, parcel: list[ShippedLine]) -> OrderStatus:
     return OrderStatus.PARTIALLY_SHIPPED if any(q > 0 for q in left.values()) else OrderStatus.SHIPPED
 
 
-def record_scan(connection: Connection, command: ScanParcel) -> StoredOrder:
-    """One more word of the carrier; the last parcel's delivery delivers the order. Repeated, it adds nothing."""
-    stored, now = lock_order(connection, command.order_id)
-    order = stored.order
-    shipment = order.shipment(command.shipment_id)
-    if shipment is None:
-        raise NotFound("There is no such shipment")
-    seen = any(scan.status is command.status and scan.at == command.at for scan in shipment.events)
-    if not seen:
-        delivered = command.status is ShipmentStatus.DELIVERED
-        fact = {
-            "shipment_id": shipment.id,
-            "status": command.status,
-            "at": rfc3339(command.at),
-            "location": command.location,
-        }
-        facts: list[tuple[str, dict[str, Any]]] = [
-            (orders.SHIPMENT_DELIVERED if delivered else orders.SHIPMENT_SCANNED, fact)
-        ]
-        others = [s for s in order.shipments if s.id != shipment.id]
-        last = all(s.status is ShipmentStatus.DELIVERED for s in others)
-        if delivered and last and order.status is OrderStatus.SHIPPED:
-            facts.append((orders.ORDER_DELIVERED, {}))
-            # Told by the outbox: the update that brought us here may be lost with the server that holds it.
-            outbox.publish(connection, orders.ORDER_DELIVERED, order.id, {"order_id": order.id})
-        order = append(connection, order, facts, now=now, actor=command.actor, cause=command.cause)
-        connection.execute(
-            text("UPDATE shipments SET status = :status WHERE id = :id"),
-            {"status": command.status, "id": shipment.id},
-        )
-    return stored._replace(order=order)
-
-
-def shipment_answer(stored: StoredOrder, shipment_id: str) -> Answer:
-    """The contract's shipment, with the order as it now stands."""
+def shipment_answer(connection: Connection, stored: StoredOrder, shipment_id: str) -> Answer:
+    """The contract's shipment and its label, with the order as it now stands."""
     shipment = stored.order.shipment(shipment_id)
     assert shipment is not None
     return Answer.of(
         201,
         {
             **shipment.model_dump(mode="json"),
+            **beside(connection, stored.order.id)[shipment_id],
             "order_id": stored.order.id,
             "order": stored.view(),
         },
     )
+
+
+def beside(connection: Connection, order_id: str) -> dict[str, dict[str, Any]]:
+    """What is known of an order's parcels beside their events: `label_url`, and `eta` as the carrier says it now."""
+    rows = connection.execute(
+        text("SELECT id, label_url, eta FROM shipments WHERE order_id = :order_id"), {"order_id": order_id}
+    )
+    return {row.id: {"label_url": row.label_url, "eta": rfc3339(row.eta) if row.eta else None} for row in rows}
 
 
 def order_of_shipment(connection: Connection, shipment_id: str) -> str | None:

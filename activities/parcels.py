@@ -1,0 +1,86 @@
+"""Parcels at the carrier: labels bought once and taken back, and what it says where a parcel is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.failpoints import failpoint
+from models.errors import InvalidRequest
+from models.fulfilment import BuyLabel, DeclareLost, ParcelRef, ParcelStands
+
+if TYPE_CHECKING:
+    from activities.gateways.carrier import CarrierGateway
+    from models.db.session import Database
+
+
+class Parcels:
+    """`carrier` is None where the shop has none."""
+
+    def __init__(self, database: Database, carrier: CarrierGateway | None) -> None:
+        from models.db.repositories import labels, parcels
+
+        self._database = database
+        self._carrier = carrier
+        self._labels = labels
+        self._parcels = parcels
+
+    @activity.defn
+    def buy_label(self, command: BuyLabel) -> None:
+        """For a planned parcel, key `{shipment_id}:label`. What a try before this one may have bought is looked up.
+
+        Raises InvalidRequest (the carrier will not have it), ProviderUnavailable, OutcomeUnknown.
+        """
+        if self._carrier is None:
+            raise InvalidRequest.at("/tracking_number", "is needed: there is no carrier to buy a label from")
+        with self._database.reading() as connection:
+            ends = self._labels.ends_of(connection, command.shipment_id)
+        failpoint("buy_label:before")
+        label = self._carrier.find_label(command.shipment_id) if activity.info().attempt > 1 else None
+        if label is None:
+            label = self._carrier.buy_label(
+                command.shipment_id, command.service, *ends, key=f"{command.shipment_id}:label"
+            )
+        failpoint("buy_label:after")
+        with self._database.transaction() as connection:
+            self._labels.keep(connection, command.shipment_id, label)
+
+    @activity.defn
+    def void_label(self, ref: ParcelRef) -> None:
+        """The undo: whatever was bought for the parcel is taken back, also what nobody here was told of."""
+        if self._carrier is None:
+            return
+        label = self._carrier.find_label(ref.shipment_id)
+        if label is not None:
+            failpoint("void_label:before")
+            self._carrier.void_label(label.id)
+            failpoint("void_label:after")
+
+    @activity.defn
+    def look_at_parcel(self, ref: ParcelRef) -> ParcelStands:
+        """How it stands by everything that was heard of it."""
+        with self._database.transaction() as connection:
+            return self._parcels.look(connection, ref)
+
+    @activity.defn
+    def ask_carrier(self, ref: ParcelRef) -> ParcelStands:
+        """The same, once the carrier was asked. Raises ProviderUnavailable, OutcomeUnknown."""
+        stands = self.look_at_parcel(ref)
+        if self._carrier is None:
+            return stands
+        words = self._carrier.track(stands.tracking_number)
+        failpoint("ask_carrier:before")
+        with self._database.transaction() as connection:
+            self._parcels.hear(connection, self._carrier.name, words)
+            stands = self._parcels.look(connection, ref)
+        failpoint("ask_carrier:after")
+        return stands.model_copy(update={"asked": True})
+
+    @activity.defn
+    def declare_lost(self, command: DeclareLost) -> None:
+        """Nobody has heard of it for too long: somebody has to see to it, and the buyer is told."""
+        failpoint("declare_lost:before")
+        with self._database.transaction() as connection:
+            self._parcels.declare_lost(connection, command)
+        failpoint("declare_lost:after")
