@@ -11,13 +11,14 @@ from temporalio import activity
 
 from activities.failpoints import failpoint
 from models.answers import Told
-from models.errors import OutcomeUnknown, Unavailable
+from models.errors import InvalidRequest, OutcomeUnknown, Unavailable
 from models.payment_methods import (
     AskOwner,
     BeginSave,
     CloseSave,
     EnsureCustomer,
     FindSetup,
+    KeepPaidMethod,
     OwnerAsked,
     PaymentMethodRef,
     PaymentMethodState,
@@ -191,6 +192,17 @@ class PaymentMethods:
             told = self._methods.keep(connection, ref.payment_method_id)
         failpoint("keep_payment_method:after")
         return told
+
+    @activity.defn
+    def keep_paid_method(self, command: KeepPaidMethod) -> None:
+        """The card of a payment becomes one of its buyer's."""
+        setup = self._gateways[command.provider].of_payment(command.reference)
+        if setup.state is not SetupAt.SUCCEEDED:
+            raise InvalidRequest("The provider has not kept the method")
+        failpoint("keep_paid_method:before")
+        with self._database.transaction() as connection:
+            self._methods.keep_paid(connection, command, setup)
+        failpoint("keep_paid_method:after")
 
     @activity.defn
     def close_payment_method(self, command: CloseSave) -> Told:

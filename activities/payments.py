@@ -80,6 +80,8 @@ class Payments:
                 "payment_id": command.payment_id,
             },
             f"{command.checkout_id}:authorise:{command.attempt}",
+            customer=command.customer,
+            save=command.save,
         )
 
     @activity.defn

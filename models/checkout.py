@@ -29,6 +29,10 @@ class BeginCheckout(Record):
     hold_seconds: float
     payment_action_seconds: float
     payment_lookup_seconds: float
+    # Of a kept method: ours, and whose it is at the provider. Or it shall be kept, once it has paid.
+    payment_method_id: str | None = None
+    customer: str | None = None
+    save: bool = False
 
 
 class StockHeld(Record):
@@ -57,6 +61,8 @@ class AuthorisePayment(Record):
     provider: str
     method: str
     not_before: datetime
+    customer: str | None = None
+    save: bool = False
 
 
 class PaymentAt(StrEnum):

@@ -6,6 +6,7 @@ the provider's answer straight into the row.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -16,6 +17,13 @@ from models.base import Record
 from models.checkout import Refusal
 
 MAX_METHODS = 50
+
+_OURS = re.compile(r"pm_[0-9a-f]{32}")
+
+
+def is_saved_id(method: str) -> bool:
+    """Ours, as models/ids.py forms it; Stripe's own begin alike and are shorter."""
+    return _OURS.fullmatch(method) is not None
 
 
 class PaymentMethodState(StrEnum):
@@ -177,6 +185,16 @@ class CloseSave(Record):
 
     begin: BeginSave
     refusal: Refusal
+
+
+class KeepPaidMethod(Record):
+    """What has paid shall be kept: `reference` is the provider's of the payment."""
+
+    payment_method_id: str
+    user_id: str
+    provider: str
+    payment_id: str
+    reference: str
 
 
 class PaymentMethodRef(Record):

@@ -94,6 +94,23 @@ class StripeCards:
         except stripe.StripeError as error:
             raise _ours(error) from error
 
+    def of_payment(self, reference: str) -> ProviderSetup:
+        """The method of a payment that has kept it. Raises ProviderUnavailable or OutcomeUnknown."""
+        try:
+            intent = self._client.v1.payment_intents.retrieve(reference, {"expand": _CARD}, options())
+        except stripe.StripeError as error:
+            raise _ours(error) from error
+        method: Any = intent.payment_method
+        if method is None or method.customer is None:
+            return ProviderSetup(state=SetupAt.ABSENT)
+        return ProviderSetup(
+            state=SetupAt.SUCCEEDED,
+            reference=intent.id,
+            method=method.id,
+            card=_card(method.card),
+            fingerprint=method.card.fingerprint,
+        )
+
     def find(self, customer: str, metadata: dict[str, str]) -> ProviderSetup:
         """The customer's set-up with our metadata, or ABSENT. Raises ProviderUnavailable or OutcomeUnknown."""
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse, Response
@@ -19,12 +19,16 @@ from models import carts as rules
 from models.access import Principal
 from models.answers import Answer, Told
 from models.checkout import BeginCheckout
-from models.db.repositories import answers, checkout_reads, checkouts
+from models.db.repositories import answers, checkout_reads, checkouts, payment_methods, profiles
 from models.db.repositories import carts as cart_repository
 from models.errors import InvalidRequest, NotFound, PaymentDeclined
 from models.ids import derived_id, order_of
 from models.money import Money
+from models.payment_methods import is_saved_id
 from models.states import CheckoutStatus
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 router = APIRouter(prefix="/v1/checkouts", tags=["checkouts"])
 
@@ -34,8 +38,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for stat
 
 class PaymentIn(Body):
     provider: Literal["stripe"]
-    method: Annotated[Line, Field(description="the provider's token for the method; never a card number")]
-    save: Annotated[Literal[False], Field(description="saving a method comes with accounts")] = False
+    method: Annotated[Line, Field(description="the provider's token, or a saved method's id; never a card number")]
+    save: Annotated[bool, Field(description="keep it for later, once it has paid: for signed-in customers")] = False
 
 
 class NewCheckout(Body):
@@ -119,6 +123,7 @@ def _prepare(
             checkouts.check(cart, quoted, body.expected_total)
             if body.payment is None and quoted.total.amount:
                 raise InvalidRequest.at("/payment", "is required: there is something to pay")
+        payer = _payer(connection, caller, body.payment)
     checkout_id = derived_id("chk", key.digest, cart.id, str(kept.spent))
     settings = shop.settings
     return BeginCheckout(
@@ -130,12 +135,39 @@ def _prepare(
         fingerprint=key.fingerprint,
         request_id=request_id,
         expected_total=body.expected_total,
-        provider=body.payment.provider if body.payment else "",
-        method=body.payment.method if body.payment else "",
+        **payer,
         hold_seconds=settings.hold_seconds,
         payment_action_seconds=settings.payment_action_seconds,
         payment_lookup_seconds=settings.payment_lookup_seconds,
     )
+
+
+def _payer(connection: Connection, caller: Principal | None, payment: PaymentIn | None) -> dict[str, Any]:
+    """What of the process's beginning says how it is paid. NotFound for a saved method that is not the caller's own."""
+    if payment is None:
+        return {"provider": "", "method": ""}
+    if is_saved_id(payment.method):
+        saved = payment_methods.usable(connection, caller.user_id if caller else "", payment.method)
+        if saved.provider != payment.provider:
+            raise InvalidRequest.at("/payment/provider", f"the saved method is kept at {saved.provider}")
+        return {
+            "provider": saved.provider,
+            "method": saved.reference,
+            "customer": saved.customer,
+            "payment_method_id": payment.method,
+        }
+    if payment.save:
+        _check_may_save(connection, caller, payment)
+    return {"provider": payment.provider, "method": payment.method, "save": payment.save}
+
+
+def _check_may_save(connection: Connection, caller: Principal | None, payment: PaymentIn) -> None:
+    if caller is None or caller.role is None:
+        raise InvalidRequest.at("/payment/save", "only who is signed in can keep a method")
+    if payment.provider != "stripe":
+        raise InvalidRequest.at("/payment/save", f"{payment.provider} keeps none")
+    profiles.read_profile(connection, caller.user_id)  # NotFound without an account
+    payment_methods.check_room(connection, caller.user_id)
 
 
 def _read(shop: Services, caller: Principal | None, cart_token: str | None, checkout_id: str) -> dict[str, Any]:

@@ -59,8 +59,9 @@ WITH checkout AS (
     kept AS (INSERT INTO kept_answers (key_digest, fingerprint) VALUES (:key_digest, :fingerprint)
         ON CONFLICT (key_digest) DO NOTHING),
     payment AS (
-        INSERT INTO payments (id, checkout_id, order_id, provider, state, currency, amount)
-        SELECT :payment_id, :checkout_id, :order_id, :provider, 'pending', :currency, :total WHERE :total > 0),
+        INSERT INTO payments (id, checkout_id, order_id, provider, state, currency, amount, payment_method_id)
+        SELECT :payment_id, :checkout_id, :order_id, :provider, 'pending', :currency, :total, :payment_method_id
+        WHERE :total > 0),
     wanted AS (SELECT * FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[]), CAST(:quantities AS int[]))
         AS w (sku, location, quantity)),
     held AS (INSERT INTO stock_holds (checkout_id, sku, location, quantity, state)
@@ -118,6 +119,7 @@ def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
             **begin.model_dump(include={"checkout_id", "cart_id", "order_id", "customer_id", "key_digest"}),
             "fingerprint": begin.fingerprint,
             "provider": begin.provider,
+            "payment_method_id": begin.payment_method_id,
             "hold_seconds": begin.hold_seconds,
             "payment_id": payment_of(begin.checkout_id),
             "currency": cart.currency,

@@ -20,6 +20,7 @@ from models.payment_methods import (
     AskOwner,
     BeginSave,
     CloseSave,
+    KeepPaidMethod,
     OwnerAsked,
     PaymentMethodState,
     ProviderSetup,
@@ -189,6 +190,27 @@ def keep(connection: Connection, payment_method_id: str) -> Told:
         {"key_digest": mine["key_digest"], "body": answer.body},
     )
     return SAVED
+
+
+_BEGIN_PAID = text("""
+INSERT INTO payment_methods (id, user_id, provider, state, token)
+VALUES (:payment_method_id, :user_id, :provider, 'saving', :method) ON CONFLICT (id) DO NOTHING
+""")
+
+_PAID_WITH = text("""
+UPDATE payments SET payment_method_id = (SELECT coalesce(m.same_as, m.id) FROM payment_methods m WHERE m.id = :method)
+WHERE id = :payment_id
+""")
+
+
+def keep_paid(connection: Connection, command: KeepPaidMethod, setup: ProviderSetup) -> None:
+    """The method of a payment becomes one of its buyer's, as one that was set up; the payment names it."""
+    lock_account(connection, command.user_id)
+    begun = {**command.model_dump(include={"payment_method_id", "user_id", "provider"}), "method": setup.method}
+    connection.execute(_BEGIN_PAID, begun)
+    note(connection, command.payment_method_id, setup)
+    keep(connection, command.payment_method_id)
+    connection.execute(_PAID_WITH, {"method": command.payment_method_id, "payment_id": command.payment_id})
 
 
 def _merge(connection: Connection, mine: Any, same: Any) -> Any:
@@ -380,6 +402,35 @@ class Kept(NamedTuple):
 def at_provider(connection: Connection, payment_method_id: str) -> Kept:
     row = _row(connection, payment_method_id)
     return Kept(PaymentMethodState(row["state"]), row["provider"], row["reference"])
+
+
+class Usable(NamedTuple):
+    """A saved method as the provider charges it."""
+
+    provider: str
+    reference: str
+    customer: str
+
+
+_USABLE = text("""
+SELECT m.provider, m.reference, u.payment_customer FROM payment_methods m JOIN users u ON u.id = m.user_id
+WHERE m.id = :id AND m.user_id = :user_id AND m.state = 'saved'
+""")
+
+
+def usable(connection: Connection, user_id: str, payment_method_id: str) -> Usable:
+    """That person's own. Raises NotFound, as for another's and for one that is not saved or no longer."""
+    row = connection.execute(_USABLE, {"id": payment_method_id, "user_id": user_id}).first()
+    if row is None:
+        raise NotFound("There is no such payment method")
+    return Usable(*row)
+
+
+def check_room(connection: Connection, user_id: str) -> None:
+    """Raises Conflict when there are as many as may be."""
+    saved = text("SELECT count(*) FROM payment_methods WHERE user_id = :user_id AND state = 'saved'")
+    if connection.execute(saved, {"user_id": user_id}).scalar_one() >= MAX_METHODS:
+        raise Conflict(f"An account keeps at most {MAX_METHODS} payment methods")
 
 
 def in_use(connection: Connection, user_id: str, reference: str, *, besides: str) -> bool:

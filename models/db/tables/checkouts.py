@@ -96,6 +96,7 @@ payments = Table(
     Column("released", BigInteger, nullable=False, server_default=text("0")),  # of the promise: voided or lapsed
     Column("refunded", BigInteger, nullable=False, server_default=text("0")),  # done, or asked for and not refused
     Column("disputed", BigInteger, nullable=False, server_default=text("0")),
+    Column("payment_method_id", Text),  # the saved method that it was made with, or that it has kept
     time_column("created_at", default_now=True),
     UniqueConstraint("provider", "reference"),
     UniqueConstraint("checkout_id", "attempt"),

@@ -52,6 +52,7 @@ def upgrade() -> None:
     op.add_column("payments", sa.Column("released", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
     op.add_column("payments", sa.Column("refunded", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
     op.add_column("payments", sa.Column("disputed", sa.BigInteger(), server_default=sa.text("0"), nullable=False))
+    op.add_column("payments", sa.Column("payment_method_id", sa.Text(), nullable=True))
     op.create_unique_constraint("uq_payments_checkout_id_attempt", "payments", ["checkout_id", "attempt"])
     op.create_check_constraint(op.f("ck_payments_released"), "payments", "released BETWEEN 0 AND amount - captured")
     op.create_check_constraint(op.f("ck_payments_refunded"), "payments", "refunded BETWEEN 0 AND captured")
@@ -167,7 +168,7 @@ def downgrade() -> None:
     op.drop_constraint("ck_payments_refunded", "payments")
     op.drop_constraint("ck_payments_disputed", "payments")
     op.drop_constraint("uq_payments_checkout_id_attempt", "payments")
-    for column in ("attempt", "released", "refunded", "disputed"):
+    for column in ("attempt", "released", "refunded", "disputed", "payment_method_id"):
         op.drop_column("payments", column)
     op.create_unique_constraint("uq_payments_checkout_id", "payments", ["checkout_id"])
     op.drop_constraint("ck_shipments_status", "shipments")
