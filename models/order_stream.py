@@ -75,7 +75,7 @@ def _progress(to: OrderStatus) -> Callable[[Order, Event], Changes]:
     """One step on the way to the buyer, also of an order of which something is on its way back."""
 
     def change(order: Order, event: Event) -> Changes:
-        step = advance(ORDER_TRANSITIONS, order.fulfilment, to)
+        step = order.step(to)
         return {"resumes" if order.status is OrderStatus.RETURN_REQUESTED else "status": step}
 
     return change
@@ -218,7 +218,10 @@ def _payment_dispute_lost(order: Order, event: Event) -> Changes:
 
 
 def _refund_requested(order: Order, event: Event) -> Changes:
+    """Asked for; or asked for once more, after it had failed."""
     order.check_refund(_amount(event))
+    if order.refund(event.data["refund_id"]) is not None:
+        return _refund(order, event.data["refund_id"], RefundStatus.PENDING)
     refund = OrderRefund.model_validate(
         {
             **{name: event.data[name] for name in ("amount", "tax", "lines")},

@@ -12,11 +12,14 @@ from models.errors import InvalidTransition, NotEnoughToReturn, NotEnoughToShip,
 from models.money import Money, sum_money
 from models.pricing import Totals
 from models.states import (
+    ORDER_TRANSITIONS,
+    PUT_ASIDE,
     OrderStatus,
     PaymentStatus,
     RefundStatus,
     ReturnStatus,
     ShipmentStatus,
+    advance,
 )
 
 # Events, in the past tense; recorded for ever. What a person wrote (a reason, a note) stands in `order_notes`.
@@ -210,6 +213,12 @@ class Order(Record):
         """How far it has been shipped: a return of one parcel does not stop the next."""
         return self.resumes if self.status is OrderStatus.RETURN_REQUESTED and self.resumes else self.status
 
+    def step(self, to: OrderStatus) -> OrderStatus:
+        """`to`, if fulfilment may go there from here; what is put aside goes nowhere. Raises InvalidTransition."""
+        if self.status in PUT_ASIDE:
+            raise InvalidTransition(f"The order is {self.status}", state=str(self.status), requested=str(to))
+        return advance(ORDER_TRANSITIONS, self.fulfilment, to)
+
     @property
     def due(self) -> Money:
         """The total less what will never leave."""
@@ -265,7 +274,7 @@ class Order(Record):
 
     def check_address_may_change(self) -> None:
         """InvalidTransition once anything of it has been packed."""
-        open_ = self.resumes if self.status in (OrderStatus.ON_HOLD, OrderStatus.PAYMENT_RETRYING) else self.status
+        open_ = self.resumes if self.status in PUT_ASIDE else self.status
         if open_ not in (OrderStatus.CONFIRMED, OrderStatus.PROCESSING):
             raise InvalidTransition(
                 f"The order is {self.status}: its address can't change any more",

@@ -35,6 +35,10 @@ class OrderStatus(StrEnum):
     RETURNED = "returned"
 
 
+# Nothing more leaves until it goes on where it was; a return puts nothing aside, the next parcel leaves all the same.
+PUT_ASIDE = (OrderStatus.ON_HOLD, OrderStatus.PAYMENT_RETRYING)
+
+
 class PaymentStatus(StrEnum):
     NOT_REQUIRED = "not_required"  # a zero total
     AUTHORISED = "authorised"

@@ -19,7 +19,7 @@ from models.fulfilment import ParcelPlanned, ShipParcel
 from models.money import Money
 from models.order_notices import OrderNotice
 from models.orders import Order, ShippedLine
-from models.states import ORDER_TRANSITIONS, OrderStatus, advance
+from models.states import OrderStatus
 
 _PAYMENT = text("SELECT provider, reference, captured, currency FROM payments WHERE id = :payment_id")
 
@@ -88,7 +88,7 @@ def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
             actor=command.actor,
             cause=command.cause,
         )
-    advance(ORDER_TRANSITIONS, order.fulfilment, _status_after(order, command.lines))
+    order.step(_status_after(order, command.lines))
     order.check_parcel(command.lines)
     capture = order.amount_to_capture(command.lines)
     try:
