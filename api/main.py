@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from activities import logs
 from activities.gateways.cache import Cache
+from activities.gateways.carrier import CarrierGateway
 from activities.gateways.identity import IdentityProviders
 from activities.gateways.mail import MailGateway
 from activities.gateways.passwords import Passwords
@@ -34,6 +35,7 @@ from api.routes import (
     oauth,
     order_commands,
     orders,
+    parcels,
     payment_methods,
     profile,
     registration,
@@ -77,6 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
         checkouts,
         orders,
         fulfilment,
+        parcels,
         webhooks,
         registration,
         sessions,
@@ -109,6 +112,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         cache = Cache(settings.redis)
         passwords = Passwords()
         providers = IdentityProviders.of(settings)
+        carrier = CarrierGateway.of(settings)
         loading = asyncio.create_task(asyncio.to_thread(common_passwords))  # before somebody has to wait for it
         app.state.services = Services(
             settings=settings,
@@ -127,6 +131,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
                 base=settings.stripe_base,
                 webhook_secret=settings.stripe_webhook_secret.get_secret_value(),
             ),
+            carrier=carrier,
             mail=MailGateway(
                 settings.sendgrid_api_key.get_secret_value(),
                 base=settings.sendgrid_base,
@@ -142,6 +147,8 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             await loading
             passwords.close()
             providers.close()
+            if carrier is not None:
+                carrier.close()
             cache.close()
             database.close()
 

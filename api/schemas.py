@@ -151,8 +151,41 @@ class ShipmentOut(Out):
     status: str
     carrier: str
     tracking_number: str
+    label_url: str | None = None
+    eta: datetime | None = None
+    location: str | None = None
     lines: list[dict[str, Any]]
     captured: Money
+
+
+class AllocationOut(Out):
+    """What of an order a stock location sends."""
+
+    location: str
+    title: str
+    lines: list[dict[str, Any]]
+
+
+class PackingOut(Out):
+    order_id: str
+    number: str
+    status: str
+    shipping_option: dict[str, Any] | None
+    shipping_address: dict[str, Any] | None
+    lines: list[dict[str, Any]]
+    allocations: list[AllocationOut]
+    shipments: list[dict[str, Any]]
+
+
+class RateOut(Out):
+    service: str
+    price: Money
+    days: int
+
+
+class RatesOut(Out):
+    carrier: str
+    items: list[RateOut]
 
 
 class NoteOut(Out):

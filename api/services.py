@@ -8,6 +8,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from activities.gateways.cache import Cache
+from activities.gateways.carrier import CarrierGateway
 from activities.gateways.identity import IdentityProviders
 from activities.gateways.mail import MailGateway
 from activities.gateways.passwords import Passwords
@@ -37,6 +38,7 @@ class Services:
     cache: Cache
     stripe: StripeGateway
     mail: MailGateway
+    carrier: CarrierGateway | None
     providers: IdentityProviders
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from pydantic import AwareDatetime
+
 from models.base import Record, Storable
 from models.money import Money
 from models.orders import Scan
@@ -54,9 +56,9 @@ class Word(Record):
     tracking_number: Storable
     carrier: Storable | None
     status: ShipmentStatus
-    at: datetime
+    at: AwareDatetime
     location: Storable | None = None
-    eta: datetime | None = None
+    eta: AwareDatetime | None = None
 
 
 def status_of(scans: Iterable[Scan]) -> ShipmentStatus:

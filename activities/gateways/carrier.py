@@ -29,7 +29,7 @@ from models.errors import (
     OutcomeUnknown,
     ProviderUnavailable,
 )
-from models.parcels import Label, Rate, Stop, Word
+from models.parcels import CARRIER_STATUSES, Label, Rate, Stop, Word
 from models.settings import Settings
 
 LABEL_KEYS = 5
@@ -107,7 +107,7 @@ class CarrierGateway:
         except NotFound:
             return []
         with _understood():
-            return [_word({**parcel, **event}) for event in parcel["events"]]
+            return [word for event in parcel["events"] if (word := _word({**parcel, **event})) is not None]
 
     def event(self, body: bytes, headers: Mapping[str, str]) -> Word | None:
         """A webhook, if the carrier signed these very bytes within five minutes; else BadSignature.
@@ -194,8 +194,10 @@ def _label(found: Json) -> Label:
     )
 
 
-def _word(found: Json) -> Word:
-    """Raises ValueError (pydantic's is one), TypeError or KeyError."""
+def _word(found: Json) -> Word | None:
+    """None for a status that says nothing of its way. Raises ValueError (pydantic's is one), TypeError, KeyError."""
+    if found["status"] not in CARRIER_STATUSES:
+        return None
     location = found.get("location")
     return Word(
         id=found["id"],

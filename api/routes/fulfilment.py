@@ -25,6 +25,7 @@ from models.errors import HoldfastError, InvalidRequest, NotFound
 from models.fulfilment import ScanParcel, ShipParcel
 from models.ids import derived_id, new_id
 from models.orders import Actor, ShippedLine
+from models.parcels import SERVICE
 from models.states import ShipmentStatus
 from workflows.order import Order
 
@@ -44,13 +45,17 @@ class ParcelLine(Body):
 
 
 class NewShipment(Body):
+    """Without a tracking number, a label of that service is bought from the shop's carrier."""
+
     lines: Annotated[list[ParcelLine], Field(min_length=1, max_length=100)]
-    carrier: Line
-    tracking_number: Line
+    carrier: Line | None = None
+    tracking_number: Line | None = None
+    service: Line | None = None
+    location: Line | None = None
 
 
 class NewScan(Body):
-    status: Literal["in_transit", "out_for_delivery", "delivered"]
+    status: Literal["in_transit", "out_for_delivery", "delivered", "exception", "refused", "lost", "returned_to_sender"]
     at: Moment | None = None
     location: Line | None = None
 
@@ -77,8 +82,10 @@ async def create_shipment(
         order_id=order_id,
         shipment_id=shipment_id,
         lines=[ShippedLine(line_id=line.line_id, quantity=line.quantity) for line in body.lines],
-        carrier=body.carrier,
+        carrier=_carrier(shop, body),
         tracking_number=body.tracking_number,
+        service=body.service or SERVICE,
+        location=body.location,
         actor=Actor(type=caller.kind, id=caller.user_id),
         cause=shipment_id,
         key_digest=key.digest if key else None,
@@ -118,6 +125,19 @@ async def create_scan(
     )
     scan = shop.processes.tell_order(order_id, Order.scan, command, f"scan/{cause}")
     return respond(request, await _told(request, shop, key, order_id, shipment_id, scan))
+
+
+def _carrier(shop: Services, body: NewShipment) -> str:
+    """Whose number it is, or who shall sell the label. Raises InvalidRequest."""
+    if body.tracking_number is not None:
+        if body.carrier is None:
+            raise InvalidRequest.at("/carrier", "is needed with a tracking number")
+        if body.service is not None:
+            raise InvalidRequest.at("/service", "is for labels that the shop buys")
+        return body.carrier
+    if shop.carrier is None or body.carrier not in (None, shop.carrier.name):
+        raise InvalidRequest.at("/tracking_number", "is needed: the shop buys no labels of that carrier")
+    return shop.carrier.name
 
 
 async def _told(

@@ -15,7 +15,7 @@ from api.paging import Cursor, Limit
 from api.schemas import EventPage, OrderOut, OrderPage, Problem
 from api.services import Services, Shop
 from models.access import Principal, Scope
-from models.db.repositories import audit, order_search
+from models.db.repositories import audit, order_search, shipments
 from models.db.repositories import orders as repository
 from models.db.repositories.order_search import Search
 from models.db.repositories.orders import StoredOrder
@@ -109,10 +109,13 @@ def read_events(
 def read_tracking(shop: Shop, caller: Caller, order_id: Id, cart_token: CartToken = None) -> JSONResponse:
     """Its parcels, with what their carriers have said."""
     order = visible_order(shop, caller, cart_token, order_id, "order.tracking_read").order
+    with shop.database.reading() as connection:
+        beside = shipments.beside(connection, order_id)
     return JSONResponse(
         {
             "items": [
-                shipment.model_dump(mode="json", exclude={"captured"}) | {"eta": None} for shipment in order.shipments
+                {**shipment.model_dump(mode="json", exclude={"captured"}), "eta": beside[shipment.id]["eta"]}
+                for shipment in order.shipments
             ]
         }
     )

@@ -39,6 +39,7 @@ PUBLIC = {
     "POST /v1/carts": "guests shop as well",
     "POST /v1/webhooks/stripe": "its signature says who sent it",
     "POST /v1/webhooks/sendgrid": "its signature says who sent it",
+    "POST /v1/webhooks/carrier/{name}": "its signature says who sent it",
     "POST /v1/auth/register": "nobody is anybody yet",
     "POST /v1/auth/login": "this is how one becomes somebody",
     "POST /v1/auth/refresh": "the refresh token says who it is",

@@ -1,4 +1,4 @@
-"""Labels of planned parcels: where the carrier fetches and brings them, and what it sold."""
+"""What leaves from where and to whom: for the warehouse that packs it, and for the labels that the carrier sells."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from models.db.repositories import shipments
+from models.db.repositories.orders import StoredOrder
 from models.errors import InvalidRequest, NotFound
 from models.parcels import Label, Stop
 
@@ -21,6 +23,21 @@ LEFT JOIN LATERAL (
 WHERE s.id = :shipment_id
 """)
 
+_ENDS_OF_ORDER = text("""
+SELECT o.shipping_address AS receiver, l.title, l.country, l.region, l.postal_code
+FROM orders o LEFT JOIN LATERAL (
+    SELECT l.* FROM stock_locations l JOIN stock_holds h ON h.location = l.code
+    WHERE h.checkout_id = o.checkout_id AND (CAST(:location AS text) IS NULL OR l.code = :location)
+    ORDER BY l.country IS NULL, l.priority, l.code LIMIT 1) l ON true
+WHERE o.id = :order_id
+""")
+
+_ALLOCATIONS = text("""
+SELECT h.location, l.title, h.sku, h.quantity, h.shipped
+FROM stock_holds h JOIN stock_locations l ON l.code = h.location
+WHERE h.checkout_id = :checkout_id AND h.state IN ('allocated', 'shipped') ORDER BY l.priority, h.location, h.sku
+""")
+
 _KEEP = text("""
 UPDATE shipments SET carrier = :carrier, tracking_number = :tracking_number, label_id = :id, label_url = :url,
     eta = :eta WHERE id = :shipment_id AND status = 'preparing'
@@ -33,6 +50,42 @@ def ends_of(connection: Connection, shipment_id: str) -> tuple[Stop, Stop]:
     if row is None:
         raise NotFound("There is no such shipment")
     return sender(row), receiver(row.receiver)
+
+
+def ends_of_order(connection: Connection, order_id: str, location: str | None) -> tuple[Stop, Stop]:
+    """The same for whatever of an order leaves from there. Raises NotFound, InvalidRequest."""
+    row = connection.execute(_ENDS_OF_ORDER, {"order_id": order_id, "location": location}).first()
+    if row is None:
+        raise NotFound("There is no such order")
+    if row.title is None:
+        raise InvalidRequest.at("/location", "has nothing of this order")
+    return sender(row), receiver(row.receiver)
+
+
+def packing(connection: Connection, stored: StoredOrder) -> dict[str, Any]:
+    """What the warehouse needs to know of an order: what leaves from where and to whom, and what has left."""
+    order = stored.order
+    line_of = {line.sku: line for line in order.lines}
+    left = order.left_to_ship()
+    allocations: dict[str, dict[str, Any]] = {}
+    for row in connection.execute(_ALLOCATIONS, {"checkout_id": order.checkout_id}):
+        place = allocations.setdefault(row.location, {"location": row.location, "title": row.title, "lines": []})
+        units = {"quantity": row.quantity, "shipped": row.shipped, "left": row.quantity - row.shipped}
+        place["lines"].append({"line_id": line_of[row.sku].id, "sku": row.sku, **units})
+    beside = shipments.beside(connection, order.id)
+    return {
+        "order_id": order.id,
+        "number": order.number,
+        "status": order.status,
+        "shipping_option": order.shipping_option,
+        "shipping_address": stored.shipping,
+        "lines": [
+            {**line.model_dump(include={"id", "sku", "title", "quantity", "shipped"}), "left": left.get(line.id, 0)}
+            for line in order.lines
+        ],
+        "allocations": list(allocations.values()),
+        "shipments": [{**parcel.model_dump(mode="json"), **beside[parcel.id]} for parcel in order.shipments],
+    }
 
 
 def sender(location: Any) -> Stop:
