@@ -205,7 +205,7 @@ class TestScans:
 
     def test_of_an_unknown_status_are_422(self, shop, ship, scan):
         shipment = ship(shop.buyer().buy())
-        for status in ("lost", "shipped", "preparing", "", None, 1):
+        for status in ("mislaid", "shipped", "preparing", "", None, 1):
             assert scan(shipment, status).status_code == 422, status
 
     def test_of_a_completed_order_are_refused_and_start_nothing(self, shop, ship, scan, try_to_ship, warehouse):
