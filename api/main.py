@@ -25,7 +25,9 @@ from api.passwords import common_passwords
 from api.processes import Processes
 from api.routes import (
     api_keys,
+    attention,
     audit,
+    books,
     cart_merge,
     carts,
     catalogue,
@@ -90,6 +92,8 @@ def create_app(settings: Settings) -> FastAPI:
         audit,
         profile,
         payment_methods,
+        attention,
+        books,
         order_commands,
         returns,
         support,

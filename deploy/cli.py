@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 audit_app = typer.Typer(help="The audit log.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
+ledger_app = typer.Typer(help="The books.", no_args_is_help=True)
+app.add_typer(ledger_app, name="ledger")
 staff_app = typer.Typer(help="The staff.", no_args_is_help=True)
 app.add_typer(staff_app, name="staff")
 deploy_app = typer.Typer(help="The workers' builds: forward, in part, and back.", no_args_is_help=True)
@@ -210,6 +212,26 @@ def deploy_release(build: BuildId) -> None:
 
     with told_in_one_line():
         print(f"{ask(read_settings(), lambda builds: builds.let_go(build))} executions may leave {build}.")
+
+
+@ledger_app.command("check")
+def check_ledger() -> None:
+    """Compare the books with themselves and with the payments; exit 1 and name what differs."""
+    from deploy.ledger import check
+
+    with told_in_one_line():
+        good, told = check(read_settings())
+    print(told)
+    raise typer.Exit(0 if good else 1)
+
+
+@app.command()
+def reconcile() -> None:
+    """Compare the providers' lists with our books now, beside the schedule."""
+    from deploy.reconcile import trigger
+
+    with told_in_one_line():
+        print(trigger(read_settings()))
 
 
 @app.command()

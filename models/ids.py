@@ -63,6 +63,9 @@ def digest_of(*parts: str) -> bytes:
     return hashed.digest()
 
 
+RECONCILIATION = "reconciliation"  # the schedule; its executions have the time behind it
+
+
 def order_of(checkout_id: str) -> str:
     """The order that a checkout becomes: known before it exists, so every trace of the attempt names it."""
     return derived_id("ord", checkout_id)

@@ -82,7 +82,10 @@ class MovementKind(StrEnum):
 
 
 class Movement(Record):
-    """One line of the provider's own list. `reference` is unique there; `amount` is never negative."""
+    """One line of the provider's own list. `reference` is unique there; `amount` is never negative.
+
+    `source`: the provider's id of the refund or the dispute that moved it.
+    """
 
     kind: MovementKind
     reference: str
@@ -91,3 +94,4 @@ class Movement(Record):
     at: datetime
     checkout_id: str | None = None
     refund_id: str | None = None
+    source: str | None = None

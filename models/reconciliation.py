@@ -40,12 +40,17 @@ class Reconcile(Record):
     """Times in seconds. `overlap`: how far each run looks back behind the last one's end.
 
     `margin`: what is younger is not judged; both the recording of it here and the provider's own list may trail.
+    `at_most` differences are settled in one execution. An operator who types the input may send `{}`.
     """
 
     margin_seconds: float = 10_800
     overlap_seconds: float = 86_400
+    at_most: int = 500
+    # Of a run that goes on in a new execution:
+    key: str = ""
     providers: list[str] = []  # those that are left; all where empty
-    run_id: str = ""  # of the first of them, where it is under way
+    compared: bool = False  # the first of them
+    ended: dict[str, RunState] = {}
 
 
 class ProviderNames(Record):

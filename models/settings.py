@@ -107,6 +107,8 @@ class Settings(BaseSettings):
     return_window_seconds: float = Field(2_592_000, gt=0)
     return_expires_seconds: float = Field(2_592_000, gt=0)  # for what was announced to arrive
     retry_ladder_scale: float = Field(1.0, gt=0)
+    reconciliation_seconds: float = Field(86_400, ge=1)  # between two comparisons with the providers' lists
+    reconciliation_margin_seconds: float = Field(10_800, ge=0)  # what is younger is not judged
     parcel_poll_seconds: float = Field(21_600, gt=0)  # between two questions about a parcel of which nothing is heard
     parcel_silent_seconds: float = Field(864_000, gt=0)  # without any word, until a parcel counts as lost
 

@@ -29,6 +29,7 @@ from activities import failpoints, logs
 from models import collector
 from models.db.session import Database
 from models.settings import Environment, Settings
+from workers import schedules
 from workers.account_relay import AccountRelay
 from workers.janitor import Janitor
 from workers.registry import Work, build
@@ -58,6 +59,8 @@ async def _run(settings: Settings, names: tuple[str, ...]) -> None:
         client = await connect(settings)
         async with AsyncExitStack() as stack:
             work = build(settings, database)
+            if queues.ORDERS in names:
+                await schedules.ensure(client, settings)
             for name in names:
                 await stack.enter_async_context(worker(settings, client, name, work[name], stack))
             background = [asyncio.create_task(job) for job in _background(settings, database, client, names)]

@@ -23,6 +23,7 @@ from activities.order_payments import OrderPayments
 from activities.parcels import Parcels
 from activities.payment_methods import PaymentMethods
 from activities.payments import Payments
+from activities.reconciliation import Reconciliations
 from activities.returns import Returns
 from activities.tasks import Tasks
 from models.db.session import Database
@@ -34,6 +35,7 @@ from workflows.email_verification import EmailVerification
 from workflows.invitation import Invitation
 from workflows.order import Order
 from workflows.password_reset import PasswordReset
+from workflows.reconciliation import Reconciliation
 from workflows.remove_payment_method import RemovePaymentMethod
 from workflows.return_ import Return
 from workflows.save_payment_method import SavePaymentMethod
@@ -69,6 +71,7 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
     fulfilment = Fulfilment(database)
     parcels = Parcels(database, CarrierGateway.of(settings))
     returns = Returns(database)
+    reconciliations = Reconciliations(database, gateways)
     tasks = Tasks(database)
     notifications = order_mails(settings, database)
     orders = OrderCommands(database)
@@ -109,7 +112,7 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
             builds=VersioningBehavior.PINNED,
         ),
         queues.ORDERS: Work(
-            workflows=[Order, Return, Shipment],
+            workflows=[Order, Return, Shipment, Reconciliation],
             activities=[
                 fulfilment.plan_shipment,
                 fulfilment.confirm_shipment,
@@ -133,6 +136,14 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
                 order_payments.release_authorisation,
                 payments.capture_payment,
                 notifications.send_order_confirmation,
+                reconciliations.list_providers,
+                reconciliations.begin_reconciliation,
+                reconciliations.read_movements,
+                reconciliations.compare_books,
+                reconciliations.list_unsettled,
+                reconciliations.settle_difference,
+                reconciliations.leave_difference,
+                reconciliations.end_reconciliation,
                 tasks.open_task,
                 tasks.ask_person,
                 tasks.close_task,

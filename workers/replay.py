@@ -18,6 +18,7 @@ from workflows.failures import DATA_CONVERTER
 from workflows.invitation import Invitation
 from workflows.order import Order
 from workflows.password_reset import PasswordReset
+from workflows.reconciliation import Reconciliation
 from workflows.remove_payment_method import RemovePaymentMethod
 from workflows.save_payment_method import SavePaymentMethod
 
@@ -30,6 +31,7 @@ WORKFLOWS: list[type] = [
     Invitation,
     SavePaymentMethod,
     RemovePaymentMethod,
+    Reconciliation,
 ]
 
 

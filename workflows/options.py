@@ -17,6 +17,10 @@ class Patience(Tries):
     schedule_to_close_timeout: timedelta
 
 
+class Watched(Patience):
+    heartbeat_timeout: timedelta
+
+
 def _seconds(value: float) -> timedelta:
     return timedelta(seconds=value)
 
@@ -55,6 +59,9 @@ COMPENSATION: Final[Patience] = {
     "schedule_to_close_timeout": timedelta(days=3),
     "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_interval=timedelta(minutes=5)),
 }
+
+# A refund on its way: its provider tells, and is asked all the same, ever more seldom; banks take days.
+REFUND_LOOKS: Final = (_seconds(30), timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6), timedelta(days=1))
 
 # Taking what was authorised, as a parcel leaves.
 CAPTURE: Final[Patience] = {
@@ -95,4 +102,19 @@ MAIL_LATER: Final[Patience] = {
 LINK_MAIL: Final[Tries] = {
     "start_to_close_timeout": _seconds(20),
     "retry_policy": RetryPolicy(initial_interval=_seconds(1), maximum_interval=timedelta(minutes=1)),
+}
+
+# The whole of a provider's list, or all of the books: as long as it takes, while it goes on.
+PROVIDER_LIST: Final[Watched] = {
+    "start_to_close_timeout": timedelta(hours=2),
+    "schedule_to_close_timeout": timedelta(hours=12),
+    "heartbeat_timeout": _seconds(120),
+    "retry_policy": RetryPolicy(initial_interval=_seconds(1), maximum_interval=timedelta(minutes=5)),
+}
+
+# One difference with the provider; after that it is a person's.
+SETTLE_DIFFERENCE: Final[Patience] = {
+    "start_to_close_timeout": _seconds(20),
+    "schedule_to_close_timeout": timedelta(hours=1),
+    "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_interval=timedelta(minutes=1)),
 }

@@ -152,6 +152,7 @@ def _movement(entry: dict[str, Any]) -> Movement | None:
         at=_at(entry["created"]),
         checkout_id=metadata.get("checkout_id"),
         refund_id=metadata.get("refund_id"),
+        source=source.get("id"),
     )
 
 

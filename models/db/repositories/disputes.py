@@ -132,6 +132,17 @@ def _follow(connection: Connection, known: Row[Any], payment: Row[Any], steps: l
     append(connection, stored.order, facts, now=now, actor=SYSTEM, cause=known.reference)
 
 
-def publish_again(connection: Connection, provider: str, reference: str) -> None:
-    """Has our books look at it once more."""
+_FIND = text("""
+INSERT INTO disputes AS d (provider, reference, payment, state, currency, amount, reason)
+VALUES (:provider, :reference, :payment, :state, :currency, :amount, 'unknown')
+ON CONFLICT (provider, reference) DO UPDATE SET state = excluded.state, updated_at = now() WHERE d.state = 'open'
+""")
+
+
+def found(
+    connection: Connection, provider: str, reference: str, *, payment: str, amount: Money, state: DisputeState
+) -> None:
+    """One that only the provider's list tells of; our books follow it as if its webhook had come."""
+    values = {"provider": provider, "reference": reference, "payment": payment, "state": state}
+    connection.execute(_FIND, {**values, "currency": amount.currency, "amount": amount.amount})
     outbox.publish(connection, CHANGED, reference, {"provider": provider, "reference": reference})

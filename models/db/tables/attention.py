@@ -51,6 +51,7 @@ provider_movements = Table(
     Column("reference", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("payment", Text),
+    Column("source", Text),  # the provider's id of the refund or the dispute
     Column("currency", Text, nullable=False),
     Column("amount", BigInteger, nullable=False),
     time_column("at"),

@@ -121,6 +121,7 @@ def _movements() -> None:
         _text("reference"),
         _text("kind"),
         _text("payment", nullable=True),
+        _text("source", nullable=True),
         _text("currency"),
         _amount("amount"),
         _time("at"),

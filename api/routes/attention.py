@@ -1,0 +1,112 @@
+"""The queue of what only a person can finish: what it is, what may be done, and the word that lets a process go on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import Field
+from sqlalchemy import Connection
+
+from api import paging
+from api.addresses import Body
+from api.auth import audience, requires
+from api.idempotency import IdempotencyKey, key_of, once
+from api.paging import Cursor, Limit
+from api.schemas import Out, Problem
+from api.services import Shop
+from models.access import Principal, Scope
+from models.answers import Answer
+from models.attention import Outcome, kind_of
+from models.base import Storable
+from models.db.repositories import tasks as repository
+from models.errors import Forbidden
+
+router = APIRouter(prefix="/v1/ops/needs-attention", tags=["operations"])
+
+REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 401, 403, 404, 422)}
+Reader = Annotated[Principal, Depends(requires(Scope.OPS_READ))]
+Writer = Annotated[Principal, Depends(requires(Scope.ORDERS_WRITE))]
+Id = Annotated[str, Path(max_length=64)]
+Name = Annotated[Storable | None, Query(max_length=100)]
+
+
+class Resolution(Body):
+    """`retry`: the process tries again. `done`: somebody has seen to it."""
+
+    outcome: Annotated[Outcome, Field(strict=False)]
+    note: Annotated[Storable, Field(max_length=2000)] = ""
+
+
+class ClosedBy(Out):
+    type: str
+    id: str | None
+
+
+class TaskOut(Out):
+    id: str
+    kind: str
+    status: Literal["open", "resolved"]
+    subject: str
+    detail: str
+    advice: str
+    actions: list[Outcome]
+    workflow_id: str | None
+    opened_at: datetime
+    closed_at: datetime | None
+    outcome: Outcome | None
+    note: str | None
+    closed_by: ClosedBy | None
+
+
+class TaskPage(Out):
+    items: list[TaskOut]
+    next_cursor: str | None
+
+
+@router.get("", response_model=TaskPage, responses=REFUSALS)
+def list_tasks(
+    shop: Shop,
+    caller: Reader,
+    kind: Name = None,
+    status: Literal["open", "resolved"] | None = None,
+    subject: Name = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> JSONResponse:
+    """Newest first. `subject`: the id of the order, checkout, refund … that a task is about."""
+    before = paging.decode(cursor, str)[0] if cursor is not None else None
+    with shop.database.reading() as connection:
+        found = repository.page(connection, status=status, kind=kind, subject=subject, before=before, limit=limit + 1)
+    next_cursor = paging.encode(found[limit - 1].id) if len(found) > limit else None
+    return JSONResponse(paging.page([task.view() for task in found[:limit]], next_cursor))
+
+
+@router.get("/{task_id}", response_model=TaskOut, responses=REFUSALS)
+def read_task(shop: Shop, caller: Reader, task_id: Id) -> JSONResponse:
+    with shop.database.reading() as connection:
+        return JSONResponse(repository.read(connection, task_id).view())
+
+
+@router.post("/{task_id}/resolve", response_model=TaskOut, responses={**REFUSALS, 409: {"model": Problem}})
+def resolve_task(
+    request: Request,
+    shop: Shop,
+    caller: Writer,
+    task_id: Id,
+    body: Resolution,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Closes it; the process that waits for it goes on. What is about money needs `refunds:write` as well."""
+    route = f"POST /v1/ops/needs-attention/{task_id}/resolve"
+    key = key_of(idempotency_key, audience(caller, None), route, body)
+
+    def resolve(connection: Connection) -> Answer:
+        needed = kind_of(repository.read(connection, task_id).kind).scope
+        if not caller.has(needed):
+            raise Forbidden(f"This needs the scope {needed}")
+        return Answer.of(200, repository.resolve(connection, task_id, body.outcome, body.note or None, caller).view())
+
+    return once(request, shop.database, key, resolve)

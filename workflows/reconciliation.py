@@ -1,0 +1,102 @@
+"""The provider's list against our books, provider by provider: differences are put right or become a person's."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+from temporalio.common import VersioningBehavior
+from temporalio.exceptions import FailureError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from activities.reconciliation import Reconciliations
+    from models.reconciliation import BeginRun, CompareRun, EndRun, Reconcile, Run, RunState
+    from workflows.options import DATABASE, PROVIDER_LIST, SETTLE_DIFFERENCE
+
+
+@workflow.defn(name="Reconciliation", versioning_behavior=VersioningBehavior.PINNED)
+class Reconciliation:
+    @workflow.run
+    async def run(self, command: Reconcile) -> dict[str, RunState]:
+        """How it ended, by provider. Long lists of differences go on in a new execution."""
+        names = command.providers or await self._names()
+        ended = dict(command.ended)
+        for number, name in enumerate(names):
+            workflow.set_current_details(f"Reading {name}'s list")
+            run = await self._begin(command, name)
+            try:
+                if not command.compared:
+                    await self._read_and_compare(command, run)
+                if not await self._settle(command, run):
+                    workflow.continue_as_new(
+                        command.model_copy(
+                            update={
+                                "key": self._key(command),
+                                "providers": names[number:],
+                                "compared": True,
+                                "ended": ended,
+                            }
+                        )
+                    )
+                ended[name] = await self._end(run, RunState.DONE)
+            except FailureError as error:
+                if is_cancelled_exception(error):
+                    raise
+                ended[name] = await self._end(run, RunState.FAILED)
+            command = command.model_copy(update={"compared": False})
+        workflow.set_current_details(", ".join(f"{name}: {state}" for name, state in ended.items()))
+        return ended
+
+    async def _names(self) -> list[str]:
+        found = await workflow.execute_local_activity_method(
+            Reconciliations.list_providers, summary="providers", **DATABASE
+        )
+        return found.names
+
+    def _key(self, command: Reconcile) -> str:
+        """The same through all executions that one run goes on in."""
+        return command.key or workflow.info().run_id
+
+    async def _begin(self, command: Reconcile, name: str) -> Run:
+        begin = BeginRun(provider=name, key=f"{self._key(command)}/{name}", overlap_seconds=command.overlap_seconds)
+        return await workflow.execute_local_activity_method(
+            Reconciliations.begin_reconciliation, begin, summary=f"begin with {name}", **DATABASE
+        )
+
+    async def _read_and_compare(self, command: Reconcile, run: Run) -> None:
+        await workflow.execute_activity_method(
+            Reconciliations.read_movements, run, summary=f"{run.provider}'s list", **PROVIDER_LIST
+        )
+        workflow.set_current_details(f"Comparing {run.provider}'s list with our books")
+        await workflow.execute_activity_method(
+            Reconciliations.compare_books,
+            CompareRun(run=run, margin_seconds=command.margin_seconds),
+            summary="compare",
+            **PROVIDER_LIST,
+        )
+
+    async def _settle(self, command: Reconcile, run: Run) -> bool:
+        """Each difference; False where there are more than one execution should hold."""
+        unsettled = await workflow.execute_local_activity_method(
+            Reconciliations.list_unsettled, run, summary="differences", **DATABASE
+        )
+        for difference_id in unsettled.ids[: command.at_most]:
+            workflow.set_current_details(f"Settling {difference_id} with {run.provider}")
+            try:
+                await workflow.execute_activity_method(
+                    Reconciliations.settle_difference, difference_id, summary="settle", **SETTLE_DIFFERENCE
+                )
+            except FailureError as error:
+                if is_cancelled_exception(error):
+                    raise
+                await workflow.execute_local_activity_method(
+                    Reconciliations.leave_difference, difference_id, summary="for a person", **DATABASE
+                )
+        return len(unsettled.ids) <= command.at_most
+
+    async def _end(self, run: Run, state: RunState) -> RunState:
+        await workflow.execute_local_activity_method(
+            Reconciliations.end_reconciliation,
+            EndRun(run_id=run.run_id, state=state),
+            summary=f"{run.provider} {state}",
+            **DATABASE,
+        )
+        return state
