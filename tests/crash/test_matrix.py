@@ -18,6 +18,7 @@ from deploy.crashtest.settle import settle
 from deploy.crashtest.warehouse import Warehouse
 from deploy.invariants.check import Violation, check_all
 from deploy.invariants.facts import Facts, gather
+from tests.crash.afterwards import Afterwards
 from tests.crash.conftest import Crashing, failpoints
 from tests.crash.owners import CardOwner
 
@@ -54,12 +55,33 @@ class Saving:
     patient: bool = False
 
 
+@dataclass(frozen=True)
+class Later:
+    """What is done to an order that was bought: `before` the failpoint is armed, then `act`; see Afterwards.
+
+    `end` is the order's status once all is at rest.
+    """
+
+    end: str
+    act: Callable[[Afterwards], None]
+    before: tuple[Callable[[Afterwards], None], ...] = ()
+    method: str = VISA
+    patient: bool = False
+
+
 BOUGHT = Scenario("confirmed")
 SHIPPED = Scenario("confirmed", shipped=True)
 KEPT = Saving("saved")
 ABANDONED = Scenario("expired", THREE_D_SECURE, AtTheBank.WALK_AWAY, patient=True)
 
-SCENARIOS: dict[str, Scenario | Saving] = {
+
+def ship_one(order: Afterwards) -> None:
+    """One unit leaves and arrives; another is left."""
+    order.ship(1)
+    order.arrive()
+
+
+SCENARIOS: dict[str, Scenario | Saving | Later] = {
     "hold_stock": BOUGHT,
     "authorise_payment": BOUGHT,
     "settle_payment": Scenario("confirmed", lost=True),
@@ -85,8 +107,12 @@ SCENARIOS: dict[str, Scenario | Saving] = {
     "keep_payment_method": KEPT,
     "close_payment_method": Saving("failed", DECLINED[0]),
     "detach_payment_method": Saving("removed", removed=True),
+    "cancel_order": Later("cancelled", Afterwards.cancel_by_operator),
+    "release_authorisation": Later("cancelled", Afterwards.cancel),
+    "cancel_remainder": Later("completed", Afterwards.cancel_the_rest_by_operator, (ship_one,)),
 }
 BUYING = [name for name in failpoints() if isinstance(SCENARIOS.get(name.split(":")[0]), Scenario)]
+LATER = [name for name in failpoints() if isinstance(SCENARIOS.get(name.split(":")[0]), Later)]
 KEEPING = [name for name in failpoints() if isinstance(SCENARIOS.get(name.split(":")[0]), Saving)]
 
 
@@ -145,7 +171,9 @@ class Runner:
             outcome.error = repr(error)
         return outcome
 
-    def _prepare(self, scenario: Scenario | Saving, outcome: Outcome) -> Callable[[], None]:
+    def _prepare(self, scenario: Scenario | Saving | Later, outcome: Outcome) -> Callable[[], None]:
+        if isinstance(scenario, Later):
+            return self._later(scenario, outcome)
         if isinstance(scenario, Saving):
             owner = CardOwner(self._settings, self._tokens, PATIENCE)
             outcome.user_id = owner.user_id
@@ -153,6 +181,16 @@ class Runner:
         buyer = self._buyer(scenario)
         outcome.cart_id = buyer.cart_id
         return self._ready(scenario, buyer)
+
+    def _later(self, scenario: Later, outcome: Outcome) -> Callable[[], None]:
+        """Bought, and brought as far as the step begins."""
+        buyer = self._buyer(Scenario("confirmed", scenario.method))
+        outcome.cart_id = buyer.cart_id
+        order = buyer.buy(scenario.method).body["order"]
+        afterwards = Afterwards(self._settings, self._tokens, self._notebook, buyer, order, PATIENCE)
+        for step in scenario.before:
+            step(afterwards)
+        return lambda: scenario.act(afterwards)
 
     def _owner_ready(self, scenario: Saving, owner: CardOwner) -> Callable[[], None]:
         """What is to be done once the failpoint is armed."""
@@ -264,6 +302,15 @@ def test_a_worker_that_dies_there_changes_nothing(matrix: Matrix, name: str) -> 
     assert len(orders) == (scenario.end == "confirmed")
     if scenario.shipped:
         assert orders[0]["status"] == "completed"
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_nor_anything_that_is_done_to_an_order_later(matrix: Matrix, name: str) -> None:
+    outcome = matrix.outcomes[name]
+    assert not outcome.error
+    assert outcome.struck, "the failpoint was never reached"
+    (order,) = [order for order in matrix.facts.orders if order["cart_id"] == outcome.cart_id]
+    assert order["status"] == SCENARIOS[name.split(":")[0]].end
 
 
 @pytest.mark.parametrize("name", KEEPING)

@@ -1,0 +1,142 @@
+"""What happens to an order after it was bought, each step repeated with its key until it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from api.tokens import Tokens
+from deploy.crashtest.buyers import Buyer, Notebook
+from deploy.crashtest.client import PAUSE, Body, Response, TooLate, insist
+from models.access import Principal, Role
+from models.ids import new_id, order_workflow
+from models.settings import Settings
+from workflows.failures import DATA_CONVERTER
+
+
+class Afterwards:
+    """One order, and everybody who has to do with it. `order` is as it was last read."""
+
+    def __init__(
+        self, settings: Settings, tokens: Tokens, notebook: Notebook, buyer: Buyer, order: Body, patience: float
+    ) -> None:
+        self.settings = settings
+        self.order = order
+        self.shipments: list[Body] = []
+        self.returns: list[Body] = []
+        self._buyer = buyer
+        self._notebook = notebook
+        self._patience = patience
+        admin = Principal(user_id=new_id("usr"), role=Role.ADMIN)
+        self._staff = {"Authorization": f"Bearer {tokens.issue(admin)}"}
+
+    @property
+    def id(self) -> str:
+        return str(self.order["id"])
+
+    # As staff, as the buyer, as the outside world
+
+    def staff(self, path: str, body: Any = None, expected: int = 201) -> Body:
+        return self._tell(path, body, self._staff, expected)
+
+    def buyer(self, path: str, body: Any = None, expected: int = 200) -> Body:
+        return self._tell(path, body, self._buyer.headers, expected)
+
+    def sandbox(self, path: str, body: Any) -> Body:
+        until = time.monotonic() + self._patience
+        return insist(self.settings.sandbox_url, "POST", f"/_sandbox{path}", body, until=until).body
+
+    def read(self) -> Body:
+        until = time.monotonic() + self._patience
+        answer = insist(self.settings.api_url, "GET", f"/v1/orders/{self.id}", None, self._staff, until=until)
+        self.order = answer.body
+        return self.order
+
+    def wait_for(self, check: Callable[[Body], bool]) -> None:
+        until = time.monotonic() + self._patience
+        while not check(self.read()):
+            if time.monotonic() > until:
+                raise TooLate(f"{self.id} never came so far: {self.order['status']}, {self.order['payment_status']}")
+            time.sleep(PAUSE)
+
+    def operator(self, update: str, argument: Any = None) -> None:
+        """What a person types in the Temporal UI, again where the connection or the worker died under it."""
+        update_id = uuid.uuid4().hex
+
+        async def tell() -> None:
+            client = await Client.connect(
+                self.settings.temporal, namespace=self.settings.temporal_namespace, data_converter=DATA_CONVERTER
+            )
+            handle = client.get_workflow_handle(order_workflow(self.id))
+            await handle.execute_update(update, argument or {}, id=update_id)
+
+        until = time.monotonic() + self._patience
+        while True:
+            try:
+                asyncio.run(asyncio.wait_for(tell(), 20))
+                return
+            except (RPCError, RuntimeError, TimeoutError) as error:
+                if time.monotonic() > until:
+                    raise TooLate(f"{update} of {self.id}: {error}") from error
+                time.sleep(PAUSE)
+
+    # The steps
+
+    def all_lines(self, quantity: int | None = None) -> list[Body]:
+        return [{"line_id": line["id"], "quantity": quantity or line["quantity"]} for line in self.order["lines"]]
+
+    def ship(self, quantity: int | None = None) -> None:
+        number = f"1Z{uuid.uuid4().hex[:16].upper()}"
+        body = {"lines": self.all_lines(quantity), "carrier": "ups", "tracking_number": number}
+        self.shipments.append(self.staff(f"/v1/fulfilment/orders/{self.id}/shipments", body))
+
+    def arrive(self) -> None:
+        for shipment in self.shipments:
+            self.staff(f"/v1/fulfilment/shipments/{shipment['id']}/events", {"status": "delivered"})
+
+    def deliver(self) -> None:
+        self.arrive()
+        self.wait_for(lambda order: order["status"] in ("delivered", "completed"))
+
+    def cancel(self) -> None:
+        self.buyer(f"/v1/orders/{self.id}/cancel", {"reason": "Changed my mind"})
+        self.wait_for(lambda order: order["payment_status"] == "voided")
+
+    def cancel_by_operator(self) -> None:
+        self.operator("cancel")
+        self.wait_for(lambda order: order["payment_status"] == "voided")
+
+    def cancel_the_rest_by_operator(self) -> None:
+        self.operator("cancel_remainder")
+        self.wait_for(lambda order: order["payment"]["released"]["amount"] > 0)
+
+    def refund(self) -> None:
+        self.staff(f"/v1/support/orders/{self.id}/refunds", {"reason": "Goodwill"})
+        self.wait_for(lambda order: all(refund["status"] == "succeeded" for refund in order["refunds"]))
+
+    def announce_return(self) -> None:
+        lines = [{**line, "reason": "Too small"} for line in self.all_lines()]
+        self.returns.append(self.buyer(f"/v1/orders/{self.id}/returns", {"lines": lines}, 201))
+
+    def receive_return(self) -> None:
+        for announced in self.returns:
+            self.staff(f"/v1/fulfilment/returns/{announced['id']}/receive", {"restock": True}, expected=200)
+        self.wait_for(lambda order: all(back["status"] == "refunded" for back in order["returns"]))
+
+    def _tell(self, path: str, body: Any, headers: dict[str, str], expected: int) -> Body:
+        until = time.monotonic() + self._patience
+        headers = {**headers, "Idempotency-Key": uuid.uuid4().hex}
+        while True:
+            answer: Response = insist(self.settings.api_url, "POST", path, body, headers, until=until)
+            if answer.slug != "request-in-progress":
+                break
+            time.sleep(PAUSE)
+        if answer.status != expected:
+            self._notebook.complain(f"POST {path} answered {answer.status} {answer.raw[:300]}")
+        return answer.body
