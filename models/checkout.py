@@ -70,6 +70,7 @@ class PaymentAt(StrEnum):
 
     AUTHORISED = "authorised"
     REQUIRES_ACTION = "requires_action"
+    APPROVED = "approved"  # its buyer has agreed, and nothing is held yet: complete it
     PROCESSING = "processing"
     DECLINED = "declined"
     CANCELLED = "cancelled"

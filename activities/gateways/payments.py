@@ -22,6 +22,9 @@ class PaymentGateway(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def currencies(self) -> frozenset[str]: ...
+
     def authorise(
         self,
         amount: Money,
@@ -42,10 +45,13 @@ class PaymentGateway(Protocol):
         """
 
     def look(self, reference: str) -> ProviderPayment:
-        """The payment by the provider's own id; what its buyer has agreed to is authorised by this.
+        """The payment by the provider's own id.
 
         Raises ProviderUnavailable or OutcomeUnknown, as everything below does.
         """
+
+    def complete(self, reference: str, key: str) -> ProviderPayment:
+        """Hold the money of a payment that is APPROVED; of any other, what it is. A decline is a result."""
 
     def find(self, metadata: dict[str, str], not_before: datetime) -> ProviderPayment:
         """The payment by our metadata; ABSENT only when the provider is certain that it has none."""

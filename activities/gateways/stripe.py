@@ -16,7 +16,7 @@ from activities.gateways import stripe_events, stripe_refunds
 from activities.gateways.stripe_client import client_of, decline_code, options, ours, why
 from models.checkout import PaymentAt, ProviderPayment
 from models.errors import AuthorisationGone, CaptureRefused, HoldfastError
-from models.money import Money
+from models.money import CURRENCIES, Money
 from models.provider import Movement, ProviderEvent, ProviderRefund
 
 # The list is consistent at once, unlike the search, but knows only Stripe's clock: look back generously.
@@ -38,6 +38,7 @@ class StripeGateway:
     """One client for all threads; answers within `timeout` seconds or OutcomeUnknown."""
 
     name = "stripe"
+    currencies = frozenset(CURRENCIES)
 
     def __init__(self, api_key: str, *, base: str = "", webhook_secret: str = "", timeout: float = 2.5) -> None:
         self._client = client_of(api_key, base, timeout)
@@ -94,6 +95,10 @@ class StripeGateway:
             return _payment(self._client.v1.payment_intents.retrieve(reference, {}, options()))
         except stripe.StripeError as error:
             raise ours(error) from error
+
+    def complete(self, reference: str, key: str) -> ProviderPayment:
+        """Stripe holds the money by itself as soon as the buyer has agreed."""
+        return self.look(reference)
 
     def find(self, metadata: dict[str, str], not_before: datetime) -> ProviderPayment:
         """The payment by our metadata; ABSENT only when the list, which is consistent, has none.
