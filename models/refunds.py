@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
+from models.attention import Outcome
 from models.base import Record
 from models.errors import CurrencyMismatch, InvalidRequest, RefundExceedsBalance
 from models.money import Money, sum_money
-from models.orders import Actor, LineQuantity, Order
-from models.provider import ProviderRefund
+from models.orders import LineQuantity, Order
+from models.provider import RefundAt
 from models.states import RefundStatus
 
-REQUESTED = "refund.requested"  # topics of the outbox
-CHANGED = "refund.changed"
-FOUND = "refund.found"
+# What the provider's words are in ours. Whoever has to say where the money shall go has not got it yet.
+SAID: Mapping[RefundAt, RefundStatus] = {
+    RefundAt.SUCCEEDED: RefundStatus.SUCCEEDED,
+    RefundAt.PENDING: RefundStatus.PENDING,
+    RefundAt.REQUIRES_ACTION: RefundStatus.PENDING,
+    RefundAt.FAILED: RefundStatus.FAILED,
+    RefundAt.CANCELLED: RefundStatus.FAILED,
+}
 
 
-class Task(StrEnum):
+class RefundTask(StrEnum):
     """What only a person can finish. The subject is the refund's id."""
 
     FAILED = "refund-failed"
@@ -32,6 +39,11 @@ class RefundPlan(Record):
     lines: list[LineQuantity]
 
 
+class FoundRefund(Record):
+    provider: str
+    reference: str
+
+
 class RefundRef(Record):
     """`found`: one that somebody made at the provider by hand, the provider's own id of it."""
 
@@ -39,15 +51,11 @@ class RefundRef(Record):
     found: FoundRefund | None = None
 
 
-class FoundRefund(Record):
-    provider: str
-    reference: str
-
-
 class RefundPart(Record):
     """What goes back to one payment. `attempt` counts what the provider was asked for; `payment` is its own id."""
 
     refund_id: str
+    order_id: str
     payment_id: str
     provider: str
     payment: str
@@ -68,26 +76,20 @@ class RefundPart(Record):
 
 
 class RefundStanding(Record):
-    """Where a refund is, as the books have it. `task`: a person has to decide."""
+    """Where a refund is, as the books have it. `task`: a person has to decide; `decided`: what one has said since."""
 
     order_id: str
     amount: Money
     status: RefundStatus
     parts: list[RefundPart]
-    task: bool
+    task: str | None = None
+    decided: Outcome | None = None
 
-
-class PartOutcome(Record):
-    """What the provider says of a part."""
-
-    part: RefundPart
-    found: ProviderRefund
-
-
-class Resolution(Record):
-    """What a person decides of a refund that failed; nothing has to be filled in."""
-
-    actor: Actor = Actor(type="staff")
+    @property
+    def over(self) -> bool:
+        """Nothing more comes of it, unless the provider says so."""
+        ended = self.status is not RefundStatus.PENDING
+        return ended and self.task is None and self.decided is not Outcome.RETRY
 
 
 def refund_of(name: str) -> str:
@@ -117,23 +119,6 @@ def plan(order: Order, amount: Money | None, lines: list[LineQuantity]) -> Refun
         raise RefundExceedsBalance("There is nothing to refund", left=left.model_dump())
     order.check_refund(chosen.amount)
     return chosen
-
-
-def plan_units(order: Order, units: list[LineQuantity]) -> RefundPlan | None:
-    """What came back is paid back: as many units as are not refunded yet, and no more than is left. None: nothing is.
-
-    For `request(amount=…, lines=…)`.
-    """
-    open_ = {item.line_id: item.quantity for item in _not_refunded(order)}
-    lines = [
-        LineQuantity(line_id=item.line_id, quantity=quantity)
-        for item in units
-        if (quantity := min(item.quantity, open_.get(item.line_id, 0))) > 0
-    ]
-    if not lines:
-        return None
-    amount = min(order.refund_for(lines)[0], order.refundable)
-    return plan(order, amount, lines) if amount.amount > 0 else None
 
 
 def _of_lines(order: Order, amount: Money | None, lines: list[LineQuantity]) -> RefundPlan:

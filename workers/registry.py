@@ -24,6 +24,7 @@ from activities.parcels import Parcels
 from activities.payment_methods import PaymentMethods
 from activities.payments import Payments
 from activities.reconciliation import Reconciliations
+from activities.refunds import Refunds
 from activities.returns import Returns
 from activities.tasks import Tasks
 from models.db.session import Database
@@ -36,6 +37,7 @@ from workflows.invitation import Invitation
 from workflows.order import Order
 from workflows.password_reset import PasswordReset
 from workflows.reconciliation import Reconciliation
+from workflows.refund import Refund
 from workflows.remove_payment_method import RemovePaymentMethod
 from workflows.return_ import Return
 from workflows.save_payment_method import SavePaymentMethod
@@ -70,6 +72,7 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
     methods = PaymentMethods(database, {StripeCards.name: cards})
     fulfilment = Fulfilment(database)
     parcels = Parcels(database, CarrierGateway.of(settings))
+    refunds = Refunds(database, gateways)
     returns = Returns(database)
     reconciliations = Reconciliations(database, gateways)
     tasks = Tasks(database)
@@ -112,7 +115,7 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
             builds=VersioningBehavior.PINNED,
         ),
         queues.ORDERS: Work(
-            workflows=[Order, Return, Shipment, Reconciliation],
+            workflows=[Order, Refund, Return, Shipment, Reconciliation],
             activities=[
                 fulfilment.plan_shipment,
                 fulfilment.confirm_shipment,
@@ -124,6 +127,11 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
                 parcels.look_at_parcel,
                 parcels.ask_carrier,
                 parcels.declare_lost,
+                refunds.read_refund,
+                refunds.give_refund,
+                refunds.record_refund,
+                refunds.retry_refund,
+                refunds.adopt_refund,
                 returns.look_at_return,
                 returns.receive_return,
                 returns.refuse_return,

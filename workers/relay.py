@@ -23,7 +23,7 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from models.db.repositories import order_commands, outbox, payment_methods, returns
+from models.db.repositories import order_commands, outbox, payment_methods, refunds, returns
 from models.db.repositories.outbox import Message
 from models.db.session import Database
 from models.errors import Unavailable
@@ -31,11 +31,13 @@ from models.fulfilment import FulfilOrder
 from models.ids import (
     checkout_workflow,
     order_workflow,
+    refund_workflow,
     remove_payment_method_workflow,
     return_workflow,
     save_payment_method_workflow,
 )
 from models.payment_methods import PaymentMethodRef, PaymentMethodState
+from models.refunds import FoundRefund, RefundRef
 from models.returns import ReturnRef
 from models.search_attributes import ORDER_ID, ORDER_STATUS, PAYMENT_METHOD_STATE
 from models.settings import Settings
@@ -45,6 +47,7 @@ from workers.parcels import ParcelNews
 from workflows import queues
 from workflows.checkout import Checkout
 from workflows.order import Order
+from workflows.refund import Refund
 from workflows.remove_payment_method import RemovePaymentMethod
 from workflows.return_ import Return
 from workflows.save_payment_method import SavePaymentMethod
@@ -82,6 +85,9 @@ class Relay:
             payment_methods.REMOVED: self._start_removal,
             **Attention(database, client).listeners,
             **ParcelNews(settings, database, client).listeners,
+            refunds.REQUESTED: self._start_refund,
+            refunds.CHANGED: self._tell_refund,
+            refunds.FOUND: self._tell_refund,
             returns.REQUESTED: self._start_return,
             returns.CHANGED: self._tell_return,
         }
@@ -180,6 +186,31 @@ class Relay:
 
     async def _tell_order(self, message: Message) -> None:
         await self._signal(order_workflow(message.data["order_id"]), Order.changed)
+
+    async def _start_refund(self, message: Message) -> None:
+        """Begun anew it finds what has been done, so a repeat does no harm."""
+        await self._begin_refund(message)
+
+    async def _tell_refund(self, message: Message) -> None:
+        """Also of one whose process has ended: a bank may send money back, and people make refunds by hand."""
+        await self._begin_refund(message, start_signal="changed")
+
+    async def _begin_refund(self, message: Message, **more: Any) -> None:
+        data = message.data
+        found = FoundRefund.model_validate(data) if message.topic == refunds.FOUND else None
+        about = SearchAttributePair(SearchAttributeKey.for_keyword(ORDER_ID), data["order_id"])
+        await self._client.start_workflow(
+            Refund.run,
+            RefundRef(refund_id=data["refund_id"], found=found),
+            id=refund_workflow(data["refund_id"]),
+            task_queue=queues.ORDERS,
+            task_timeout=TASK_TIMEOUT,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            search_attributes=TypedSearchAttributes([about]),
+            static_summary=f"Refund of {data['order_id']}",
+            **more,
+        )
 
     async def _start_return(self, message: Message) -> None:
         return_id = message.data["return_id"]

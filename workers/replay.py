@@ -19,6 +19,7 @@ from workflows.invitation import Invitation
 from workflows.order import Order
 from workflows.password_reset import PasswordReset
 from workflows.reconciliation import Reconciliation
+from workflows.refund import Refund
 from workflows.remove_payment_method import RemovePaymentMethod
 from workflows.save_payment_method import SavePaymentMethod
 
@@ -26,6 +27,7 @@ WORKFLOWS: list[type] = [
     Checkout,
     CheckoutCleanup,
     Order,
+    Refund,
     EmailVerification,
     PasswordReset,
     Invitation,

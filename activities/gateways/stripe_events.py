@@ -35,6 +35,7 @@ EVENTS = frozenset(
         "setup_intent.succeeded",
         "setup_intent.setup_failed",
         "setup_intent.canceled",
+        "refund.created",
         "refund.updated",
         "refund.failed",
         "charge.dispute.created",

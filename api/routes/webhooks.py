@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from activities.gateways.mail import MailEvent
 from api.schemas import Problem
 from api.services import Services, Shop
-from models.db.repositories import disputes, messaging
+from models.db.repositories import disputes, messaging, refunds
 from models.provider import ProviderEvent
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses={400: {"model": Problem}})
@@ -46,6 +46,8 @@ def _store(shop: Services, event: ProviderEvent) -> bool:
     with shop.database.reading() as connection:
         if event.dispute is not None:
             return disputes.store_webhook(connection, "stripe", event)
+        if event.refund is not None:
+            return refunds.store_webhook(connection, "stripe", event)
         if event.payment_method_id is not None:
             return messaging.store_setup_webhook(
                 connection, "stripe", event.id, event.type, event.subject, event.payment_method_id

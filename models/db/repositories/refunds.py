@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -13,9 +13,15 @@ from models import orders
 from models.db.repositories import outbox
 from models.db.repositories.orders import StoredOrder, append, lock_order
 from models.errors import RefundExceedsBalance
+from models.ids import derived_id
 from models.money import Money
-from models.orders import Actor, LineQuantity, OrderRefund
-from models.refunds import REQUESTED, RefundPlan, plan
+from models.orders import Actor, LineQuantity, Order, OrderRefund
+from models.provider import ProviderEvent
+from models.refunds import SAID, RefundPlan, plan, refund_of
+
+REQUESTED = "refund.requested"
+CHANGED = "refund.changed"  # its process is told to look at the provider
+FOUND = "refund.found"  # at the provider, and not of our asking
 
 
 class Requested(NamedTuple):
@@ -68,19 +74,20 @@ def request(
     order = append(
         connection,
         stored.order,
-        [(orders.REFUND_REQUESTED, _fact(refund_id, planned))],
+        [(orders.REFUND_REQUESTED, fact(refund_id, planned))],
         now=now,
         actor=actor,
         cause=cause,
     )
-    _write(connection, order_id, refund_id, planned.amount, parts, cause, note_id)
+    write(connection, order_id, refund_id, planned.amount, parts, cause, note_id)
     outbox.publish(connection, REQUESTED, refund_id, {"refund_id": refund_id, "order_id": order_id})
     refund = order.refund(refund_id)
     assert refund is not None
     return Requested(stored._replace(order=order), refund)
 
 
-def _fact(refund_id: str, planned: RefundPlan) -> dict[str, object]:
+def fact(refund_id: str, planned: RefundPlan) -> dict[str, Any]:
+    """The data of its `refund.requested`."""
     return {"refund_id": refund_id, **planned.model_dump()}
 
 
@@ -98,7 +105,7 @@ def _split(connection: Connection, order_id: str, amount: Money) -> dict[str, in
     return parts
 
 
-def _write(
+def write(
     connection: Connection,
     order_id: str,
     refund_id: str,
@@ -107,6 +114,7 @@ def _write(
     cause: str,
     note_id: str | None = None,
 ) -> None:
+    """The rows beside the event; `parts` in minor units by payment."""
     connection.execute(
         _REQUEST,
         {
@@ -120,3 +128,81 @@ def _write(
             "amounts": list(parts.values()),
         },
     )
+
+
+# What the provider says by webhook
+
+
+_WEBHOOK = text("""
+WITH stored AS (
+        INSERT INTO webhook_events (provider, event_id, type, subject)
+        VALUES (:provider, :event_id, :type, :subject) ON CONFLICT DO NOTHING RETURNING event_id),
+    ours AS (
+        SELECT r.id, r.order_id FROM refunds r WHERE r.id = coalesce(
+            (SELECT f.refund_id FROM refund_parts f WHERE f.reference = :reference), :refund_id)),
+    news AS (
+        SELECT o.id, o.order_id FROM ours o WHERE NOT EXISTS (
+            SELECT 1 FROM refund_parts f WHERE f.reference = :reference
+                AND (f.state = :state OR :state = 'pending'))),
+    changed AS (
+        INSERT INTO outbox (topic, aggregate, data)
+        SELECT 'refund.changed', n.id, jsonb_build_object('refund_id', n.id, 'order_id', n.order_id)
+        FROM news n, stored),
+    found AS (
+        INSERT INTO outbox (topic, aggregate, data)
+        SELECT 'refund.found', :found_id, jsonb_build_object('refund_id', :found_id, 'order_id', p.order_id,
+            'provider', :provider, 'reference', :reference)
+        FROM payments p JOIN orders o ON o.id = p.order_id, stored
+        WHERE p.provider = :provider AND p.reference = :payment AND :state <> 'failed'
+            AND NOT EXISTS (SELECT 1 FROM ours))
+SELECT event_id FROM stored
+""")
+
+
+def store_webhook(connection: Connection, provider: str, event: ProviderEvent) -> bool:
+    """Stores it once, and tells the refund's process what the books don't have yet. False: known before.
+
+    One that is not of our asking is told as found, where its payment is an order's.
+    """
+    refund = event.refund
+    assert refund is not None
+    values = {
+        "provider": provider,
+        "event_id": event.id,
+        "type": event.type,
+        "subject": event.subject,
+        "reference": refund.reference,
+        "refund_id": refund_of(refund.refund_id) if refund.refund_id else None,
+        "payment": refund.payment,
+        "state": SAID[refund.state],
+        "found_id": derived_id("rfd", provider, refund.reference or event.id),
+    }
+    return connection.execute(_WEBHOOK, values).first() is not None
+
+
+# What support sees
+
+
+_OF_ORDER = text("""
+SELECT r.id, r.cause, n.text AS reason, (
+        SELECT coalesce(jsonb_agg(jsonb_build_object('payment_id', f.payment_id, 'provider', p.provider,
+            'amount', jsonb_build_object('amount', f.amount, 'currency', r.currency), 'status', f.state,
+            'reference', f.reference) ORDER BY p.attempt DESC), '[]')
+        FROM refund_parts f JOIN payments p ON p.id = f.payment_id WHERE f.refund_id = r.id) AS parts
+FROM refunds r LEFT JOIN order_notes n ON n.id = r.note_id WHERE r.order_id = :order_id
+""")
+
+
+def views(connection: Connection, order: Order) -> list[dict[str, Any]]:
+    """The order's refunds, oldest first, each with its reason and what goes back to which payment."""
+    rows = {row.id: row for row in connection.execute(_OF_ORDER, {"order_id": order.id})}
+    return [
+        {
+            **refund.model_dump(mode="json"),
+            "order_id": order.id,
+            "reason": rows[refund.id].reason,
+            "cause": rows[refund.id].cause,
+            "parts": rows[refund.id].parts,
+        }
+        for refund in order.refunds
+    ]

@@ -1,0 +1,114 @@
+"""Refunds at the provider, and what the books make of its word: every part once, whatever is lost in between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.failpoints import failpoint
+from models.errors import Conflict, OutcomeUnknown, RefundExceedsBalance
+from models.provider import ProviderRefund, RefundAt
+from models.refunds import RefundPart, RefundRef, RefundStanding
+from models.states import RefundStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from activities.gateways.payments import PaymentGateway
+    from models.db.session import Database
+
+KEYS = 5
+
+
+class Refunds:
+    """`gateways` by provider name."""
+
+    def __init__(self, database: Database, gateways: Mapping[str, PaymentGateway]) -> None:
+        from models.db.repositories import refund_settling
+
+        self._database = database
+        self._gateways = gateways
+        self._settling = refund_settling
+
+    @activity.defn
+    def read_refund(self, ref: RefundRef) -> RefundStanding | None:
+        """Where it stands; None where there is no such refund."""
+        with self._database.reading() as connection:
+            return self._settling.standing(connection, ref.refund_id)
+
+    @activity.defn
+    def give_refund(self, part: RefundPart) -> ProviderRefund:
+        """What the provider has for this part; asked of it only where it has none yet and none has ended.
+
+        ABSENT only of a part that has ended. Raises ProviderUnavailable, OutcomeUnknown.
+        """
+        gateway = self._gateways[part.provider]
+        if part.reference is not None:
+            return gateway.look_refund(part.reference)
+        found = self._find(gateway, part)
+        if found.state is not RefundAt.ABSENT or part.status is not RefundStatus.PENDING:
+            return found
+        failpoint("give_refund:before")
+        given = self._give(gateway, part)
+        failpoint("give_refund:after")
+        return given
+
+    def _give(self, gateway: PaymentGateway, part: RefundPart) -> ProviderRefund:
+        """The provider repeats a 500 to the same key for a day: after one, and nothing found, the row's next key."""
+        metadata = {"refund_id": part.name, "order_id": part.order_id, "payment_id": part.payment_id}
+        for number in range(1, KEYS + 1):
+            key = part.key + (f":{number}" if number > 1 else "")
+            try:
+                return gateway.refund(part.payment, part.amount, metadata, key)
+            except RefundExceedsBalance as error:
+                found = self._find(gateway, part)  # perhaps it is ours that has taken it
+                if found.state is RefundAt.ABSENT:
+                    return ProviderRefund(state=RefundAt.FAILED, payment=part.payment, reason=error.slug)
+                return found
+            except OutcomeUnknown as error:
+                if not error.extra.get("answered"):
+                    raise
+            found = self._find(gateway, part)
+            if found.state is not RefundAt.ABSENT:
+                return found
+        raise OutcomeUnknown("The provider goes on answering with errors")
+
+    def _find(self, gateway: PaymentGateway, part: RefundPart) -> ProviderRefund:
+        return gateway.find_refund(part.payment, {"refund_id": part.name})
+
+    @activity.defn
+    def record_refund(self, part: RefundPart, found: ProviderRefund) -> None:
+        """The provider's word in the books: state, ledger, events, a mail, or a task, in one transaction."""
+        failpoint("record_refund:before")
+        with self._database.transaction() as connection:
+            self._settling.record(connection, part, found)
+        failpoint("record_refund:after")
+
+    @activity.defn
+    def retry_refund(self, ref: RefundRef) -> None:
+        """A person wants it tried again. Where that can't be, the person is told why by another task."""
+        failpoint("retry_refund:before")
+        try:
+            with self._database.transaction() as connection:
+                self._settling.retry(connection, ref.refund_id)
+        except Conflict as error:
+            with self._database.transaction() as connection:
+                self._settling.ask(connection, ref.refund_id, error.detail)
+        failpoint("retry_refund:after")
+
+    @activity.defn
+    def adopt_refund(self, ref: RefundRef) -> bool:
+        """One that somebody made at the provider becomes the order's, once. False: there is nothing to adopt.
+
+        Raises RefundExceedsBalance while refunds of ours have a claim on it.
+        """
+        assert ref.found is not None
+        found = self._gateways[ref.found.provider].look_refund(ref.found.reference)
+        if found.state is RefundAt.ABSENT:
+            return False
+        failpoint("adopt_refund:before")
+        with self._database.transaction() as connection:
+            adopted = self._settling.adopt(connection, ref, found)
+        failpoint("adopt_refund:after")
+        return adopted

@@ -1,0 +1,146 @@
+"""Money back, by support: an amount, lines, or all that is left; never more, however many ask at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Depends, Path, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import Field, StringConstraints
+
+from api.addresses import Body, Line
+from api.auth import audience, requires
+from api.idempotency import IdempotencyKey, key_of, once, required
+from api.routes.order_commands import asked_by
+from api.schemas import OrderOut, Out, Problem
+from api.services import Shop
+from models.access import Principal, Scope
+from models.answers import Answer
+from models.base import Storable
+from models.db.repositories import audit, order_commands, refunds
+from models.db.repositories.orders import lock_order, read_order
+from models.errors import InvalidRequest, NotFound
+from models.ids import derived_id
+from models.money import MAX_AMOUNT, Currency, Money
+from models.orders import LineQuantity
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+router = APIRouter(
+    prefix="/v1/support/orders",
+    tags=["support"],
+    responses={status: {"model": Problem} for status in (401, 403, 404)},
+)
+
+Refunder = Annotated[Principal, Depends(requires(Scope.REFUNDS_WRITE))]
+Reader = Annotated[Principal, Depends(requires(Scope.ORDERS_READ))]
+Id = Annotated[str, Path(max_length=64)]
+Words = Annotated[Storable, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=2000)]
+
+
+class RefundAmount(Body):
+    amount: Annotated[int, Field(strict=True, ge=1, le=MAX_AMOUNT, description="minor units by ISO 4217 exponent")]
+    currency: Currency
+
+
+class RefundLine(Body):
+    line_id: Line
+    quantity: Annotated[int, Field(strict=True, ge=1, le=999)]
+
+
+class NewRefund(Body):
+    """An amount, lines (what they cost, with their tax), both (part of that), or neither: all that is left."""
+
+    amount: RefundAmount | None = None
+    lines: Annotated[list[RefundLine], Field(min_length=1, max_length=100)] | None = None
+    reason: Words
+
+
+class RefundLineOut(Out):
+    line_id: str
+    quantity: int
+
+
+class RefundPartOut(Out):
+    payment_id: str
+    provider: str
+    amount: Money
+    status: str
+    reference: str | None
+
+
+class RefundOut(Out):
+    id: str
+    order_id: str
+    status: str
+    amount: Money
+    tax: Money
+    lines: list[RefundLineOut]
+    reason: str | None
+    requested_at: str
+    parts: list[RefundPartOut]
+
+
+class NewRefundOut(RefundOut):
+    order: OrderOut
+
+
+class RefundList(Out):
+    items: list[RefundOut]
+    next_cursor: str | None
+
+
+@router.post(
+    "/{order_id}/refunds",
+    status_code=201,
+    response_model=NewRefundOut,
+    responses={status: {"model": Problem} for status in (400, 409, 422)},
+)
+def create_refund(
+    request: Request,
+    shop: Shop,
+    caller: Refunder,
+    order_id: Id,
+    body: NewRefund,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Decided at once, and given by the provider as soon as it can: `status` is `pending` until then."""
+    key = required(key_of(idempotency_key, audience(caller, None), request.url.path, body))
+    lines = [LineQuantity(line_id=line.line_id, quantity=line.quantity) for line in body.lines or []]
+    if len({line.line_id for line in lines}) != len(lines):
+        raise InvalidRequest.at("/lines", "names a line twice")
+    amount = Money.of(body.amount.amount, body.amount.currency) if body.amount else None
+    by = asked_by(caller, key)
+    refund_id = derived_id("rfd", key.digest)
+
+    def refund(connection: Connection) -> Answer:
+        lock_order(connection, order_id)
+        note_id = order_commands.remember(connection, order_id, "refund", body.reason, by.actor)
+        asked = refunds.request(
+            connection,
+            order_id,
+            amount=amount,
+            lines=lines,
+            cause=by.cause,
+            actor=by.actor,
+            refund_id=refund_id,
+            note_id=note_id,
+        )
+        shown = next(view for view in refunds.views(connection, asked.stored.order) if view["id"] == refund_id)
+        audit.append(connection, caller, "refund.requested", order_id, refund=refund_id, amount=shown["amount"])
+        return Answer.of(201, {**shown, "order": asked.stored.view()})
+
+    return once(request, shop.database, key, refund)
+
+
+@router.get("/{order_id}/refunds", response_model=RefundList)
+def read_refunds(shop: Shop, caller: Reader, order_id: Id) -> JSONResponse:
+    """All of them, oldest first, with their reasons and what goes back to which payment."""
+    with shop.database.reading() as connection:
+        stored = read_order(connection, order_id)
+        if stored is None:
+            raise NotFound("There is no such order")
+        found = refunds.views(connection, stored.order)
+        audit.append(connection, caller, "order.refunds_read", order_id)
+    return JSONResponse({"items": found, "next_cursor": None})

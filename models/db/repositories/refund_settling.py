@@ -1,0 +1,322 @@
+"""What became of a refund, as its provider says: events, books and ledger, in one transaction a word.
+
+Each word is compared with what the books have, under the order's lock, so that words in any order end the same.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from models import orders
+from models.attention import Outcome
+from models.checkout import OpenTask
+from models.db.repositories import order_notices, refunds, returns, tasks
+from models.db.repositories.orders import append, lock_order
+from models.errors import InvalidTransition, NotFound, RefundExceedsBalance
+from models.ids import derived_id, refund_workflow
+from models.money import Money, sum_money
+from models.order_notices import OrderNotice
+from models.orders import SYSTEM, Actor, Order
+from models.provider import ProviderRefund, RefundAt
+from models.refunds import SAID, RefundPart, RefundRef, RefundStanding, RefundTask, plan
+from models.states import RefundStatus
+
+_STANDING = text("""
+SELECT r.order_id, r.currency, r.amount, r.state, t.id AS task_id, t.closed_at > r.updated_at AS decided, t.outcome,
+    t.closed_at
+FROM refunds r LEFT JOIN LATERAL (
+    SELECT id, outcome, closed_at FROM tasks WHERE subject = r.id AND kind = 'refund-failed' ORDER BY id DESC LIMIT 1
+) t ON true
+WHERE r.id = :refund_id
+""")
+
+_PARTS = text("""
+SELECT f.payment_id, p.provider, p.reference AS payment, p.currency, f.amount, f.attempt, f.state, f.reference
+FROM refund_parts f JOIN payments p ON p.id = f.payment_id
+WHERE f.refund_id = :refund_id ORDER BY p.attempt DESC, p.id
+""")
+
+_NAME = text("""
+UPDATE refund_parts SET reference = :reference
+WHERE refund_id = :refund_id AND payment_id = :payment_id AND reference IS NULL
+""")
+
+_SETTLE_PART = text("""
+UPDATE refund_parts SET state = :state, reference = coalesce(:reference, reference)
+WHERE refund_id = :refund_id AND payment_id = :payment_id
+""")
+
+_SETTLE = text("UPDATE refunds SET state = :state, updated_at = now() WHERE id = :refund_id")
+
+_SHIFT = text("""
+UPDATE payments SET refunded = refunded + :amount
+WHERE id = :payment_id AND captured - refunded - disputed >= :amount
+""")
+
+_BOOK = text("""
+INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
+VALUES (:kind, :payment_id, :cause, :debit, :credit, :currency, :amount)
+ON CONFLICT (payment_id, kind, cause) DO NOTHING
+""")
+
+_GIVEN = ("refund", "sales", "provider_balance")
+_BACK = ("refund_failed", "provider_balance", "sales")
+
+
+def standing(connection: Connection, refund_id: str) -> RefundStanding | None:
+    """As the books have it; None where there is no such refund."""
+    row = connection.execute(_STANDING, {"refund_id": refund_id}).first()
+    if row is None:
+        return None
+    return RefundStanding(
+        order_id=row.order_id,
+        amount=Money.of(row.amount, row.currency),
+        status=RefundStatus(row.state),
+        parts=_parts(connection, refund_id, row.order_id),
+        task=row.task_id if row.closed_at is None else None,
+        decided=Outcome(row.outcome) if row.decided and row.outcome else None,
+    )
+
+
+def _parts(connection: Connection, refund_id: str, order_id: str) -> list[RefundPart]:
+    return [
+        RefundPart(
+            refund_id=refund_id,
+            order_id=order_id,
+            payment_id=row.payment_id,
+            provider=row.provider,
+            payment=row.payment,
+            amount=Money.of(row.amount, row.currency),
+            attempt=row.attempt,
+            status=RefundStatus(row.state),
+            reference=row.reference,
+        )
+        for row in connection.execute(_PARTS, {"refund_id": refund_id})
+    ]
+
+
+def record(connection: Connection, asked: RefundPart, found: ProviderRefund) -> None:
+    """The provider's word on one part. Repeated, late or about an attempt before this one, it changes nothing."""
+    stored, now = lock_order(connection, asked.order_id)
+    part = next((p for p in _parts(connection, asked.refund_id, asked.order_id) if _same(p, asked)), None)
+    if part is None or found.state is RefundAt.ABSENT:
+        return
+    key = {"refund_id": part.refund_id, "payment_id": part.payment_id}
+    said = SAID[found.state]
+    if said is part.status or said is RefundStatus.PENDING:
+        if found.reference is not None:
+            connection.execute(_NAME, {**key, "reference": found.reference})
+        return
+    if part.status is RefundStatus.FAILED:  # after all
+        _take(connection, part)
+    connection.execute(_SETTLE_PART, {**key, "state": said, "reference": found.reference})
+    if said is RefundStatus.SUCCEEDED:
+        _book(connection, part, _GIVEN)
+    else:
+        if part.status is RefundStatus.SUCCEEDED:  # the buyer's bank has sent it back
+            _book(connection, part, _BACK)
+        _let_go(connection, part)
+    _conclude(connection, stored.order, part.refund_id, found.reason or str(found.state), now)
+
+
+def _same(part: RefundPart, asked: RefundPart) -> bool:
+    return (part.payment_id, part.attempt) == (asked.payment_id, asked.attempt)
+
+
+def _take(connection: Connection, part: RefundPart) -> None:
+    """Room on the payment; RefundExceedsBalance where another refund has it."""
+    values = {"payment_id": part.payment_id, "amount": part.amount.amount}
+    if connection.execute(_SHIFT, values).rowcount != 1:
+        raise RefundExceedsBalance("Another refund has taken it", left=Money.zero(part.amount.currency).model_dump())
+
+
+def _let_go(connection: Connection, part: RefundPart) -> None:
+    connection.execute(
+        text("UPDATE payments SET refunded = refunded - :amount WHERE id = :payment_id"),
+        {"payment_id": part.payment_id, "amount": part.amount.amount},
+    )
+
+
+def _book(connection: Connection, part: RefundPart, entry: tuple[str, str, str]) -> None:
+    kind, debit, credit = entry
+    connection.execute(
+        _BOOK,
+        {
+            "kind": kind,
+            "payment_id": part.payment_id,
+            "cause": part.name,
+            "debit": debit,
+            "credit": credit,
+            "currency": part.amount.currency,
+            "amount": part.amount.amount,
+        },
+    )
+
+
+def _conclude(connection: Connection, order: Order, refund_id: str, why: str, now: datetime) -> None:
+    """What the parts make of the whole, once each has its end."""
+    parts = _parts(connection, refund_id, order.id)
+    ends = {part.status for part in parts}
+    if RefundStatus.PENDING in ends:
+        return
+    if ends == {RefundStatus.SUCCEEDED}:
+        _succeeded(connection, order, refund_id, sum_money((part.amount for part in parts), order.currency), now)
+        return
+    _failed(connection, order, refund_id, why, now)
+    given = [part for part in parts if part.status is RefundStatus.SUCCEEDED]
+    if given:
+        _keep_given(connection, order.id, refund_id, given)
+
+
+def _succeeded(connection: Connection, order: Order, refund_id: str, amount: Money, now: datetime) -> None:
+    fact = (orders.PAYMENT_REFUNDED, {"refund_id": refund_id, "amount": amount.model_dump()})
+    order = append(connection, order, [fact], now=now, actor=SYSTEM, cause=refund_id)
+    returns.refund_settled(connection, order, refund_id, now=now, actor=SYSTEM, cause=refund_id)
+    connection.execute(_SETTLE, {"refund_id": refund_id, "state": RefundStatus.SUCCEEDED})
+    order_notices.tell(connection, order.id, OrderNotice.REFUNDED, refund_id)
+    close_tasks(connection, refund_id)
+
+
+def _failed(connection: Connection, order: Order, refund_id: str, why: str, now: datetime) -> None:
+    refund = order.refund(refund_id)
+    if refund is not None and refund.status is not RefundStatus.FAILED:
+        fact = (orders.REFUND_FAILED, {"refund_id": refund_id, "why": why})
+        append(connection, order, [fact], now=now, actor=SYSTEM, cause=refund_id)
+    connection.execute(_SETTLE, {"refund_id": refund_id, "state": RefundStatus.FAILED})
+    ask(connection, refund_id, why)
+
+
+def _keep_given(connection: Connection, order_id: str, refund_id: str, given: list[RefundPart]) -> None:
+    """One card took its part and the other refused: what was given is a refund of its own, so that the rest is free."""
+    stored, now = lock_order(connection, order_id)
+    new_id = derived_id("rfd", refund_id, "given")
+    amount = sum_money((part.amount for part in given), stored.order.currency)
+    facts = [
+        (orders.REFUND_REQUESTED, refunds.fact(new_id, plan(stored.order, amount, []))),
+        (orders.PAYMENT_REFUNDED, {"refund_id": new_id, "amount": amount.model_dump()}),
+    ]
+    append(connection, stored.order, facts, now=now, actor=SYSTEM, cause=refund_id)
+    refunds.write(connection, order_id, new_id, amount, {}, refund_id)
+    connection.execute(_SETTLE, {"refund_id": new_id, "state": RefundStatus.SUCCEEDED})
+    connection.execute(
+        text("UPDATE refund_parts SET refund_id = :new_id WHERE refund_id = :refund_id AND state = 'succeeded'"),
+        {"new_id": new_id, "refund_id": refund_id},
+    )
+    order_notices.tell(connection, order_id, OrderNotice.REFUNDED, new_id)
+
+
+def retry(connection: Connection, refund_id: str) -> None:
+    """A failed refund is asked for once more, as a person has decided; one that is on its way stays so.
+
+    Raises NotFound, InvalidTransition (it has succeeded, or only a part of it has failed: ask for a new one), or
+    RefundExceedsBalance where its money or its units have gone back in another way.
+    """
+    found = standing(connection, refund_id)
+    if found is None:
+        raise NotFound("There is no such refund")
+    stored, now = lock_order(connection, found.order_id)
+    order, refund = stored.order, stored.order.refund(refund_id)
+    parts = _parts(connection, refund_id, order.id)
+    if refund is None or refund.status is RefundStatus.PENDING:
+        return
+    if refund.status is not RefundStatus.FAILED or sum_money((p.amount for p in parts), order.currency) < refund.amount:
+        raise InvalidTransition(
+            "Part of this refund was given: ask for a new one", state=str(refund.status), requested="pending"
+        )
+    planned = plan(order, refund.amount, refund.lines)
+    for part in parts:
+        _take(connection, part)
+    append(
+        connection,
+        order,
+        [(orders.REFUND_REQUESTED, refunds.fact(refund_id, planned))],
+        now=now,
+        actor=Actor(type="staff"),
+        cause=refund_id,
+    )
+    connection.execute(_SETTLE, {"refund_id": refund_id, "state": RefundStatus.PENDING})
+    connection.execute(
+        text("""
+        UPDATE refund_parts SET state = 'pending', attempt = attempt + 1, reference = NULL WHERE refund_id = :refund_id
+        """),
+        {"refund_id": refund_id},
+    )
+    close_tasks(connection, refund_id)
+
+
+def ask(connection: Connection, refund_id: str, why: str) -> None:
+    """A person has to find another way, or say that it shall be tried again."""
+    task = OpenTask(kind=RefundTask.FAILED, subject=refund_id, detail=why, resumes=True)
+    tasks.open_task(connection, task, workflow_id=refund_workflow(refund_id))
+
+
+_OPEN_TASKS = text("SELECT id FROM tasks WHERE subject = :subject AND kind LIKE 'refund-%' AND closed_at IS NULL")
+
+
+def close_tasks(connection: Connection, refund_id: str) -> None:
+    """Nobody has to look at it any more."""
+    for task_id in connection.execute(_OPEN_TASKS, {"subject": refund_id}).scalars().all():
+        tasks.close_obsolete(connection, task_id)
+
+
+# Refunds that somebody made at the provider by hand
+
+
+_PAYMENT = text("""
+SELECT p.id, p.order_id FROM payments p JOIN orders o ON o.id = p.order_id
+WHERE p.provider = :provider AND p.reference = :payment AND p.captured > 0
+""")
+
+
+_KNOWN = text("SELECT 1 FROM refund_parts WHERE reference = :reference")
+
+
+def adopt(connection: Connection, ref: RefundRef, found: ProviderRefund) -> bool:
+    """A refund that is not of our asking becomes the order's, once. False: no order's, or it came to nothing.
+
+    Raises RefundExceedsBalance while our own refunds have a claim on all that is left.
+    """
+    assert ref.found is not None
+    assert found.amount is not None
+    made = {"provider": ref.found.provider, "payment": found.payment}
+    payment = connection.execute(_PAYMENT, made).first()
+    if payment is None or SAID[found.state] is RefundStatus.FAILED:
+        return False
+    stored, now = lock_order(connection, payment.order_id)
+    if stored.order.refund(ref.refund_id) is not None:
+        return True
+    if connection.execute(_KNOWN, {"reference": ref.found.reference}).first() is not None:
+        return False  # ours after all
+    planned = plan(stored.order, found.amount, [])
+    part = RefundPart(
+        refund_id=ref.refund_id,
+        order_id=payment.order_id,
+        payment_id=payment.id,
+        provider=ref.found.provider,
+        payment=found.payment or "",
+        amount=found.amount,
+        attempt=1,
+        status=RefundStatus.PENDING,
+        reference=ref.found.reference,
+    )
+    _take(connection, part)
+    fact = (orders.REFUND_REQUESTED, refunds.fact(ref.refund_id, planned))
+    append(connection, stored.order, [fact], now=now, actor=SYSTEM, cause=ref.found.reference)
+    refunds.write(connection, payment.order_id, ref.refund_id, found.amount, {}, ref.found.reference)
+    connection.execute(
+        _ADOPT,
+        {
+            **part.model_dump(include={"refund_id", "payment_id", "reference"}),
+            "amount": part.amount.amount,
+        },
+    )
+    close_tasks(connection, ref.refund_id)
+    return True
+
+
+_ADOPT = text("""
+INSERT INTO refund_parts (refund_id, payment_id, amount, state, reference)
+VALUES (:refund_id, :payment_id, :amount, 'pending', :reference)
+""")
