@@ -42,6 +42,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     orders.one_key_has_one_answer,
     orders.kept_answers_are_true,
     messages.one_confirmation_mail_per_order,
+    messages.one_mail_a_notice,
     messages.outbox_is_drained,
     messages.no_checkout_is_left,
     messages.no_process_is_orphaned,

@@ -20,7 +20,8 @@ STATEMENTS = {
     "adjusted": "SELECT sku, location, sum(delta)::bigint AS units FROM stock_adjustments GROUP BY sku, location",
     "holds": "SELECT checkout_id, sku, location, quantity, shipped, state FROM stock_holds",
     "checkouts": "SELECT id, cart_id, order_id, status, reason, key_digest, retryable, currency, total FROM checkouts",
-    "payments": "SELECT id, checkout_id, order_id, reference, state, currency, amount, captured FROM payments",
+    "payments": "SELECT id, checkout_id, order_id, reference, state, currency, amount, captured, released"
+    " FROM payments",
     "ledger": "SELECT id, kind, payment_id, cause, debit, credit, currency, amount FROM ledger_entries",
     "promotions": "SELECT id, code, usage_limit, used FROM promotions",
     "promotion_uses": "SELECT promotion_id, checkout_id, final FROM promotion_uses",

@@ -15,7 +15,7 @@ def one_confirmation_mail_per_order(facts: Facts) -> Iterator[str]:
     rows = {row["event"]: row for row in facts.notifications if row["topic"] == "order_confirmed"}
     sent = Counter[str](mail["custom_args"].get(MESSAGE_ID, "") for mail in facts.mails)
     by_subject = defaultdict(list)
-    for mail in facts.mails:
+    for mail in facts.mails:  # the others name the order's number in brackets
         by_subject[mail["subject"].rsplit(" ", 1)[-1]].append(mail["to"])
     for order in facts.orders:
         row = rows.pop(f"{order['id']}:1", None)
@@ -27,6 +27,16 @@ def one_confirmation_mail_per_order(facts: Facts) -> Iterator[str]:
             yield f"{order['id']} of {order['email']}: mails of {order['number']} went to {by_subject[order['number']]}"
     for event in rows:
         yield f"{event} was mailed and has no order"
+
+
+def one_mail_a_notice(facts: Facts) -> Iterator[str]:
+    """Whatever else a buyer was meant to be told was told once."""
+    sent = Counter[str](mail["custom_args"].get(MESSAGE_ID, "") for mail in facts.mails)
+    for row in facts.notifications:
+        if not row["topic"].startswith("notice_"):
+            continue
+        if row["state"] != "sent" or sent[row["id"]] != 1:
+            yield f"{row['topic']} of {row['event']} is {row['state']}, {sent[row['id']]} mails carry {row['id']}"
 
 
 def outbox_is_drained(facts: Facts) -> Iterator[str]:

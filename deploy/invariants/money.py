@@ -8,7 +8,7 @@ from deploy.invariants.facts import Facts, Row
 # What an intent may be by the state that the books give its payment.
 _MATCHES = {
     "authorised": {"requires_capture"},
-    "captured": {"requires_capture", "succeeded"},
+    "captured": {"requires_capture", "succeeded", "canceled"},  # cancelled: the rest was given back
     "voided": {"canceled"},
     "declined": {"requires_payment_method", "canceled"},
     "refunded": {"succeeded"},
@@ -18,9 +18,7 @@ _UNDECIDED = ("requires_action", "requires_confirmation", "processing")
 
 def is_live(intent: Row) -> bool:
     """The buyer's bank has promised or paid it, and not got it back."""
-    if intent["status"] == "succeeded":
-        return bool(intent["amount_received"] > intent["amount_refunded"])
-    return bool(intent["status"] == "requires_capture")
+    return bool(intent["status"] == "requires_capture" or intent["amount_received"] > intent["amount_refunded"])
 
 
 def at_most_one_capture_per_checkout(facts: Facts) -> Iterator[str]:
@@ -90,7 +88,7 @@ def ledger_is_balanced(facts: Facts) -> Iterator[str]:
     for payment in facts.payments:
         found = accounts[payment["id"]]
         ordered = payment["state"] in ("authorised", "captured")
-        promised = payment["amount"] - payment["captured"] if ordered else 0
+        promised = payment["amount"] - payment["captured"] - payment["released"] if ordered else 0
         for account, counterpart, due in (
             ("provider_authorised", "authorisations", promised),
             ("provider_balance", "sales", payment["captured"]),

@@ -43,12 +43,17 @@ def reserved_is_what_is_held(facts: Facts) -> Iterator[str]:
 
 
 def holds_follow_their_checkout(facts: Facts) -> Iterator[str]:
-    """Held while it lives, allocated with the order, released without one."""
+    """Held while it lives, allocated with the order, released without one or with what was cancelled of it."""
     status = {checkout["id"]: checkout["status"] for checkout in facts.checkouts}
+    cancelled = {
+        order["checkout_id"]
+        for order in facts.orders
+        if any(line.get("cancelled") for line in order["document"]["lines"])
+    }
     for hold in facts.holds:
         checkout = status[hold["checkout_id"]]
         if checkout == "confirmed":
-            right = hold["state"] in _ORDERED
+            right = hold["state"] in _ORDERED or (hold["state"] == "released" and hold["checkout_id"] in cancelled)
         elif checkout in LIVE_CHECKOUT:
             right = hold["state"] in ("held", "released")
         else:
@@ -58,7 +63,7 @@ def holds_follow_their_checkout(facts: Facts) -> Iterator[str]:
 
 
 def orders_have_their_stock(facts: Facts) -> Iterator[str]:
-    """Every unit of every line of an order is allocated to it or shipped, and shipped is what its parcels hold."""
+    """Every unit of an order that is not cancelled is allocated to it or shipped; shipped is what its parcels hold."""
     allocated, gone = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for hold in facts.holds:
         if hold["state"] in _ORDERED:
@@ -67,8 +72,9 @@ def orders_have_their_stock(facts: Facts) -> Iterator[str]:
     for order in facts.orders:
         for line in order["document"]["lines"]:
             place = order["checkout_id"], line["sku"]
-            if allocated[place] != line["quantity"]:
-                yield f"{order['id']}: {allocated[place]} of {line['quantity']} {line['sku']} allocated"
+            wanted = line["quantity"] - line.get("cancelled", 0)
+            if allocated[place] != wanted:
+                yield f"{order['id']}: {allocated[place]} of {wanted} {line['sku']} allocated"
             if gone[place] != line["shipped"]:
                 yield f"{order['id']}: {line['shipped']} {line['sku']} shipped, {gone[place]} taken from stock"
 
@@ -83,7 +89,10 @@ def promotions_within_their_limit(facts: Facts) -> Iterator[str]:
             yield f"{promotion['code']}: counted {used}, used {uses[promotion['id']]} times"
         if limit is not None and used > limit:
             yield f"{promotion['code']}: used {used} times of {limit}"
+    cancelled = {order["checkout_id"] for order in facts.orders if order["status"] == "cancelled"}
     for use in facts.promotion_uses:
         checkout = status[use["checkout_id"]]
+        if use["checkout_id"] in cancelled:
+            yield f"{use['checkout_id']} is cancelled and still uses {use['promotion_id']}"
         if use["final"] != (checkout == "confirmed") or checkout not in ("confirmed", *LIVE_CHECKOUT):
             yield f"{use['checkout_id']} is {checkout} and uses {use['promotion_id']} (final: {use['final']})"

@@ -91,6 +91,11 @@ def _mail_of(facts: Facts) -> Row:
     return facts.mails[-1]
 
 
+def _notice_of(facts: Facts) -> Row:
+    ids = {row["id"] for row in facts.notifications if row["topic"].startswith("notice_")}
+    return next(mail for mail in facts.mails if mail["custom_args"].get("holdfast_message_id") in ids)
+
+
 def _customer(facts: Facts) -> Row:
     return next(customer for customer in facts.customers if "user_id" in customer["metadata"])
 
@@ -122,6 +127,7 @@ CORRUPTIONS: dict[str, Callable[[Facts], object]] = {
     "one_key_has_one_answer": _answered_otherwise,
     "kept_answers_are_true": lambda f: _where(f.kept, status=201).update(status=402),
     "one_confirmation_mail_per_order": lambda f: f.mails.append(_mail_of(f)),
+    "one_mail_a_notice": lambda f: f.mails.remove(_notice_of(f)),
     "outbox_is_drained": lambda f: f.outbox.append({"id": 1, "topic": "t", "aggregate": "a", "attempts": 3}),
     "no_checkout_is_left": lambda f: f.checkouts[0].update(status="processing"),
     "no_process_is_orphaned": lambda f: f.executions.append(Execution("checkout/chk_ended", "Checkout", "RUNNING")),
