@@ -15,15 +15,21 @@ from sqlalchemy import Connection, text
 from models import orders
 from models.answers import rfc3339
 from models.checkout import OpenTask
-from models.db.repositories import order_commands, order_notices, outbox, tasks
+from models.db.repositories import order_commands, order_notices, outbox, returns, tasks
 from models.db.repositories.orders import StoredOrder, append, lock_order
 from models.errors import NotFound
 from models.fulfilment import DeclareLost, ParcelRef, ParcelStands, ScanParcel
+from models.ids import derived_id
+from models.order_commands import By
 from models.order_notices import OrderNotice
 from models.order_stream import parcels_have_ended
 from models.orders import SYSTEM, Actor, Order, OrderShipment, Scan
 from models.parcels import Word, is_late
-from models.states import PARCEL_ENDS, SHIPMENT_TRANSITIONS, OrderStatus, ShipmentStatus, advance
+from models.returns import ReturnLine
+from models.states import ORDER_TRANSITIONS, PARCEL_ENDS, SHIPMENT_TRANSITIONS, OrderStatus, ShipmentStatus, advance
+
+EXPECTED_SECONDS = 90 * 86_400
+"""So long the warehouse may take to find and count what a carrier says it has brought back."""
 
 HEARD = "carrier.heard"  # {tracking_number}: words wait to be applied
 CHANGED = "shipment.changed"  # {shipment_id, order_id}: its process is told to look
@@ -178,6 +184,8 @@ def _scanned(
     if late or scan.status not in PARCEL_ENDS:
         return order
     _see_to_its_end(connection, order, shipment_id, scan.status)
+    if scan.status is ShipmentStatus.RETURNED_TO_SENDER:
+        order = _expect_back(connection, order, shipment_id, now, By(actor=actor, cause=cause))
     ended = parcels_have_ended(order)
     if ended is None:
         return order
@@ -198,6 +206,28 @@ def _see_to_its_end(connection: Connection, order: Order, shipment_id: str, stat
         _task(connection, "parcel-lost", order, shipment_id)
     else:
         _task(connection, "parcel-returned", order, shipment_id)
+
+
+def _expect_back(connection: Connection, order: Order, shipment_id: str, now: datetime, by: By) -> Order:
+    """What came back is received, restocked and paid back like any return. Where the order's state has no place for
+    one (it is completed), it is the task alone."""
+    shipment = order.shipment(shipment_id)
+    assert shipment is not None
+    left = order.left_to_return()
+    back = [
+        ReturnLine(line_id=item.line_id, quantity=quantity, reason="returned to sender")
+        for item in shipment.lines
+        if (quantity := min(item.quantity, left.get(item.line_id, 0))) > 0
+    ]
+    possible = {order.status, *ORDER_TRANSITIONS[order.status]}
+    if not back or OrderStatus.RETURN_REQUESTED not in possible:
+        return order
+    return_id = derived_id("ret", shipment_id)
+    order = returns.expect(
+        connection, order, back, return_id=return_id, by=by, now=now, expires_seconds=EXPECTED_SECONDS
+    )
+    outbox.publish(connection, order_commands.CHANGED, order.id, {"order_id": order.id})
+    return order
 
 
 def _task(connection: Connection, kind: str, order: Order, shipment_id: str) -> None:

@@ -86,21 +86,38 @@ def request(
     returns.check_lines(lines)
     stored, now = lock_order(connection, order_id)
     returns.check_request(stored.order, _window_open(connection, order_id, window_seconds))
+    order = expect(
+        connection, stored.order, lines, return_id=return_id, by=by, now=now, expires_seconds=expires_seconds
+    )
+    order_notices.tell(connection, order_id, OrderNotice.RETURN_REQUESTED, return_id)
+    return Standing(stored._replace(order=order), _row(connection, return_id))
+
+
+def expect(
+    connection: Connection,
+    order: Order,
+    lines: list[ReturnLine],
+    *,
+    return_id: str,
+    by: By,
+    now: datetime,
+    expires_seconds: float,
+) -> Order:
+    """The locked order, of which this is on its way back. Raises InvalidTransition, NotEnoughToReturn."""
     units = [{"line_id": line.line_id, "quantity": line.quantity} for line in lines]
     facts = [(orders.RETURN_REQUESTED, {"return_id": return_id, "lines": units})]
-    order = append(connection, stored.order, facts, now=now, actor=by.actor, cause=by.cause)
+    order = append(connection, order, facts, now=now, actor=by.actor, cause=by.cause)
     connection.execute(
         _INSERT,
         {
             "id": return_id,
-            "order_id": order_id,
+            "order_id": order.id,
             "lines": json.dumps([line.model_dump() for line in lines]),
             "expires_seconds": expires_seconds,
         },
     )
-    outbox.publish(connection, REQUESTED, return_id, {"return_id": return_id, "order_id": order_id})
-    order_notices.tell(connection, order_id, OrderNotice.RETURN_REQUESTED, return_id)
-    return Standing(stored._replace(order=order), _row(connection, return_id))
+    outbox.publish(connection, REQUESTED, return_id, {"return_id": return_id, "order_id": order.id})
+    return order
 
 
 def receive(connection: Connection, command: ReceiveReturn) -> Standing:
