@@ -53,6 +53,13 @@ PAYMENT_GLANCE: Final[Patience] = {
     "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_attempts=3),
 }
 
+# Holding what the buyer has agreed to. Nobody gives up an attempt that may still succeed: the gateway does, before.
+PAYMENT_COMPLETION: Final[Patience] = {
+    "start_to_close_timeout": _seconds(15),
+    "schedule_to_close_timeout": _seconds(40),
+    "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_attempts=5),
+}
+
 # Money that is the buyer's again, and every other undo: tried for days, then it is a person's.
 COMPENSATION: Final[Patience] = {
     "start_to_close_timeout": _seconds(15),
@@ -80,8 +87,8 @@ LABEL: Final[Patience] = {
 # A question to the carrier; the next one comes anyway.
 CARRIER: Final[Patience] = {
     "start_to_close_timeout": _seconds(15),
-    "schedule_to_close_timeout": timedelta(minutes=30),
-    "retry_policy": RetryPolicy(initial_interval=_seconds(1), maximum_interval=timedelta(minutes=2)),
+    "schedule_to_close_timeout": timedelta(minutes=2),
+    "retry_policy": RetryPolicy(initial_interval=_seconds(1), maximum_interval=_seconds(30)),
 }
 
 # A mail, first beside the workflow's own task and once only …

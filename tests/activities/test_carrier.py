@@ -34,7 +34,8 @@ def answering():
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST
+        def do_GET(self):
+            self.do_POST()
 
         def log_message(self, *_):
             return
