@@ -6,6 +6,7 @@ Which build an execution runs on is the server's to say (https://docs.temporal.i
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -32,6 +33,8 @@ T = TypeVar("T")
 AT_ONCE = 16
 SETTLE_SECONDS = 1.0  # the search knows a little later what the executions are on
 QUIET_LOOKS = 3
+PATIENCE_SECONDS = 10.0
+NOT_YET = (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION)
 MOVES_ON = 'TemporalWorkflowVersioningBehavior = "AutoUpgrade"'
 STAYS = 'TemporalWorkflowVersioningBehavior = "Pinned"'
 WORDS = {
@@ -84,25 +87,25 @@ class Builds:
         ]
 
     async def make_current(self, build: str) -> None:
-        """What begins, and what moves with the builds, goes there from now on. Refused while no worker of it polls
-        every queue that the build before it served."""
-        await self._client.workflow_service.set_worker_deployment_current_version(
-            SetWorkerDeploymentCurrentVersionRequest(
-                namespace=self._client.namespace, deployment_name=self._deployment, build_id=build
-            )
+        """What begins, and what moves with the builds, goes there from now on.
+
+        Refused by the server unless workers of that build poll every queue that the build before it serves.
+        """
+        request = SetWorkerDeploymentCurrentVersionRequest(
+            namespace=self._client.namespace, deployment_name=self._deployment, build_id=build
         )
+        await _patiently(lambda: self._client.workflow_service.set_worker_deployment_current_version(request))
 
     async def ramp(self, build: str, percent: float) -> None:
         """That share of what begins, and of what moves; an execution stays on its side while the share grows. 0: none
         any more."""
-        await self._client.workflow_service.set_worker_deployment_ramping_version(
-            SetWorkerDeploymentRampingVersionRequest(
-                namespace=self._client.namespace,
-                deployment_name=self._deployment,
-                build_id=build if percent else "",
-                percentage=percent,
-            )
+        request = SetWorkerDeploymentRampingVersionRequest(
+            namespace=self._client.namespace,
+            deployment_name=self._deployment,
+            build_id=build if percent else "",
+            percentage=percent,
         )
+        await _patiently(lambda: self._client.workflow_service.set_worker_deployment_ramping_version(request))
 
     async def go_back(self, build: str) -> int:
         """Makes an older build the current one; what has run on newer ones stays with them. How many stay.
@@ -129,7 +132,7 @@ class Builds:
 
     async def let_go(self, build: str) -> int:
         """What was held there moves with the builds again; how many executions."""
-        return await self._override(f"{self._on(build)} AND {STAYS}", VersioningOverride())
+        return await self._override(f"{self._on(build)} AND {STAYS}", None)
 
     async def _describe(self) -> WorkerDeploymentInfo:
         found = await self._client.workflow_service.describe_worker_deployment(
@@ -152,8 +155,8 @@ class Builds:
             )
         )
 
-    async def _override(self, query: str, override: VersioningOverride) -> int:
-        """For all that the search finds; an empty one takes it away. How many still ran."""
+    async def _override(self, query: str, override: VersioningOverride | None) -> int:
+        """For all that the search finds; None takes theirs away. How many still ran."""
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def one(workflow_id: str, run_id: str) -> bool:
@@ -174,6 +177,19 @@ class Builds:
 
         found = [(each.id, each.run_id) async for each in self._client.list_workflows(query)]
         return sum(await asyncio.gather(*(one(*each) for each in found)))
+
+
+async def _patiently(call: Callable[[], Awaitable[object]]) -> None:
+    """Workers that have just begun to poll are not yet all known to their deployment."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            await call()
+            return
+        except RPCError as error:
+            if error.status not in NOT_YET or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.2)
 
 
 def ask(settings: Settings, question: Callable[[Builds], Awaitable[T]]) -> T:
