@@ -68,7 +68,15 @@ COMPENSATION: Final[Patience] = {
 }
 
 # A refund on its way: its provider tells, and is asked all the same, ever more seldom; banks take days.
-REFUND_LOOKS: Final = (_seconds(30), timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6), timedelta(days=1))
+REFUND_LOOKS: Final = (
+    _seconds(2),
+    _seconds(10),
+    timedelta(minutes=1),
+    timedelta(minutes=10),
+    timedelta(hours=1),
+    timedelta(hours=6),
+    timedelta(days=1),
+)
 
 # Taking what was authorised, as a parcel leaves.
 CAPTURE: Final[Patience] = {

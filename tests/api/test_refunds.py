@@ -77,7 +77,7 @@ def bought_once(bought):
     return bought()[1]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def by_hand(shop, world):
     """Somebody at Stripe's dashboard."""
 

@@ -134,27 +134,30 @@ def write(
 
 
 _WEBHOOK = text("""
-WITH stored AS (
+WITH said AS (
+        SELECT CAST(:provider AS text) AS provider, CAST(:payment AS text) AS payment, CAST(:state AS text) AS state,
+            CAST(:reference AS text) AS reference, CAST(:refund_id AS text) AS refund_id,
+            CAST(:found_id AS text) AS found_id),
+    stored AS (
         INSERT INTO webhook_events (provider, event_id, type, subject)
         VALUES (:provider, :event_id, :type, :subject) ON CONFLICT DO NOTHING RETURNING event_id),
     ours AS (
-        SELECT r.id, r.order_id FROM refunds r WHERE r.id = coalesce(
-            (SELECT f.refund_id FROM refund_parts f WHERE f.reference = :reference), :refund_id)),
+        SELECT r.id, r.order_id FROM said s JOIN refunds r ON r.id = coalesce(
+            (SELECT f.refund_id FROM refund_parts f WHERE f.reference = s.reference), s.refund_id)),
     news AS (
-        SELECT o.id, o.order_id FROM ours o WHERE NOT EXISTS (
-            SELECT 1 FROM refund_parts f WHERE f.reference = :reference
-                AND (f.state = :state OR :state = 'pending'))),
+        SELECT o.id, o.order_id FROM ours o, stored WHERE NOT EXISTS (
+            SELECT 1 FROM refund_parts f JOIN said s ON f.reference = s.reference
+            WHERE f.state = s.state OR s.state = 'pending')),
     changed AS (
         INSERT INTO outbox (topic, aggregate, data)
-        SELECT 'refund.changed', n.id, jsonb_build_object('refund_id', n.id, 'order_id', n.order_id)
-        FROM news n, stored),
+        SELECT 'refund.changed', n.id, jsonb_build_object('refund_id', n.id, 'order_id', n.order_id) FROM news n),
     found AS (
         INSERT INTO outbox (topic, aggregate, data)
-        SELECT 'refund.found', :found_id, jsonb_build_object('refund_id', :found_id, 'order_id', p.order_id,
-            'provider', :provider, 'reference', :reference)
-        FROM payments p JOIN orders o ON o.id = p.order_id, stored
-        WHERE p.provider = :provider AND p.reference = :payment AND :state <> 'failed'
-            AND NOT EXISTS (SELECT 1 FROM ours))
+        SELECT 'refund.found', s.found_id, jsonb_build_object('refund_id', s.found_id, 'order_id', o.id,
+            'provider', s.provider, 'reference', s.reference)
+        FROM said s JOIN payments p ON p.provider = s.provider AND p.reference = s.payment
+            JOIN orders o ON o.id = p.order_id, stored
+        WHERE s.state <> 'failed' AND NOT EXISTS (SELECT 1 FROM ours))
 SELECT event_id FROM stored
 """)
 
