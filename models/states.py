@@ -208,7 +208,8 @@ SHIPMENT_TRANSITIONS: Mapping[ShipmentStatus, frozenset[ShipmentStatus]] = {
     ShipmentStatus.IN_TRANSIT: _ON_THE_WAY,
     ShipmentStatus.OUT_FOR_DELIVERY: _ON_THE_WAY - {ShipmentStatus.OUT_FOR_DELIVERY},
     ShipmentStatus.EXCEPTION: _ON_THE_WAY,
-    ShipmentStatus.REFUSED: frozenset({ShipmentStatus.LOST, ShipmentStatus.RETURNED_TO_SENDER}),
+    # Delivered all the same where a second try at the door goes better.
+    ShipmentStatus.REFUSED: frozenset(PARCEL_ENDS),
     **{end: frozenset() for end in PARCEL_ENDS},
 }
 
