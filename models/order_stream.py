@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from models import orders
-from models.errors import HoldfastError, InvalidTransition
+from models.errors import HoldfastError, InvalidTransition, NotEnoughToReturn
 from models.money import Money
 from models.orders import (
     Event,
@@ -204,6 +204,11 @@ def _payment_disputed(order: Order, event: Event) -> Changes:
 
 
 def _payment_dispute_won(order: Order, event: Event) -> Changes:
+    """What was not taken can't come back: it would be refunded on top."""
+    if _amount(event) > order.payment.disputed:
+        raise InvalidTransition(
+            "Less than that is in dispute", state=str(order.payment_status), requested="dispute won"
+        )
     return {
         "payment": order.payment.model_copy(update={"disputed": order.payment.disputed - _amount(event)}),
     }
@@ -323,7 +328,17 @@ def _return_requested(order: Order, event: Event) -> Changes:
 
 
 def _return_received(order: Order, event: Event) -> Changes:
+    """Also of a return that had expired, as long as the units have not come back with another one."""
     received = [LineQuantity.model_validate(item) for item in event.data["lines"]]
+    for item in received:
+        line = order.line(item.line_id)
+        left = line.shipped - line.returned if line else 0
+        if item.quantity > left:
+            raise NotEnoughToReturn(
+                f"{item.line_id} has {left} units that are not back, {item.quantity} came",
+                line_id=item.line_id,
+                left=left,
+            )
     changes = _return(order, event, ReturnStatus.RECEIVED, received=received)
     changes["lines"] = _with_units(order, received, "returned")
     return _settled(order, changes)
