@@ -17,6 +17,8 @@ SELECT (SELECT count(*) FROM outbox) AS untold,
     (SELECT count(*) FROM orders o WHERE NOT EXISTS (
         SELECT 1 FROM notifications n WHERE n.event = o.id || '\\:1' AND n.state <> 'sending')) AS unmailed,
     (SELECT count(*) FROM shipments WHERE status = 'preparing') AS unshipped,
+    (SELECT count(*) FROM returns WHERE state = 'requested' OR state = 'received' AND refund_id IS NOT NULL)
+        AS unreturned,
     (SELECT count(*) FROM orders WHERE status = 'delivered') AS uncompleted,
     (SELECT count(*) FROM payment_methods WHERE state IN ('saving', 'requires_action', 'removing')) AS half_saved
 """)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from deploy.invariants import cards, messages, money, orders, stock
+from deploy.invariants import cards, messages, money, orders, returns, stock
 from deploy.invariants.facts import Facts
 
 Invariant = Callable[[Facts], Iterator[str]]
@@ -33,6 +33,11 @@ INVARIANTS: tuple[Invariant, ...] = (
     stock.holds_follow_their_checkout,
     stock.orders_have_their_stock,
     stock.promotions_within_their_limit,
+    returns.returned_units_were_shipped,
+    returns.restocked_units_are_on_hand,
+    returns.returns_are_their_events,
+    returns.received_returns_are_paid_back,
+    returns.returns_have_their_process,
     orders.one_order_per_cart,
     orders.orders_are_their_checkouts,
     orders.events_have_no_gaps,

@@ -18,6 +18,8 @@ Row = dict[str, Any]
 STATEMENTS = {
     "stock_levels": "SELECT sku, location, on_hand, reserved FROM stock_levels",
     "adjusted": "SELECT sku, location, sum(delta)::bigint AS units FROM stock_adjustments GROUP BY sku, location",
+    "restocked": "SELECT sku, location, reason, sum(delta)::bigint AS units FROM stock_adjustments"
+    " WHERE reason LIKE 'return ret_%' GROUP BY sku, location, reason",
     "holds": "SELECT checkout_id, sku, location, quantity, shipped, state FROM stock_holds",
     "checkouts": "SELECT id, cart_id, order_id, status, reason, key_digest, retryable, currency, total FROM checkouts",
     "payments": "SELECT id, checkout_id, order_id, reference, state, currency, amount, captured, released"
@@ -29,6 +31,7 @@ STATEMENTS = {
     " document, email, placed_at FROM orders",
     "events": "SELECT order_id, version, type, at, actor, cause, data FROM order_events ORDER BY order_id, version",
     "shipments": "SELECT id, order_id, status, lines, capture_amount FROM shipments",
+    "returns": "SELECT id, order_id, state, lines, restocked, refund_id FROM returns",
     "notifications": "SELECT id, event, topic, channel, state, attempts FROM notifications",
     "outbox": "SELECT id, topic, aggregate, attempts FROM outbox",
     "kept": "SELECT key_digest, status, body FROM kept_answers",
@@ -64,6 +67,7 @@ class Facts:
 
     stock_levels: list[Row] = field(default_factory=list)
     adjusted: list[Row] = field(default_factory=list)
+    restocked: list[Row] = field(default_factory=list)
     holds: list[Row] = field(default_factory=list)
     checkouts: list[Row] = field(default_factory=list)
     payments: list[Row] = field(default_factory=list)
@@ -73,6 +77,7 @@ class Facts:
     orders: list[Row] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
     shipments: list[Row] = field(default_factory=list)
+    returns: list[Row] = field(default_factory=list)
     notifications: list[Row] = field(default_factory=list)
     outbox: list[Row] = field(default_factory=list)
     kept: list[Row] = field(default_factory=list)

@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -15,7 +17,8 @@ from api.tokens import Tokens
 from deploy.crashtest.buyers import Buyer, Notebook
 from deploy.crashtest.client import PAUSE, Body, Response, TooLate, insist
 from models.access import Principal, Role
-from models.ids import new_id, order_workflow
+from models.db.repositories import outbox, returns
+from models.ids import new_id, order_workflow, return_workflow
 from models.settings import Settings
 from workflows.failures import DATA_CONVERTER
 
@@ -65,15 +68,16 @@ class Afterwards:
                 raise TooLate(f"{self.id} never came so far: {self.order['status']}, {self.order['payment_status']}")
             time.sleep(PAUSE)
 
-    def operator(self, update: str, argument: Any = None) -> None:
-        """What a person types in the Temporal UI, again where the connection or the worker died under it."""
+    def operator(self, update: str, argument: Any = None, workflow_id: str | None = None) -> None:
+        """What a person types in the Temporal UI, again where the connection or the worker died under it. `workflow_id`
+        unless it is the order's."""
         update_id = uuid.uuid4().hex
 
         async def tell() -> None:
             client = await Client.connect(
                 self.settings.temporal, namespace=self.settings.temporal_namespace, data_converter=DATA_CONVERTER
             )
-            handle = client.get_workflow_handle(order_workflow(self.id))
+            handle = client.get_workflow_handle(workflow_id or order_workflow(self.id))
             await handle.execute_update(update, argument or {}, id=update_id)
 
         until = time.monotonic() + self._patience
@@ -128,6 +132,29 @@ class Afterwards:
         for announced in self.returns:
             self.staff(f"/v1/fulfilment/returns/{announced['id']}/receive", {"restock": True}, expected=200)
         self.wait_for(lambda order: all(back["status"] == "refunded" for back in order["returns"]))
+
+    def receive_return_by_operator(self) -> None:
+        self._settle_returns("receive", "refunded")
+
+    def refuse_return_by_operator(self) -> None:
+        self._settle_returns("refuse", "refused")
+
+    def _settle_returns(self, update: str, end: str) -> None:
+        for announced in self.returns:
+            self.operator(update, workflow_id=return_workflow(announced["id"]))
+        self.wait_for(lambda order: all(back["status"] == end for back in order["returns"]))
+
+    def let_return_expire(self) -> None:
+        """Its time is up now, and its process is told to look at its clock."""
+        engine = create_engine(self.settings.database, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        ids = [announced["id"] for announced in self.returns]
+        with engine.connect() as connection:
+            connection.execute(text("UPDATE returns SET expires_at = now() WHERE id = ANY(:ids)"), {"ids": ids})
+            for return_id in ids:
+                about = {"return_id": return_id, "order_id": self.id}
+                outbox.publish(connection, returns.CHANGED, return_id, about)
+        engine.dispose()
+        self.wait_for(lambda order: all(back["status"] == "expired" for back in order["returns"]))
 
     def _tell(self, path: str, body: Any, headers: dict[str, str], expected: int) -> Body:
         until = time.monotonic() + self._patience

@@ -16,6 +16,7 @@ from deploy.crashtest.settle import settle
 from deploy.crashtest.warehouse import Warehouse
 from deploy.invariants.check import INVARIANTS, check_all
 from deploy.invariants.facts import Execution, Facts, Row, Told, gather
+from tests.crash.afterwards import Afterwards
 from tests.crash.conftest import Crashing
 from tests.crash.owners import CardOwner
 
@@ -26,7 +27,8 @@ SKU = "HF-TRAIL-JKT-S-RED"
 
 @pytest.fixture(scope="module")
 def calm(crashing: Crashing) -> Facts:
-    """A shop that has sold, shipped in two parcels, been declined, been left at the bank and keeps cards."""
+    """A shop that has sold, shipped in two parcels, taken goods back, been declined and left at the bank, and keeps
+    cards."""
     notebook, tokens = Notebook(), Tokens.of(crashing.settings)
 
     def visit(method: str, bank: AtTheBank, code: str | None = None) -> Row | None:
@@ -42,6 +44,13 @@ def calm(crashing: Crashing) -> Facts:
         (THREE_D_SECURE, AtTheBank.WALK_AWAY, None),
     ):
         visit(method, bank, code)
+    wish = Visit(0, 0, ((SKU, 2),), VISA, AtTheBank.RETURN, Clicks.ONE, False, None, True, False, False)
+    buyer = Buyer(wish, crashing.settings, tokens, notebook)
+    bought = buyer.run()
+    assert bought
+    afterwards = Afterwards(crashing.settings, tokens, notebook, buyer, bought, 60)
+    for step in (afterwards.ship, afterwards.announce_return, afterwards.receive_return):
+        step()
     owner = CardOwner(crashing.settings, tokens, 60)
     owner.save(VISA, AtTheBank.RETURN)
     owner.save("pm_card_mastercard", AtTheBank.RETURN)
@@ -87,13 +96,13 @@ def _stop_order(facts: Facts) -> None:
     facts.executions.remove(found)
 
 
-def _mail_of(facts: Facts) -> Row:
-    return facts.mails[-1]
+def _mail_of(facts: Facts, topic: str = "order_confirmed") -> Row:
+    ids = {row["id"] for row in facts.notifications if row["topic"].startswith(topic)}
+    return next(mail for mail in facts.mails if mail["custom_args"].get("holdfast_message_id") in ids)
 
 
 def _notice_of(facts: Facts) -> Row:
-    ids = {row["id"] for row in facts.notifications if row["topic"].startswith("notice_")}
-    return next(mail for mail in facts.mails if mail["custom_args"].get("holdfast_message_id") in ids)
+    return _mail_of(facts, "notice_")
 
 
 def _customer(facts: Facts) -> Row:
@@ -102,6 +111,17 @@ def _customer(facts: Facts) -> Row:
 
 def _attached(facts: Facts) -> Row:
     return _where(facts.methods, id=_where(facts.cards, state="saved")["reference"])
+
+
+def _returned_line(facts: Facts) -> Row:
+    found = _where(facts.orders, status="returned")["document"]["lines"][0]
+    assert isinstance(found, dict)
+    return found
+
+
+def _wait_for_what_is_here(facts: Facts) -> None:
+    found = next(e for e in facts.executions if e.type == "Return")
+    facts.executions.append(found._replace(status="RUNNING"))
 
 
 CORRUPTIONS: dict[str, Callable[[Facts], object]] = {
@@ -118,6 +138,11 @@ CORRUPTIONS: dict[str, Callable[[Facts], object]] = {
     "holds_follow_their_checkout": lambda f: _where(f.holds, state="released").update(state="held"),
     "orders_have_their_stock": lambda f: f.holds.remove(_where(f.holds, state="allocated")),
     "promotions_within_their_limit": lambda f: f.promotion_uses.clear(),
+    "returned_units_were_shipped": lambda f: _returned_line(f).update(returned=1),
+    "restocked_units_are_on_hand": lambda f: f.restocked.clear(),
+    "returns_are_their_events": lambda f: f.returns[0].update(state="expired"),
+    "received_returns_are_paid_back": lambda f: f.returns[0].update(refund_id=None),
+    "returns_have_their_process": _wait_for_what_is_here,
     "one_order_per_cart": lambda f: f.orders.append({**f.orders[0], "id": "ord_second"}),
     "orders_are_their_checkouts": lambda f: _where(f.checkouts, status="confirmed").update(status="expired"),
     "events_have_no_gaps": lambda f: f.events.remove(f.events[0]),

@@ -81,6 +81,8 @@ def ship_one(order: Afterwards) -> None:
     order.arrive()
 
 
+RETURNING = (Afterwards.ship, Afterwards.announce_return)
+
 SCENARIOS: dict[str, Scenario | Saving | Later] = {
     "hold_stock": BOUGHT,
     "authorise_payment": BOUGHT,
@@ -110,6 +112,9 @@ SCENARIOS: dict[str, Scenario | Saving | Later] = {
     "cancel_order": Later("cancelled", Afterwards.cancel_by_operator),
     "release_authorisation": Later("cancelled", Afterwards.cancel),
     "cancel_remainder": Later("completed", Afterwards.cancel_the_rest_by_operator, (ship_one,)),
+    "receive_return": Later("returned", Afterwards.receive_return_by_operator, RETURNING),
+    "refuse_return": Later("shipped", Afterwards.refuse_return_by_operator, RETURNING),
+    "expire_return": Later("shipped", Afterwards.let_return_expire, RETURNING),
 }
 BUYING = [name for name in failpoints() if isinstance(SCENARIOS.get(name.split(":")[0]), Scenario)]
 LATER = [name for name in failpoints() if isinstance(SCENARIOS.get(name.split(":")[0]), Later)]
