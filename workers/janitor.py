@@ -1,4 +1,4 @@
-"""Finds live checkouts and cards without a process (terminated by hand) and sees to their end; forgets old answers."""
+"""Finds live checkouts, cards and refunds without a process (ended by hand) and sees to them; forgets old answers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,19 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from models.checkout import CheckoutRef
-from models.db.repositories import account_requests, answers, attempts, checkout_reads, payment_methods, sessions
+from models.db.repositories import (
+    account_requests,
+    answers,
+    attempts,
+    checkout_reads,
+    payment_methods,
+    refund_settling,
+    refunds,
+    sessions,
+)
 from models.db.session import Database
 from models.errors import Unavailable
-from models.ids import checkout_workflow, save_payment_method_workflow
+from models.ids import checkout_workflow, refund_workflow, save_payment_method_workflow
 from models.payment_methods import BeginSave
 from workflows import queues
 from workflows.cleanup import CheckoutCleanup
@@ -41,7 +50,7 @@ class Janitor:
             await asyncio.sleep(ROUND_SECONDS)
 
     async def round(self) -> list[str]:
-        """The checkouts and cards that it took care of."""
+        """The checkouts, cards and refunds that it took care of."""
         checkouts, cards = await asyncio.to_thread(self._overdue)
         started = []
         for checkout_id in checkouts:
@@ -60,7 +69,25 @@ class Janitor:
             if not await self._running(save_payment_method_workflow(begun.payment_method_id)):
                 await self._save_again(begun)
                 started.append(begun.payment_method_id)
-        return started
+        return started + await self._refunds()
+
+    async def _refunds(self) -> list[str]:
+        """The relay starts them: each finds what has been done."""
+        told = []
+        for unfinished in await asyncio.to_thread(self._unfinished_refunds):
+            if not await self._running(refund_workflow(unfinished.id)):
+                log.warning("refund_without_process", refund_id=unfinished.id)
+                await asyncio.to_thread(self._tell_refund, unfinished)
+                told.append(unfinished.id)
+        return told
+
+    def _unfinished_refunds(self) -> list[refund_settling.Unfinished]:
+        with self._database.reading() as connection:
+            return refund_settling.unfinished(connection, self._margin)
+
+    def _tell_refund(self, unfinished: refund_settling.Unfinished) -> None:
+        with self._database.reading() as connection:
+            refunds.tell(connection, unfinished.id, unfinished.order_id)
 
     async def _save_again(self, begun: BeginSave) -> None:
         """The same process once more: it finds what there is at the provider, and has no time to wait for the bank."""

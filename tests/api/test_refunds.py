@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from models.access import Role
+from models.db.session import Database
 from models.ids import derived_id, refund_workflow
 from tests.fixtures.shop import at_once, eventually, new_key, slug
+from workers.janitor import Janitor
 
 FAILS = "pm_card_refundFail"
 WAITS = "pm_card_pendingRefund"
@@ -416,14 +418,18 @@ class TestFailure:
         kinds = shop.sql("SELECT kind FROM ledger_entries WHERE cause = :id ORDER BY id", id=refund["id"])
         assert [row.kind for row in kinds] == ["refund", "refund_failed"]
 
-    def test_is_tried_again_when_a_person_says_so(self, shop, world, bought, give, settled):
+    def test_is_tried_again_when_a_person_says_so(self, shop, world, support, bought, give, settled):
         buyer, order = bought()
         refund = give(order)
         settled(order)
         (made,) = at_the_provider(world, refund["id"])
         world.post(f"/stripe/refunds/{made['id']}/settle", status="failed")
         eventually(lambda: shop.tasks(refund["id"]))
-        resolve(shop, refund, "retry")
+        needs = "/v1/ops/needs-attention"
+        (task,) = shop.get(needs, support, subject=refund["id"], status="open").json()["items"]
+        assert (task["kind"], task["actions"]) == ("refund-failed", ["retry", "done"])
+        answer = shop.post(f"{needs}/{task['id']}/resolve", {"outcome": "retry"}, support)
+        assert answer.status_code == 200, answer.text
         after = eventually(lambda: (found := settled(order))["refunds"][0]["status"] == "succeeded" and found)
         assert after["payment_status"] == "refunded"
         assert [r["status"] for r in at_the_provider(world, refund["id"])] == ["failed", "succeeded"]
@@ -505,3 +511,20 @@ class TestEndedByHand:
         world.post(f"/stripe/refunds/{made['id']}/settle", status="succeeded")
         assert settled(order)["payment_status"] == "refunded"
         assert len(at_the_provider(world, refund["id"])) == 1
+
+    def test_and_the_janitor_finds_it_where_no_word_comes(self, shop, world, bought, give, settled):
+        database = Database(shop.settings.database, pool_size=1)
+        with world.webhooks(mode="drop"):
+            _, order = bought(WAITS)
+            refund = give(order)
+            (made,) = eventually(lambda: at_the_provider(world, refund["id"]))
+            eventually(lambda: shop.sql("SELECT 1 FROM refund_parts WHERE reference = :r", r=made["id"]))
+
+            async def terminate(client):
+                await client.get_workflow_handle(refund_workflow(refund["id"])).terminate()
+                world.post(f"/stripe/refunds/{made['id']}/settle", status="succeeded")
+                return await Janitor(database, client, margin=0.0).round()
+
+            assert refund["id"] in shop.temporal(terminate)
+            assert settled(order)["payment_status"] == "refunded"
+        database.close()

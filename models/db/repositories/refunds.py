@@ -80,10 +80,15 @@ def request(
         cause=cause,
     )
     write(connection, order_id, refund_id, planned.amount, parts, cause, note_id)
-    outbox.publish(connection, REQUESTED, refund_id, {"refund_id": refund_id, "order_id": order_id})
+    tell(connection, refund_id, order_id)
     refund = order.refund(refund_id)
     assert refund is not None
     return Requested(stored._replace(order=order), refund)
+
+
+def tell(connection: Connection, refund_id: str, order_id: str) -> None:
+    """Its process is started; told again of one that runs, nothing happens."""
+    outbox.publish(connection, REQUESTED, refund_id, {"refund_id": refund_id, "order_id": order_id})
 
 
 def fact(refund_id: str, planned: RefundPlan) -> dict[str, Any]:
