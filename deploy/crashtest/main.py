@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from api.tokens import Tokens
+from deploy.crashtest.aftercare import Aftercare
 from deploy.crashtest.buyers import Buyer, Notebook
 from deploy.crashtest.client import insist
 from deploy.crashtest.script import HOT_SKUS, PROMOTION, Kill, Script, Visit, write
 from deploy.crashtest.settle import settle
 from deploy.crashtest.stack import PrivateStack
-from deploy.crashtest.warehouse import Warehouse
 from deploy.invariants.check import Violation, check_all
 from deploy.invariants.facts import Facts, gather
 from deploy.stack.signals import StopRequested, stopping
@@ -104,15 +104,16 @@ def open_shop(settings: Settings, tokens: Tokens, script: Script) -> None:
 
 def sell(script: Script, settings: Settings, tokens: Tokens, notebook: Notebook) -> None:
     """Every buyer in time, each to an end."""
-    warehouse = Warehouse(settings, tokens, notebook)
+    aftercare = Aftercare(settings, tokens, notebook)
     began = time.monotonic()
 
     def visit(wish: Visit) -> None:
         time.sleep(max(0.0, began + wish.at - time.monotonic()))
         try:
-            order = Buyer(wish, settings, tokens, notebook).run()
-            if order and wish.shipped:
-                warehouse.ship(order, in_parts=wish.in_parts)
+            buyer = Buyer(wish, settings, tokens, notebook)
+            order = buyer.run()
+            if order:
+                aftercare.live_on(order, wish.after, buyer.headers)
         except Exception as error:  # noqa: BLE001  a buyer that can't go on is a finding, not the end of the run
             notebook.complain(f"buyer {wish.number} met {type(error).__name__}: {error}")
 

@@ -14,6 +14,8 @@ PROMOTION = "FIRST100"
 
 VICTIMS = ("api", "worker", "temporal", "postgres", "valkey", "sandbox")
 
+AFTER = (76, 4, 4, 5, 3, 2, 3, 3)  # of a hundred orders, in the order of `After`
+
 PER_SECOND = 4.0  # visits, on two cores that also restart what was killed
 BETWEEN_KILLS = 3.2  # seconds, on average: less, and the shop would only ever be starting
 
@@ -34,6 +36,19 @@ class Clicks(StrEnum):
     OTHER_KEY = "twice at once, with two keys"
 
 
+class After(StrEnum):
+    """What becomes of the order, if there is one."""
+
+    NOTHING = "waits for the warehouse"
+    SHIPPED = "shipped whole"
+    IN_PARTS = "shipped in two parcels"
+    CANCELLED = "cancelled by its buyer"
+    CANCEL_RACES_SHIP = "cancelled and shipped at once"
+    HELD = "held, released and shipped"
+    RETURNED = "one unit is returned"
+    REFUNDED = "refunded twice at once"
+
+
 @dataclass(frozen=True)
 class Visit:
     """One buyer. `at`: seconds from the beginning."""
@@ -47,8 +62,7 @@ class Visit:
     second_try: bool  # after a decline, with a good card
     code: str | None
     customer: bool
-    shipped: bool  # the warehouse ships it soon after
-    in_parts: bool
+    after: After = After.NOTHING
 
 
 @dataclass(frozen=True)
@@ -98,6 +112,5 @@ def _visit(dice: random.Random, number: int, at: float) -> Visit:
         second_try=dice.random() < 0.5,
         code=PROMOTION if dice.random() < 0.2 else None,
         customer=dice.random() < 0.25,
-        shipped=dice.random() < 0.08,
-        in_parts=dice.random() < 0.5,
+        after=dice.choices(list(After), weights=AFTER)[0],
     )

@@ -28,7 +28,7 @@ SHORT = {
     "payment_action_seconds": 18.0,
     "payment_lookup_seconds": 5.0,
     "mail_unknown_seconds": 25.0,
-    "return_window_seconds": 1.0,
+    "return_window_seconds": 8.0,
 }
 
 

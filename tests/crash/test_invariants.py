@@ -10,10 +10,10 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from api.tokens import Tokens
+from deploy.crashtest.aftercare import Aftercare
 from deploy.crashtest.buyers import Buyer, Notebook
 from deploy.crashtest.script import DECLINED, PROMOTION, THREE_D_SECURE, VISA, AtTheBank, Clicks, Visit
 from deploy.crashtest.settle import settle
-from deploy.crashtest.warehouse import Warehouse
 from deploy.invariants.check import INVARIANTS, check_all
 from deploy.invariants.facts import Execution, Facts, Row, Told, gather
 from tests.crash.afterwards import Afterwards
@@ -32,19 +32,19 @@ def calm(crashing: Crashing) -> Facts:
     notebook, tokens = Notebook(), Tokens.of(crashing.settings)
 
     def visit(method: str, bank: AtTheBank, code: str | None = None) -> Row | None:
-        wish = Visit(0, 0, ((SKU, 2),), method, bank, Clicks.ONE, False, code, True, False, False)
+        wish = Visit(0, 0, ((SKU, 2),), method, bank, Clicks.ONE, False, code, True)
         return Buyer(wish, crashing.settings, tokens, notebook).run()
 
     shipped = visit(VISA, AtTheBank.RETURN)
     assert shipped
-    Warehouse(crashing.settings, tokens, notebook).ship(shipped, in_parts=True)
+    Aftercare(crashing.settings, tokens, notebook).ship(shipped, in_parts=True)
     for method, bank, code in (
         (VISA, AtTheBank.RETURN, PROMOTION),
         (DECLINED[0], AtTheBank.RETURN, None),
         (THREE_D_SECURE, AtTheBank.WALK_AWAY, None),
     ):
         visit(method, bank, code)
-    wish = Visit(0, 0, ((SKU, 2),), VISA, AtTheBank.RETURN, Clicks.ONE, False, None, True, False, False)
+    wish = Visit(0, 0, ((SKU, 2),), VISA, AtTheBank.RETURN, Clicks.ONE, False, None, True)
     buyer = Buyer(wish, crashing.settings, tokens, notebook)
     bought = buyer.run()
     assert bought

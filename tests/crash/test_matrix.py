@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import pytest
 
 from api.tokens import Tokens
+from deploy.crashtest.aftercare import Aftercare
 from deploy.crashtest.buyers import Buyer, Notebook
 from deploy.crashtest.client import Response, TooLate, insist
 from deploy.crashtest.script import DECLINED, THREE_D_SECURE, VISA, AtTheBank, Clicks, Visit
 from deploy.crashtest.settle import settle
-from deploy.crashtest.warehouse import Warehouse
 from deploy.invariants.check import Violation, check_all
 from deploy.invariants.facts import Facts, gather
 from tests.crash.afterwards import Afterwards
@@ -222,8 +222,6 @@ class Runner:
             second_try=False,
             code=None,
             customer=False,
-            shipped=scenario.shipped,
-            in_parts=False,
         )
         buyer = Buyer(visit, self._settings, self._tokens, self._notebook, PATIENCE)
         assert buyer.fill_cart()
@@ -245,8 +243,8 @@ class Runner:
         if not scenario.shipped:
             return buy
         order = buyer.buy(scenario.method).body["order"]
-        warehouse = Warehouse(self._settings, self._tokens, self._notebook)
-        return lambda: warehouse.ship(order, in_parts=False)
+        aftercare = Aftercare(self._settings, self._tokens, self._notebook)
+        return lambda: aftercare.ship(order, in_parts=False)
 
     def _strike(self, name: str, act: Callable[[], None], outcome: Outcome) -> threading.Thread:
         """Arms, acts, and waits until it has struck."""

@@ -33,7 +33,7 @@ class Click:
     def __init__(self, crashing: Crashing) -> None:
         self.settings = crashing.settings
         self.notebook = Notebook()
-        visit = Visit(0, 0, ((SKU, 1),), VISA, AtTheBank.RETURN, Clicks.ONE, False, None, False, False, False)
+        visit = Visit(0, 0, ((SKU, 1),), VISA, AtTheBank.RETURN, Clicks.ONE, False, None, False)
         buyer = Buyer(visit, self.settings, Tokens.of(self.settings), self.notebook)
         assert buyer.fill_cart()
         self.cart_id = buyer.cart_id
