@@ -33,8 +33,9 @@ from models.db.repositories import checkout_closing, orders, payment_methods
 from models.db.session import Database
 from models.errors import HoldfastError, InvalidTransition, NotFound, RequestInProgress, Unavailable
 from models.fulfilment import FulfilOrder
-from models.ids import checkout_workflow, order_workflow, save_payment_method_workflow
+from models.ids import checkout_workflow, order_workflow, payment_retry_workflow, save_payment_method_workflow
 from models.payment_methods import BeginSave, PaymentMethodState
+from models.payment_retry import RetryPayment
 from models.search_attributes import CART_ID, CHECKOUT_STATUS, ORDER_ID, PAYMENT_METHOD_STATE, USER_ID
 from models.settings import Settings
 from models.states import CheckoutStatus
@@ -42,6 +43,7 @@ from workflows import queues
 from workflows.checkout import Checkout
 from workflows.failures import DATA_CONVERTER, refusal_in
 from workflows.order import Order
+from workflows.payment_retry import PaymentRetry
 from workflows.save_payment_method import SavePaymentMethod
 
 T = TypeVar("T")
@@ -173,6 +175,28 @@ class Processes:
         except WorkflowAlreadyStartedError as error:
             state = await run_in_threadpool(self._status_of, order_id)
             raise InvalidTransition(f"The order is {state}: nothing more happens to it", state=state) from error
+
+    async def tell_payment_retry(self, order_id: str, update: Any, command: Any, update_id: str) -> Any:
+        """An update of the order's retries, whose process is started if the outbox has not got to it yet. As `submit`
+        raises: Unavailable does not say that nothing has happened."""
+
+        def tell() -> Awaitable[Any]:
+            start = WithStartWorkflowOperation(
+                PaymentRetry.run,
+                RetryPayment.of(self._settings, order_id),
+                id=payment_retry_workflow(order_id),
+                task_queue=queues.ORDERS,
+                task_timeout=TASK_TIMEOUT,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                search_attributes=_attributes({ORDER_ID: order_id}),
+                static_summary="A payment that failed after its order was placed",
+            )
+            return self.client.execute_update_with_start_workflow(
+                update, command, start_workflow_operation=start, id=update_id
+            )
+
+        return await self._answer(tell)
 
     def _status_of(self, order_id: str) -> str:
         with self._database.reading() as connection:

@@ -145,6 +145,33 @@ class CheckoutOut(Out):
     expires_at: datetime | None = None
 
 
+class PaymentWaitsOut(Out):
+    """`status`: `requires_action` with what to do at the bank, or `processing`."""
+
+    order_id: str
+    status: str
+    next_action: NextAction | None = None
+    expires_at: datetime | None = None
+
+
+class PaymentRetryOut(Out):
+    """`state`: retrying, paid, gave_up, cancelled. `waits_for`: next_try, new_method, bank, provider, person, nothing.
+    `verdict` on the order's own method: retry, new_method (only the buyer can help), never."""
+
+    order_id: str
+    order_status: str
+    state: str
+    waits_for: str
+    decline_code: str
+    verdict: str
+    step: int
+    tries: int
+    extensions: int
+    amount_due: Money | None
+    next_try_at: datetime | None
+    gives_up_at: datetime | None
+
+
 class ShipmentOut(Out):
     id: str
     order_id: str

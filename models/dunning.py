@@ -2,10 +2,10 @@
 
 Which codes may be retried follows Stripe's list of decline codes and what it advises for each
 (https://docs.stripe.com/declines/codes): `lost_card`, `stolen_card`, `fraudulent`, `pickup_card` and the like never;
-`expired_card` and `authentication_required` only with something that the buyer gives. How often stays far below what
-the networks allow: Visa 15 tries of one charge in 30 days, and none after a code of its category 1 ("issuer will never
-approve"); Mastercard 35 in 30 days, and none after merchant advice code 03 or 21 (https://docs.stripe.com/declines/card
-explains both). An authorisation that has lapsed is nobody's refusal: it is tried like any other.
+`expired_card` and `authentication_required` only with something that the buyer gives. How often stays below what the
+networks allow: Visa 15 retries of one payment in 30 days (Stripe: "Payment blocked due to excessive retries"), and both
+Visa (category 1) and Mastercard (merchant advice 03, 21) charge for every try of a card that its issuer will never
+approve. An authorisation that has lapsed is nobody's refusal: it is tried like any other.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-# After the failure, in business time; the last is also when the order is given up, once that try is refused too.
+# After the failure, in business time; with the last, refused too, the order is given up.
 LADDER = (timedelta(hours=1), timedelta(days=1), timedelta(days=3), timedelta(days=7))
-# What support adds by "extend", and for how long the buyer's card is still tried then: a step like the last.
+# What support adds when it extends the ladder: so much more time, and one more try at the end of it.
 EXTENSION = timedelta(days=7)
+EXTENSIONS = 3  # no more: 28 days and 7 tries are within what the networks allow
 
 
 class Verdict(StrEnum):
@@ -88,14 +89,15 @@ def worst(one: Verdict, other: Verdict) -> Verdict:
     return max(one, other, key=order.index)
 
 
-def steps(scale: float) -> tuple[timedelta, ...]:
-    """The ladder in the shop's time."""
-    return tuple(step * scale for step in LADDER)
+def due(failed_at: datetime, step: int, scale: float, extensions: int = 0) -> datetime | None:
+    """When the try number `step` (from 0) is due; None when the ladder, extensions and all, has no more.
 
-
-def next_try(failed_at: datetime, step: int, scale: float) -> datetime | None:
-    """When the `step`-th try (from 0) is due; None when the ladder has no more."""
-    return failed_at + LADDER[step] * scale if step < len(LADDER) else None
+    `scale` makes the shop's time of it (HOLDFAST_RETRY_LADDER_SCALE).
+    """
+    if step < len(LADDER):
+        return failed_at + LADDER[step] * scale
+    beyond = step - len(LADDER) + 1
+    return given_up_at(failed_at, scale, beyond) if beyond <= extensions else None
 
 
 def given_up_at(failed_at: datetime, scale: float, extensions: int = 0) -> datetime:

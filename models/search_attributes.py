@@ -7,6 +7,7 @@ ORDER_STATUS = "OrderStatus"
 USER_ID = "UserId"
 LINK_STATE = "LinkState"
 PAYMENT_METHOD_STATE = "PaymentMethodState"
+PAYMENT_RETRY_STATE = "PaymentRetryState"
 
 # Name → Temporal's type. Never personal data: the server keeps them in clear.
 SEARCH_ATTRIBUTES = {
@@ -17,4 +18,5 @@ SEARCH_ATTRIBUTES = {
     USER_ID: "Keyword",
     LINK_STATE: "Keyword",
     PAYMENT_METHOD_STATE: "Keyword",
+    PAYMENT_RETRY_STATE: "Keyword",
 }

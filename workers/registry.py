@@ -22,6 +22,7 @@ from activities.order_commands import OrderCommands
 from activities.order_payments import OrderPayments
 from activities.parcels import Parcels
 from activities.payment_methods import PaymentMethods
+from activities.payment_retry import PaymentRetries
 from activities.payments import Payments
 from activities.reconciliation import Reconciliations
 from activities.refunds import Refunds
@@ -36,6 +37,7 @@ from workflows.email_verification import EmailVerification
 from workflows.invitation import Invitation
 from workflows.order import Order
 from workflows.password_reset import PasswordReset
+from workflows.payment_retry import PaymentRetry
 from workflows.reconciliation import Reconciliation
 from workflows.refund import Refund
 from workflows.remove_payment_method import RemovePaymentMethod
@@ -71,6 +73,7 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
     cards = StripeCards(settings.stripe_api_key.get_secret_value(), base=settings.stripe_base)
     methods = PaymentMethods(database, {StripeCards.name: cards})
     fulfilment = Fulfilment(database)
+    retries = PaymentRetries(database, gateways)
     parcels = Parcels(database, CarrierGateway.of(settings))
     refunds = Refunds(database, gateways)
     returns = Returns(database)
@@ -115,8 +118,18 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
             builds=VersioningBehavior.PINNED,
         ),
         queues.ORDERS: Work(
-            workflows=[Order, Refund, Return, Shipment, Reconciliation],
+            workflows=[Order, Refund, Return, Shipment, Reconciliation, PaymentRetry],
             activities=[
+                retries.fail_payment,
+                retries.begin_payment_retry,
+                retries.plan_payment_try,
+                retries.charge_order,
+                retries.look_at_try,
+                retries.accept_payment,
+                retries.ask_payer,
+                retries.note_ladder,
+                retries.release_try,
+                retries.give_up_payment,
                 fulfilment.plan_shipment,
                 fulfilment.confirm_shipment,
                 fulfilment.drop_shipment,

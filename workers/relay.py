@@ -43,6 +43,7 @@ from models.search_attributes import ORDER_ID, ORDER_STATUS, PAYMENT_METHOD_STAT
 from models.settings import Settings
 from models.states import OrderStatus
 from workers.attention import Attention
+from workers.payment_news import PaymentNews
 from workers.parcels import ParcelNews
 from workflows import queues
 from workflows.checkout import Checkout
@@ -79,11 +80,11 @@ class Relay:
             "order.confirmed": self._start_order,
             "payment.changed": self._tell_checkout,
             "order.delivered": self._tell_order,
-            order_commands.CANCELLED: self._tell_order,
             order_commands.CHANGED: self._tell_order,
             payment_methods.CHANGED: self._tell_setup,
             payment_methods.REMOVED: self._start_removal,
             **Attention(database, client).listeners,
+            **PaymentNews(settings, client, cancelled=self._tell_order).listeners,
             **ParcelNews(settings, database, client).listeners,
             refunds.REQUESTED: self._start_refund,
             refunds.CHANGED: self._tell_refund,

@@ -18,6 +18,7 @@ from workflows.failures import DATA_CONVERTER
 from workflows.invitation import Invitation
 from workflows.order import Order
 from workflows.password_reset import PasswordReset
+from workflows.payment_retry import PaymentRetry
 from workflows.reconciliation import Reconciliation
 from workflows.refund import Refund
 from workflows.remove_payment_method import RemovePaymentMethod
@@ -34,6 +35,7 @@ WORKFLOWS: list[type] = [
     SavePaymentMethod,
     RemovePaymentMethod,
     Reconciliation,
+    PaymentRetry,
 ]
 
 

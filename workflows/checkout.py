@@ -179,7 +179,8 @@ class Checkout(Unwinds):
 
     async def _keep_method(self, payment: ProviderPayment) -> None:
         """Among the buyer's saved methods, now that it has paid. The order doesn't depend on it."""
-        assert self._begin.customer_id is not None and payment.reference is not None
+        assert self._begin.customer_id is not None
+        assert payment.reference is not None
         command = KeepPaidMethod(
             payment_method_id=derived_id("pm", self._begin.checkout_id),
             user_id=self._begin.customer_id,

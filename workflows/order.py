@@ -17,10 +17,11 @@ with workflow.unsafe.imports_passed_through():
     from activities.order_commands import OrderCommands
     from activities.order_payments import OrderPayments
     from activities.parcels import Parcels
+    from activities.payment_retry import PaymentRetries
     from activities.payments import Payments
     from activities.tasks import Tasks
-    from models.checkout import OpenTask
-    from models.errors import HoldfastError
+    from models.checkout import OpenTask, Refusal
+    from models.errors import AuthorisationGone, CaptureRefused, HoldfastError
     from models.fulfilment import (
         BuyLabel,
         CapturePayment,
@@ -32,6 +33,7 @@ with workflow.unsafe.imports_passed_through():
         ShipParcel,
     )
     from models.order_commands import By, OrderStands, ReleaseAuthorisation, SteerOrder
+    from models.payment_retry import FailPayment
     from models.search_attributes import ORDER_STATUS
     from models.states import OrderStatus
     from workflows.compensation import Compensations
@@ -41,6 +43,7 @@ with workflow.unsafe.imports_passed_through():
 STATUS = SearchAttributeKey.for_keyword(ORDER_STATUS)
 ENDS = (OrderStatus.CANCELLED, OrderStatus.RETURNED)
 NOBODY = By()
+REFUSED_BY_BANK = (CaptureRefused.__name__, AuthorisationGone.__name__)
 LOOK_AGAIN = timedelta(days=1)
 
 # What an operator reads in the Temporal UI.
@@ -267,11 +270,31 @@ class Order:
                 labels.clear()
                 await self._task("capture-unknown", str(error.cause or error))
                 raise
-            await workflow.execute_local_activity_method(
-                Fulfilment.drop_shipment, command, summary="capture refused", **DATABASE
-            )
-            await self._task("capture-refused", refusal.detail)
+            if not await self._payment_failed(command, refusal):
+                await workflow.execute_local_activity_method(
+                    Fulfilment.drop_shipment, command, summary="capture refused", **DATABASE
+                )
+                await self._task("capture-refused", refusal.detail)
             raise
+
+    async def _payment_failed(self, command: ShipParcel, refusal: Refusal) -> bool:
+        """Whether the order now waits for another payment: then the parcel stays, and PaymentRetry takes over."""
+        if refusal.error not in REFUSED_BY_BANK or not workflow.patched("payment-retry"):
+            return False
+        failed = await workflow.execute_local_activity_method(
+            PaymentRetries.fail_payment,
+            FailPayment(
+                order_id=command.order_id,
+                shipment_id=command.shipment_id,
+                decline_code=refusal.extra.get("decline_code") or "generic_decline",
+                actor=command.actor,
+            ),
+            summary="the payment has failed",
+            **DATABASE,
+        )
+        if failed:
+            self._now(OrderStatus.PAYMENT_RETRYING)
+        return failed
 
     async def _task(self, kind: str, detail: str) -> None:
         await workflow.execute_local_activity_method(

@@ -143,7 +143,7 @@ class TestCaptureFailures:
         assert intent["amount_received"] == first["captured"]["amount"] + second["captured"]["amount"]
         assert intent["amount_received"] == buyer.total["amount"]
 
-    def test_a_refused_capture_ships_nothing_and_is_somebodys_task(self, shop, world, try_to_ship, warehouse):
+    def test_a_refused_capture_ships_nothing_and_the_order_waits_for_its_payment(self, shop, world, try_to_ship, warehouse):
         sku = shop.sku(stock=3)
         buyer = shop.buyer(sku)
         order = buyer.buy()
@@ -157,10 +157,10 @@ class TestCaptureFailures:
         tracking = new_key()
         answer = try_to_ship(order, tracking=tracking)
         assert answer.status_code in (402, 409, 422), answer.text
-        assert shop.tasks(order["id"]) == ["capture-refused"]
-        assert order_now(shop, warehouse, order)["shipments"] == []
+        now = order_now(shop, warehouse, order)
+        assert (now["status"], now["shipments"]) == ("payment_retrying", [])
         assert shop.stock(sku) == (3, 1)
-        assert try_to_ship(order, tracking=tracking).status_code == 201
+        assert try_to_ship(order, tracking=tracking).status_code == 409
 
 
 class TestScans:

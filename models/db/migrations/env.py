@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from models.db.tables import accounts, attention, audit, carts, catalog, checkouts, messaging, orders
+from models.db.tables import accounts, attention, audit, carts, catalog, checkouts, messaging, orders, payment_retries
 from models.db.tables.base import metadata
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "checkouts",
     "messaging",
     "orders",
+    "payment_retries",
 ]  # imported for their tables
 
 context.configure(

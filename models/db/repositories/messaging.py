@@ -63,7 +63,10 @@ WITH stored AS (
     waiting AS (SELECT id, status FROM checkouts WHERE id = :checkout_id FOR UPDATE),
     told AS (INSERT INTO outbox (topic, aggregate, data)
         SELECT 'payment.changed', w.id, jsonb_build_object('checkout_id', w.id) FROM waiting w, stored
-        WHERE w.status = 'requires_action')
+        WHERE w.status = 'requires_action'),
+    retrying AS (INSERT INTO outbox (topic, aggregate, data)
+        SELECT 'payment_retry.changed', p.order_id, jsonb_build_object('order_id', p.order_id) FROM payments p, stored
+        WHERE p.provider = :provider AND p.reference = :subject AND p.attempt > 1 AND p.state = 'requires_action')
 SELECT event_id FROM stored
 """)
 

@@ -1,0 +1,196 @@
+"""The steps of trying a payment again, one idempotent effect each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.failpoints import failpoint
+from models.checkout import PaymentAt, ProviderPayment
+from models.errors import OutcomeUnknown, PaymentMethodInvalid
+from models.payment_retry import (
+    AcceptPayment,
+    AskPayer,
+    BankTry,
+    BeginRetry,
+    ChargeOrder,
+    FailPayment,
+    GiveUp,
+    NoteLadder,
+    PlanTry,
+    ReleaseTry,
+    RetryEnded,
+    RetryStands,
+    TryPlanned,
+    TryStands,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from activities.gateways.payments import PaymentGateway
+    from models.db.session import Database
+
+INVALID = "payment_method_invalid"
+
+
+def _metadata(checkout_id: str, number: int) -> dict[str, str]:
+    return {"checkout_id": checkout_id, "attempt": f"retry-{number}"}
+
+
+class PaymentRetries:
+    """`gateways` by provider name."""
+
+    def __init__(self, database: Database, gateways: Mapping[str, PaymentGateway]) -> None:
+        from models.db.repositories import payment_retry, payment_tries
+
+        self._database = database
+        self._gateways = gateways
+        self._retries = payment_retry
+        self._tries = payment_tries
+
+    @activity.defn
+    def fail_payment(self, command: FailPayment) -> bool:
+        """The capture was refused for good: the parcel stays, the order waits. False where it can't wait."""
+        failpoint("fail_payment:before")
+        with self._database.transaction() as connection:
+            failed = self._retries.fail(connection, command)
+        failpoint("fail_payment:after")
+        return failed
+
+    @activity.defn
+    def begin_payment_retry(self, command: BeginRetry) -> RetryStands:
+        """How things stand; the first time the ladder begins."""
+        failpoint("begin_payment_retry:before")
+        with self._database.transaction() as connection:
+            stands = self._retries.begin(connection, command)
+        failpoint("begin_payment_retry:after")
+        return stands
+
+    @activity.defn
+    def plan_payment_try(self, command: PlanTry) -> TryPlanned:
+        """What is due, of whom. Raises NotFound for a saved method that is not the buyer's."""
+        failpoint("plan_payment_try:before")
+        with self._database.transaction() as connection:
+            planned = self._tries.plan(connection, command)
+        failpoint("plan_payment_try:after")
+        return planned
+
+    @activity.defn
+    def charge_order(self, command: ChargeOrder) -> TryStands:
+        """Key `{order_id}:retry:{number}`. From the second time on it is looked up before it is asked again.
+
+        ABSENT when the provider has answered that key with an error and holds nothing. Raises ProviderUnavailable,
+        OutcomeUnknown.
+        """
+        gateway = self._gateways[command.provider]
+        metadata = _metadata(command.checkout_id, command.number)
+        if command.look_first or activity.info().attempt > 1:
+            found = gateway.find(metadata, command.not_before)
+            if found.state is not PaymentAt.ABSENT:
+                return self._noted(command, found)
+        failpoint("charge_order:before")
+        try:
+            payment = self._authorise(command, metadata)
+        except PaymentMethodInvalid:
+            refused = ProviderPayment(state=PaymentAt.DECLINED, decline_code=INVALID)
+            return self._noted(command, refused).model_copy(update={"invalid": True})
+        except OutcomeUnknown as error:
+            if not error.extra.get("answered"):
+                raise
+            # The provider has finished with this key, so what its list says now is final.
+            payment = gateway.find(metadata, command.not_before)
+        failpoint("charge_order:after")
+        return self._noted(command, payment)
+
+    def _authorise(self, command: ChargeOrder, metadata: dict[str, str]) -> ProviderPayment:
+        return self._gateways[command.provider].authorise(
+            command.amount,
+            command.method,
+            {
+                **metadata,
+                "cart_id": command.cart_id,
+                "order_id": command.order_id,
+                "payment_id": command.payment_id,
+            },
+            f"{command.order_id}:retry:{command.number}",
+            customer=command.customer,
+            off_session=command.off_session,
+        )
+
+    def _noted(self, command: ChargeOrder, payment: ProviderPayment) -> TryStands:
+        with self._database.transaction() as connection:
+            self._tries.note_try(connection, command.order_id, command.payment_id, payment)
+        return _stands(payment)
+
+    @activity.defn
+    def look_at_try(self, bank: BankTry) -> TryStands:
+        """What the provider holds now; a refusal is noted."""
+        payment = self._gateways[bank.provider].look(bank.reference)
+        if payment.state in (PaymentAt.DECLINED, PaymentAt.CANCELLED):
+            with self._database.transaction() as connection:
+                self._tries.note_try(connection, bank.order_id, bank.payment_id, payment)
+        return _stands(payment)
+
+    @activity.defn
+    def accept_payment(self, command: AcceptPayment) -> RetryEnded:
+        """The order goes on with its new payment; one that no longer waits says how it ended."""
+        failpoint("accept_payment:before")
+        with self._database.transaction() as connection:
+            ended = self._tries.accept(connection, command)
+        failpoint("accept_payment:after")
+        return ended
+
+    @activity.defn
+    def ask_payer(self, command: AskPayer) -> bool:
+        """The bank wants to see the buyer: what they are answered. True if the provider has said more meanwhile."""
+        failpoint("ask_payer:before")
+        with self._database.transaction() as connection:
+            news = self._tries.ask_payer(connection, command)
+        failpoint("ask_payer:after")
+        return news
+
+    @activity.defn
+    def note_ladder(self, command: NoteLadder) -> None:
+        """Where it stands, for people to see; the buyer is told where only they can help."""
+        failpoint("note_ladder:before")
+        with self._database.transaction() as connection:
+            self._retries.note(connection, command)
+        failpoint("note_ladder:after")
+
+    @activity.defn
+    def release_try(self, command: ReleaseTry) -> TryStands:
+        """Cancelled at the provider, where twice is once. A try that was taken after all is refunded.
+
+        Raises ProviderUnavailable, OutcomeUnknown.
+        """
+        failpoint("release_try:before")
+        gateway = self._gateways[command.provider]
+        held = gateway.cancel(command.reference)
+        taken = held.state is PaymentAt.CAPTURED and command.payment_id is not None
+        if taken:
+            gateway.give_back(command.reference)
+        failpoint("release_try:after")
+        if command.payment_id is not None:
+            with self._database.transaction() as connection:
+                self._tries.void_try(connection, command.order_id, command.payment_id, given_back=taken)
+        return _stands(held)
+
+    @activity.defn
+    def give_up_payment(self, command: GiveUp) -> RetryEnded:
+        """The order, or what is left of it, is cancelled. Raises InvalidTransition while a parcel is handed over."""
+        failpoint("give_up_payment:before")
+        with self._database.transaction() as connection:
+            ended = self._retries.give_up(connection, command)
+        failpoint("give_up_payment:after")
+        return ended
+
+
+def _stands(payment: ProviderPayment) -> TryStands:
+    return TryStands(
+        state=payment.state,
+        reference=payment.reference,
+        captured=payment.captured.amount if payment.captured else 0,
+        decline_code=payment.decline_code,
+    )

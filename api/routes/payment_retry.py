@@ -1,0 +1,211 @@
+"""A payment that failed after its order was placed: its buyer gives another method, support steers the ladder."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from api.addresses import Body, Line
+from api.auth import Caller, CartToken, audience, owns_cart, requires
+from api.idempotency import IdempotencyKey, Key, keep_refusal, key_of, respond
+from api.schemas import OrderOut, PaymentRetryOut, PaymentWaitsOut, Problem
+from api.services import Services, Shop
+from models.access import Principal, Scope
+from models.answers import Answer
+from models.db.repositories import answers, audit, payment_retry_reads, payment_tries
+from models.db.repositories.orders import StoredOrder, read_order, read_order_with_owner
+from models.errors import HoldfastError, InvalidTransition, NotFound, Unavailable
+from models.ids import new_id
+from models.orders import Actor
+from models.payment_methods import is_saved_id
+from models.payment_retry import Asked, PayWith, Steer
+from models.states import OrderStatus
+from workflows.payment_retry import PaymentRetry
+
+router = APIRouter(
+    tags=["payment retry"],
+    responses={status: {"model": Problem} for status in (401, 403, 404, 409, 422, 503)},
+)
+
+Support = Annotated[Principal, Depends(requires(Scope.ORDERS_WRITE))]
+Reader = Annotated[Principal, Depends(requires(Scope.ORDERS_READ))]
+Id = Annotated[str, Path(max_length=64)]
+
+
+class NewMethod(Body):
+    method: Annotated[Line, Field(description="the provider's token, or a saved method's id; never a card number")]
+    provider: Literal["stripe"] = "stripe"
+
+
+@router.post(
+    "/v1/orders/{order_id}/payment-method",
+    response_model=OrderOut,
+    responses={202: {"model": PaymentWaitsOut}, 402: {"model": Problem}},
+)
+async def pay_with_another_method(
+    request: Request,
+    shop: Shop,
+    caller: Caller,
+    order_id: Id,
+    body: NewMethod,
+    cart_token: CartToken = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """While payment is being retried: tried at once. 200 paid, 202 the bank wants to see the buyer, 402 declined (the
+    retries go on)."""
+    key = key_of(idempotency_key, audience(caller, cart_token), f"POST /v1/orders/{order_id}/payment-method", body)
+    known = await run_in_threadpool(_prepare, shop, caller, cart_token, key, order_id, body)
+    if isinstance(known, Answer):
+        return respond(request, known, replayed=True)
+    try:
+        told = await shop.processes.tell_payment_retry(
+            order_id, PaymentRetry.pay, known, f"pay/{key.digest if key else new_id('evt')}"
+        )
+    except Unavailable:
+        return respond(request, await run_in_threadpool(_still_trying, shop, order_id))
+    except HoldfastError as error:
+        return respond(request, await run_in_threadpool(keep_refusal, request, shop.database, key, error))
+    return respond(request, await run_in_threadpool(_answer, shop, key, order_id, told.status))
+
+
+@router.get("/v1/support/orders/{order_id}/payment-retry", response_model=PaymentRetryOut)
+def read_payment_retry(shop: Shop, caller: Reader, order_id: Id) -> JSONResponse:
+    """What it waits for, the last refusal, when it is tried next and when it is given up."""
+    with shop.database.reading() as connection:
+        found = payment_retry_reads.view(connection, _order(connection, order_id))
+        audit.append(connection, caller, "order.payment_retry_read", order_id)
+    return JSONResponse(found)
+
+
+@router.post("/v1/support/orders/{order_id}/payment-retry/try-now", response_model=PaymentRetryOut)
+async def try_now(
+    request: Request, shop: Shop, caller: Support, order_id: Id, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """The order's own saved method, now; never one that its issuer has refused for good."""
+    return await _steer(request, shop, caller, order_id, idempotency_key, "try-now", PaymentRetry.try_now)
+
+
+@router.post("/v1/support/orders/{order_id}/payment-retry/extend", response_model=PaymentRetryOut)
+async def extend(
+    request: Request, shop: Shop, caller: Support, order_id: Id, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """A week more, and one more try at its end."""
+    return await _steer(request, shop, caller, order_id, idempotency_key, "extend", PaymentRetry.extend)
+
+
+@router.post("/v1/support/orders/{order_id}/payment-retry/give-up", response_model=PaymentRetryOut)
+async def give_up(
+    request: Request, shop: Shop, caller: Support, order_id: Id, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Cancels what has not left, now, and gives its stock back."""
+    return await _steer(request, shop, caller, order_id, idempotency_key, "give-up", PaymentRetry.give_up)
+
+
+async def _steer(
+    request: Request,
+    shop: Services,
+    caller: Principal,
+    order_id: str,
+    idempotency_key: str | None,
+    kind: str,
+    update: Any,
+) -> Response:
+    route = f"POST /v1/support/orders/{order_id}/payment-retry/{kind}"
+    key = key_of(idempotency_key, audience(caller, None), route, {})
+    kept = await run_in_threadpool(_kept, shop, key, order_id)
+    if kept is not None:
+        return respond(request, kept, replayed=True)
+    steer = Steer(actor=Actor(type=caller.kind, id=caller.user_id))
+    try:
+        await run_in_threadpool(_check_retrying, shop, order_id, kind)
+        await shop.processes.tell_payment_retry(
+            order_id, update, steer, f"{kind}/{key.digest if key else new_id('evt')}"
+        )
+    except HoldfastError as error:
+        return respond(request, await run_in_threadpool(keep_refusal, request, shop.database, key, error))
+    return respond(request, await run_in_threadpool(_steered, shop, caller, key, order_id, kind))
+
+
+def _prepare(
+    shop: Services, caller: Principal | None, cart_token: str | None, key: Key | None, order_id: str, body: NewMethod
+) -> Answer | PayWith:
+    """The kept answer of that key, or what to try: of an order of the caller's own, which only its owner pays.
+
+    InvalidTransition, naming the state, when nothing is retried.
+    """
+    with shop.database.reading() as connection:
+        found = read_order_with_owner(connection, order_id)
+        mine = found is not None and caller is not None and caller.user_id == found[0].order.customer_id
+        if found is None or not (mine or owns_cart(caller, cart_token, None, found[1])):
+            raise NotFound("There is no such order")
+        kept = answers.look(connection, key.digest, key.fingerprint).answer if key else None
+        if kept is not None:
+            return kept
+    _check_status(found[0], "payment-method")
+    if is_saved_id(body.method) and not mine:
+        raise NotFound("There is no such payment method")
+    return PayWith(
+        method=body.method,
+        provider=body.provider,
+        asked=Asked(
+            actor=Actor(type=caller.kind, id=caller.user_id) if caller else Actor(type="guest"),
+            key_digest=key.digest if key else None,
+            fingerprint=key.fingerprint if key else None,
+        ),
+    )
+
+
+def _answer(shop: Services, key: Key | None, order_id: str, status: int) -> Answer:
+    """The bytes kept with the key; else the order as it now is, or what its buyer has to do."""
+    with shop.database.reading() as connection:
+        kept = answers.find(connection, key.digest, key.fingerprint) if key else None
+        if kept is not None:
+            return kept
+        if status == 202:
+            return payment_tries.bank_answer(connection, order_id)
+        return Answer.of(200, _order(connection, order_id).view())
+
+
+def _still_trying(shop: Services, order_id: str) -> Answer:
+    """202 where a try has begun whose outcome nobody knows yet; else nothing has happened, and Unavailable says so."""
+    with shop.database.reading() as connection:
+        if not payment_retry_reads.being_tried(connection, order_id):
+            raise Unavailable("Nothing was charged; try again")
+    return Answer.of(202, {"order_id": order_id, "status": "processing"})
+
+
+def _steered(shop: Services, caller: Principal, key: Key | None, order_id: str, kind: str) -> Answer:
+    with shop.database.transaction() as connection:
+        answer = Answer.of(200, payment_retry_reads.view(connection, _order(connection, order_id)))
+        if key is not None:
+            answers.keep(connection, key.digest, key.fingerprint, answer)
+        audit.append(connection, caller, f"order.payment_retry_{kind.replace('-', '_')}", order_id)
+    return answer
+
+
+def _kept(shop: Services, key: Key | None, order_id: str) -> Answer | None:
+    with shop.database.reading() as connection:
+        _order(connection, order_id)
+        return answers.look(connection, key.digest, key.fingerprint).answer if key else None
+
+
+def _check_retrying(shop: Services, order_id: str, requested: str) -> None:
+    with shop.database.reading() as connection:
+        _check_status(_order(connection, order_id), requested)
+
+
+def _check_status(stored: StoredOrder, requested: str) -> None:
+    status = stored.order.status
+    if status is not OrderStatus.PAYMENT_RETRYING:
+        raise InvalidTransition(f"The order is {status}: no payment is awaited", state=status, requested=requested)
+
+
+def _order(connection: Any, order_id: str) -> StoredOrder:
+    stored = read_order(connection, order_id)
+    if stored is None:
+        raise NotFound("There is no such order")
+    return stored

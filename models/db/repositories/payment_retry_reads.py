@@ -1,0 +1,63 @@
+"""Where the ladder of a failed payment stands, as people and the janitor see it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from models.answers import rfc3339
+from models.db.repositories.orders import StoredOrder
+from models.db.repositories.payment_retry import TRIES
+from models.errors import NotFound
+from models.payment_retry import RetryState
+
+
+def view(connection: Connection, stored: StoredOrder) -> dict[str, Any]:
+    """Where the ladder of this order stands. Raises NotFound where its payment has not failed."""
+    order = stored.order
+    found = connection.execute(text("SELECT * FROM payment_retries WHERE order_id = :id"), {"id": order.id})
+    row = found.mappings().first()
+    if row is None:
+        raise NotFound("The order's payment has not failed")
+    tries = connection.execute(TRIES, {"order_id": order.id}).mappings().all()
+    retrying = row["state"] == RetryState.RETRYING
+    return {
+        "order_id": order.id,
+        "order_status": order.status,
+        "state": row["state"],
+        "waits_for": row["waits_for"],
+        "decline_code": row["decline_code"],
+        "verdict": row["verdict"],
+        "step": row["step"],
+        "tries": len(tries),
+        "extensions": row["extensions"],
+        "amount_due": (order.due - order.payment.captured).model_dump() if retrying else None,
+        "next_try_at": _moment(row["next_try_at"]),
+        "gives_up_at": _moment(row["gives_up_at"]) if retrying else None,
+    }
+
+
+def _moment(at: datetime | None) -> str | None:
+    return rfc3339(at) if at else None
+
+
+def being_tried(connection: Connection, order_id: str) -> bool:
+    """Whether a try's outcome is still awaited."""
+    found = connection.execute(
+        text("SELECT open_try IS NOT NULL FROM payment_retries WHERE order_id = :id"), {"id": order_id}
+    )
+    return bool(found.scalar())
+
+
+def live(connection: Connection, margin: float) -> list[str]:
+    """Orders whose ladder nobody has noted anything of for `margin` seconds: do they still have a process?"""
+    rows = connection.execute(
+        text("""
+        SELECT order_id FROM payment_retries
+        WHERE state = 'retrying' AND updated_at < now() - make_interval(secs => :margin) ORDER BY updated_at LIMIT 100
+        """),
+        {"margin": margin},
+    )
+    return [row.order_id for row in rows]
