@@ -93,6 +93,19 @@ class Payments:
         return gateway.find(_metadata(command.checkout_id, command.attempt), command.not_before)
 
     @activity.defn
+    def complete_payment(self, command: FindPayment) -> ProviderPayment:
+        """Its buyer has agreed: held now, key `{checkout_id}:complete:{attempt}`. Looked at first, for it may be."""
+        assert command.reference is not None
+        gateway = self._gateways[command.provider]
+        held = gateway.look(command.reference)
+        if held.state is not PaymentAt.APPROVED:
+            return held
+        failpoint("complete_payment:before")
+        payment = gateway.complete(command.reference, f"{command.checkout_id}:complete:{command.attempt}")
+        failpoint("complete_payment:after")
+        return payment
+
+    @activity.defn
     def void_payment(self, command: VoidPayment) -> ProviderPayment:
         """The undo of step 2: cancelled, or refunded where it was captured. ABSENT: there was nothing to undo."""
         gateway = self._gateways[command.provider]

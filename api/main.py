@@ -15,8 +15,8 @@ from activities.gateways.carrier import CarrierGateway
 from activities.gateways.identity import IdentityProviders
 from activities.gateways.mail import MailGateway
 from activities.gateways.passwords import Passwords
+from activities.gateways.providers import payment_gateways
 from activities.gateways.secrets import Vault
-from activities.gateways.stripe import StripeGateway
 from api import openapi, problems
 from api.card_numbers import NoCardNumbers
 from api.limits import Limiter
@@ -134,11 +134,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             auth_limiter=Limiter(settings.auth_rate_limit, cache, "auth"),
             cache=cache,
             rules=RecentRules(),
-            stripe=StripeGateway(
-                settings.stripe_api_key.get_secret_value(),
-                base=settings.stripe_base,
-                webhook_secret=settings.stripe_webhook_secret.get_secret_value(),
-            ),
+            payments=payment_gateways(settings),
             carrier=carrier,
             mail=MailGateway(
                 settings.sendgrid_api_key.get_secret_value(),

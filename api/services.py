@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -12,8 +13,8 @@ from activities.gateways.carrier import CarrierGateway
 from activities.gateways.identity import IdentityProviders
 from activities.gateways.mail import MailGateway
 from activities.gateways.passwords import Passwords
+from activities.gateways.payments import PaymentGateway
 from activities.gateways.secrets import Vault
-from activities.gateways.stripe import StripeGateway
 from api.limits import Limiter
 from api.processes import Processes
 from api.rules import RecentRules
@@ -36,7 +37,7 @@ class Services:
     auth_limiter: Limiter
     rules: RecentRules
     cache: Cache
-    stripe: StripeGateway
+    payments: Mapping[str, PaymentGateway]
     mail: MailGateway
     carrier: CarrierGateway | None
     providers: IdentityProviders

@@ -39,6 +39,7 @@ def client_address(settings: Settings) -> dict[str, Any]:
 def serve_sandbox(settings: Settings, state: Path | None) -> None:
     """The stand-ins for other people's services; never beside a real shop."""
     from activities.gateways.mail import EVENTS as SENDGRID_EVENTS
+    from activities.gateways.paypal_events import EVENTS as PAYPAL_EVENTS
     from activities.gateways.stripe_events import EVENTS as STRIPE_EVENTS
     from sandbox.app import serve
     from sandbox.config import SandboxConfig
@@ -53,7 +54,9 @@ def serve_sandbox(settings: Settings, state: Path | None) -> None:
             carrier_webhook_secret=settings.carrier_webhook_secret.get_secret_value(),
             google_client_secret=settings.google_client_secret.get_secret_value(),
             facebook_client_secret=settings.facebook_client_secret.get_secret_value(),
+            paypal_client_secret=settings.paypal_client_secret.get_secret_value(),
             stripe_events=STRIPE_EVENTS,
+            paypal_events=PAYPAL_EVENTS,
             sendgrid_events=SENDGRID_EVENTS,
         ),
         "127.0.0.1",

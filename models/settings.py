@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SANDBOX_STRIPE_KEY = "sk_test_sandbox"
 SANDBOX_STRIPE_WEBHOOK_SECRET = "whsec_sandbox"  # noqa: S105  the sandbox's own, refused in production
+SANDBOX_PAYPAL_CLIENT = "sandbox-paypal"
+SANDBOX_PAYPAL_WEBHOOK_ID = "WH-SANDBOX"
 SANDBOX_SENDGRID_KEY = "SG.sandbox"
 # The public half of the key pair with which the sandbox signs its mail events (prime256v1, as SendGrid does).
 SANDBOX_SENDGRID_WEBHOOK_KEY = (
@@ -71,6 +73,10 @@ class Settings(BaseSettings):
     stripe_api_key: SecretStr = SecretStr(SANDBOX_STRIPE_KEY)
     stripe_api_base: str = ""
     stripe_webhook_secret: SecretStr = SecretStr(SANDBOX_STRIPE_WEBHOOK_SECRET)
+    paypal_client_id: str = SANDBOX_PAYPAL_CLIENT  # empty: nobody pays with PayPal
+    paypal_client_secret: SecretStr = SecretStr("sandbox-paypal-secret")
+    paypal_api_base: str = ""
+    paypal_webhook_id: str = SANDBOX_PAYPAL_WEBHOOK_ID
     sendgrid_api_key: SecretStr = SecretStr(SANDBOX_SENDGRID_KEY)
     sendgrid_api_base: str = ""
     sendgrid_webhook_key: str = SANDBOX_SENDGRID_WEBHOOK_KEY
@@ -174,6 +180,13 @@ class Settings(BaseSettings):
         return self.sandbox_url if self.stripe_api_key.get_secret_value() == SANDBOX_STRIPE_KEY else ""
 
     @property
+    def paypal_base(self) -> str:
+        """Empty for the real PayPal."""
+        if self.paypal_api_base:
+            return self.paypal_api_base
+        return f"{self.sandbox_url}/paypal" if self.paypal_client_id == SANDBOX_PAYPAL_CLIENT else ""
+
+    @property
     def sendgrid_base(self) -> str:
         """Empty for the real SendGrid."""
         if self.sendgrid_api_base:
@@ -233,6 +246,17 @@ class Settings(BaseSettings):
                 ("secret_key", len(self.secret_key.get_secret_value()) < 32, "must have 32 characters or more"),
                 ("stripe_api_key", _weak(self.stripe_api_key), "is weak or the sandbox's"),
                 ("stripe_webhook_secret", _weak(self.stripe_webhook_secret), "is weak or the sandbox's"),
+                ("paypal_client_id", self.paypal_client_id == SANDBOX_PAYPAL_CLIENT, "is the sandbox's"),
+                (
+                    "paypal_client_secret",
+                    bool(self.paypal_client_id) and _weak(self.paypal_client_secret),
+                    "is weak or the sandbox's",
+                ),
+                (
+                    "paypal_webhook_id",
+                    bool(self.paypal_client_id) and self.paypal_webhook_id in ("", SANDBOX_PAYPAL_WEBHOOK_ID),
+                    "is missing or the sandbox's",
+                ),
                 ("sendgrid_api_key", _weak(self.sendgrid_api_key), "is weak or the sandbox's"),
                 (
                     "sendgrid_webhook_key",

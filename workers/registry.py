@@ -13,8 +13,8 @@ from activities.checkouts import Checkouts
 from activities.fulfilment import Fulfilment
 from activities.gateways.carrier import CarrierGateway
 from activities.gateways.mail import MailGateway
+from activities.gateways.providers import payment_gateways
 from activities.gateways.secrets import Vault
-from activities.gateways.stripe import StripeGateway
 from activities.gateways.stripe_cards import StripeCards
 from activities.mail_once import MailOnce
 from activities.notifications import Notifications
@@ -60,13 +60,7 @@ class Work:
 
 
 def build(settings: Settings, database: Database) -> Mapping[str, Work]:
-    gateways = {
-        StripeGateway.name: StripeGateway(
-            settings.stripe_api_key.get_secret_value(),
-            base=settings.stripe_base,
-            webhook_secret=settings.stripe_webhook_secret.get_secret_value(),
-        )
-    }
+    gateways = payment_gateways(settings)
     accounts = account_mails(settings, database)
     checkouts = Checkouts(database)
     payments = Payments(database, gateways)
@@ -95,6 +89,7 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
                 payments.authorise_payment,
                 payments.settle_payment,
                 payments.look_up_payment,
+                payments.complete_payment,
                 payments.void_payment,
                 payments.cancel_payment,
                 methods.begin_payment_method,

@@ -47,7 +47,14 @@ with workflow.unsafe.imports_passed_through():
     from models.states import CheckoutStatus
     from workflows.compensation import Compensations, Unwinds
     from workflows.failures import refusal_in
-    from workflows.options import COMPENSATION, DATABASE, PAYMENT, PAYMENT_GLANCE, PAYMENT_LOOKUP
+    from workflows.options import (
+        COMPENSATION,
+        DATABASE,
+        PAYMENT,
+        PAYMENT_COMPLETION,
+        PAYMENT_GLANCE,
+        PAYMENT_LOOKUP,
+    )
 
 STATUS = SearchAttributeKey.for_keyword(CHECKOUT_STATUS)
 AUTHORISE_ATTEMPTS = 3
@@ -251,6 +258,8 @@ class Checkout(Unwinds):
                 await self._nudged_or(min(deadline - workflow.now(), self._look_interval))
                 seen = self._nudges
                 payment = await self._look(payment)
+                if payment.state is PaymentAt.APPROVED:
+                    payment = await self._complete(payment)
                 if payment.state in (PaymentAt.AUTHORISED, PaymentAt.CAPTURED):
                     return payment
                 if payment.state in (PaymentAt.DECLINED, PaymentAt.CANCELLED):
@@ -288,22 +297,35 @@ class Checkout(Unwinds):
                 lambda: self._nudges > self._looked, timeout=patience, timeout_summary="next look at the payment"
             )
 
-    async def _look(self, payment: ProviderPayment) -> ProviderPayment:
-        find = FindPayment(
+    def _find(self, payment: ProviderPayment) -> FindPayment:
+        return FindPayment(
             checkout_id=self._begin.checkout_id,
             attempt=self._attempt,
             provider=self._begin.provider,
             not_before=workflow.now(),
             reference=payment.reference,
         )
+
+    async def _look(self, payment: ProviderPayment) -> ProviderPayment:
         try:
             return await workflow.execute_local_activity_method(
-                Payments.look_up_payment, find, summary="look at the payment", **PAYMENT_GLANCE
+                Payments.look_up_payment, self._find(payment), summary="look at the payment", **PAYMENT_GLANCE
             )
         except FailureError as error:
             if is_cancelled_exception(error):
                 raise
             return payment  # the provider is down: as far as we know nothing has changed
+
+    async def _complete(self, payment: ProviderPayment) -> ProviderPayment:
+        """The buyer has agreed where nothing is held by that alone (PayPal). Without an answer, the next look comes."""
+        try:
+            return await workflow.execute_activity_method(
+                Payments.complete_payment, self._find(payment), summary="hold the money", **PAYMENT_COMPLETION
+            )
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            return payment
 
     async def _release_hold_when_due(self) -> None:
         await asyncio.sleep(self._begin.hold_seconds)

@@ -21,7 +21,7 @@ from models.answers import Answer, Told
 from models.checkout import BeginCheckout
 from models.db.repositories import answers, checkout_reads, checkouts, payment_methods, profiles
 from models.db.repositories import carts as cart_repository
-from models.errors import InvalidRequest, NotFound, PaymentDeclined
+from models.errors import InvalidRequest, NotFound, PaymentDeclined, PaymentMethodInvalid
 from models.ids import derived_id, order_of
 from models.money import Money
 from models.payment_methods import is_saved_id
@@ -37,8 +37,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for stat
 
 
 class PaymentIn(Body):
-    provider: Literal["stripe"]
-    method: Annotated[Line, Field(description="the provider's token, or a saved method's id; never a card number")]
+    provider: Literal["stripe", "paypal"]
+    method: Annotated[
+        Line,
+        Field(description="the provider's token, or a saved method's id; never a card number; at PayPal \"paypal\""),
+    ]
     save: Annotated[bool, Field(description="keep it for later, once it has paid: for signed-in customers")] = False
 
 
@@ -123,6 +126,8 @@ def _prepare(
             checkouts.check(cart, quoted, body.expected_total)
             if body.payment is None and quoted.total.amount:
                 raise InvalidRequest.at("/payment", "is required: there is something to pay")
+            if body.payment is not None:
+                _check_provider(shop, body.payment.provider, cart.currency)
         payer = _payer(connection, caller, body.payment)
     checkout_id = derived_id("chk", key.digest, cart.id, str(kept.spent))
     settings = shop.settings
@@ -140,6 +145,13 @@ def _prepare(
         payment_action_seconds=settings.payment_action_seconds,
         payment_lookup_seconds=settings.payment_lookup_seconds,
     )
+
+
+def _check_provider(shop: Services, provider: str, currency: str) -> None:
+    if provider not in shop.payments:
+        raise InvalidRequest.at("/payment/provider", f"{provider} is not offered here")
+    if currency not in shop.payments[provider].currencies:
+        raise PaymentMethodInvalid.at("/payment/provider", f"{provider} doesn't take {currency}")
 
 
 def _payer(connection: Connection, caller: Principal | None, payment: PaymentIn | None) -> dict[str, Any]:

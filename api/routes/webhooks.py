@@ -12,7 +12,10 @@ from activities.gateways.mail import MailEvent
 from api.schemas import Problem
 from api.services import Services, Shop
 from models.db.repositories import disputes, messaging, refunds
+from models.errors import NotFound
 from models.provider import ProviderEvent
+
+STRIPE, PAYPAL = "stripe", "paypal"
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses={400: {"model": Problem}})
 
@@ -24,8 +27,22 @@ async def stripe(
     request: Request, shop: Shop, signature: Annotated[str, Header(alias="Stripe-Signature")] = ""
 ) -> JSONResponse:
     """Duplicates and any order are harmless. 400 for a bad or stale signature."""
-    event = shop.stripe.event(await request.body(), {"stripe-signature": signature})
-    new = await run_in_threadpool(_store, shop, event)
+    event = shop.payments[STRIPE].event(await request.body(), {"stripe-signature": signature})
+    new = await run_in_threadpool(_store, shop, STRIPE, event)
+    return JSONResponse({"received": True, "duplicate": not new})
+
+
+@router.post("/paypal", responses={503: {"model": Problem}})
+async def paypal(
+    request: Request, shop: Shop, signature: Annotated[str, Header(alias="PayPal-Transmission-Sig")] = ""
+) -> JSONResponse:
+    """Duplicates and any order are harmless. 400 for a bad or stale signature; 503 while PayPal can't be asked about
+    it: it delivers again."""
+    if PAYPAL not in shop.payments:
+        raise NotFound("PayPal is not set up here")
+    body = await request.body()
+    event = await run_in_threadpool(shop.payments[PAYPAL].event, body, request.headers)
+    new = await run_in_threadpool(_store, shop, PAYPAL, event)
     return JSONResponse({"received": True, "duplicate": not new})
 
 
@@ -42,17 +59,17 @@ async def sendgrid(
     return JSONResponse({"received": True})
 
 
-def _store(shop: Services, event: ProviderEvent) -> bool:
+def _store(shop: Services, provider: str, event: ProviderEvent) -> bool:
     with shop.database.reading() as connection:
         if event.dispute is not None:
-            return disputes.store_webhook(connection, "stripe", event)
+            return disputes.store_webhook(connection, provider, event)
         if event.refund is not None:
-            return refunds.store_webhook(connection, "stripe", event)
+            return refunds.store_webhook(connection, provider, event)
         if event.payment_method_id is not None:
             return messaging.store_setup_webhook(
-                connection, "stripe", event.id, event.type, event.subject, event.payment_method_id
+                connection, provider, event.id, event.type, event.subject, event.payment_method_id
             )
-        return messaging.store_webhook(connection, "stripe", event.id, event.type, event.subject, event.checkout_id)
+        return messaging.store_webhook(connection, provider, event.id, event.type, event.subject, event.checkout_id)
 
 
 def _settle(shop: Services, events: list[MailEvent]) -> None:

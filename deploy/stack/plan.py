@@ -21,6 +21,7 @@ def outside_world(settings: Settings) -> list[Process]:
     """The sandbox, unless real providers are configured for everything."""
     bases = (
         settings.stripe_base,
+        settings.paypal_base if settings.paypal_client_id else "",
         settings.sendgrid_base,
         settings.carrier_base,
         settings.google_base,

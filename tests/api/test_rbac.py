@@ -38,6 +38,7 @@ PUBLIC = {
     "GET /v1/products/{key}": "the shop window",
     "POST /v1/carts": "guests shop as well",
     "POST /v1/webhooks/stripe": "its signature says who sent it",
+    "POST /v1/webhooks/paypal": "its signature says who sent it",
     "POST /v1/webhooks/sendgrid": "its signature says who sent it",
     "POST /v1/webhooks/carrier/{name}": "its signature says who sent it",
     "POST /v1/auth/register": "nobody is anybody yet",

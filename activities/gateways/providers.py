@@ -1,0 +1,29 @@
+"""The payment providers that the shop is set up for, by name."""
+
+from __future__ import annotations
+
+from activities.gateways.outages import guarded
+from activities.gateways.payments import PaymentGateway
+from activities.gateways.paypal import PayPalGateway
+from activities.gateways.stripe import StripeGateway
+from models.settings import Settings
+
+
+def payment_gateways(settings: Settings) -> dict[str, PaymentGateway]:
+    """Built once in each process, which then knows when one of them is down. Without a client id PayPal is off."""
+    gateways: dict[str, PaymentGateway] = {
+        StripeGateway.name: StripeGateway(
+            settings.stripe_api_key.get_secret_value(),
+            base=settings.stripe_base,
+            webhook_secret=settings.stripe_webhook_secret.get_secret_value(),
+        )
+    }
+    if settings.paypal_client_id:
+        gateways[PayPalGateway.name] = PayPalGateway(
+            settings.paypal_client_id,
+            settings.paypal_client_secret.get_secret_value(),
+            base=settings.paypal_base,
+            webhook_id=settings.paypal_webhook_id,
+            return_to=settings.storefront_url,
+        )
+    return guarded(gateways)
