@@ -55,10 +55,13 @@ class Afterwards:
         until = time.monotonic() + self._patience
         return insist(self.settings.sandbox_url, "POST", f"/_sandbox{path}", body, until=until).body
 
-    def read(self) -> Body:
+    def look(self, path: str) -> Body:
+        """As staff see it."""
         until = time.monotonic() + self._patience
-        answer = insist(self.settings.api_url, "GET", f"/v1/orders/{self.id}", None, self._staff, until=until)
-        self.order = answer.body
+        return insist(self.settings.api_url, "GET", path, None, self._staff, until=until).body
+
+    def read(self) -> Body:
+        self.order = self.look(f"/v1/orders/{self.id}")
         return self.order
 
     def wait_for(self, check: Callable[[Body], bool]) -> None:
