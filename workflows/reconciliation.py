@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from temporalio import workflow
-from temporalio.common import VersioningBehavior
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
@@ -12,7 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.options import DATABASE, PROVIDER_LIST, SETTLE_DIFFERENCE
 
 
-@workflow.defn(name="Reconciliation", versioning_behavior=VersioningBehavior.PINNED)
+@workflow.defn(name="Reconciliation")
 class Reconciliation:
     @workflow.run
     async def run(self, command: Reconcile) -> dict[str, RunState]:
