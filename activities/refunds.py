@@ -47,7 +47,7 @@ class Refunds:
         if part.reference is not None:
             return gateway.look_refund(part.reference)
         found = self._find(gateway, part)
-        if found.state is not RefundAt.ABSENT or part.status is not RefundStatus.PENDING:
+        if part.status is not RefundStatus.PENDING or _whole(found, part):
             return found
         failpoint("give_refund:before")
         given = self._give(gateway, part)
@@ -70,7 +70,7 @@ class Refunds:
                 if not error.extra.get("answered"):
                     raise
             found = self._find(gateway, part)
-            if found.state is not RefundAt.ABSENT:
+            if _whole(found, part):
                 return found
         raise OutcomeUnknown("The provider goes on answering with errors")
 
@@ -112,3 +112,8 @@ class Refunds:
             adopted = self._settling.adopt(connection, ref, found)
         failpoint("adopt_refund:after")
         return adopted
+
+
+def _whole(found: ProviderRefund, part: RefundPart) -> bool:
+    """Where a provider takes it from several captures (PayPal), a lost worker may have left it half done."""
+    return found.state is not RefundAt.ABSENT and (found.amount is None or found.amount >= part.amount)

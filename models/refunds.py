@@ -40,12 +40,15 @@ class RefundPlan(Record):
 
 
 class FoundRefund(Record):
+    """The provider's own ids, of the refund and of its payment."""
+
     provider: str
     reference: str
+    payment: str
 
 
 class RefundRef(Record):
-    """`found`: one that somebody made at the provider by hand, the provider's own id of it."""
+    """`found`: of one that somebody made at the provider by hand."""
 
     refund_id: str
     found: FoundRefund | None = None

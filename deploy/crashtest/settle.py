@@ -17,6 +17,7 @@ SELECT (SELECT count(*) FROM outbox) AS untold,
     (SELECT count(*) FROM orders o WHERE NOT EXISTS (
         SELECT 1 FROM notifications n WHERE n.event = o.id || '\\:1' AND n.state <> 'sending')) AS unmailed,
     (SELECT count(*) FROM shipments WHERE status = 'preparing') AS unshipped,
+    (SELECT count(*) FROM refunds WHERE state = 'pending') AS unrefunded,
     (SELECT count(*) FROM returns WHERE state = 'requested' OR state = 'received' AND refund_id IS NOT NULL)
         AS unreturned,
     (SELECT count(*) FROM orders WHERE status = 'delivered') AS uncompleted,
@@ -25,7 +26,7 @@ SELECT (SELECT count(*) FROM outbox) AS untold,
     (SELECT count(*) FROM notifications WHERE state = 'sending') AS unsent,
     (SELECT count(*) FROM payment_methods WHERE state IN ('saving', 'requires_action', 'removing')) AS half_saved
 """)
-_RUNNING = "ExecutionStatus = 'Running' AND WorkflowType IN ('Checkout', 'CheckoutCleanup')"
+_RUNNING = "ExecutionStatus = 'Running' AND WorkflowType IN ('Checkout', 'CheckoutCleanup', 'Refund')"
 
 
 def settle(settings: Settings, patience: float) -> str | None:

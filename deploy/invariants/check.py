@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from deploy.invariants import cards, messages, money, orders, returns, stock
+from deploy.invariants import cards, messages, money, orders, refunds, returns, stock
 from deploy.invariants.facts import Facts
 
 Invariant = Callable[[Facts], Iterator[str]]
@@ -27,6 +27,12 @@ INVARIANTS: tuple[Invariant, ...] = (
     money.payments_are_what_the_provider_says,
     money.ledger_is_balanced,
     money.ledger_is_what_the_provider_says,
+    refunds.refunds_never_exceed_captures,
+    refunds.every_refund_is_at_the_provider_once,
+    refunds.every_refund_at_the_provider_is_known,
+    refunds.no_refund_is_on_its_way,
+    refunds.refunds_are_their_events,
+    refunds.refunds_have_no_process_left,
     stock.stock_is_conserved,
     stock.stock_is_never_negative,
     stock.reserved_is_what_is_held,

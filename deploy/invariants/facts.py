@@ -22,8 +22,10 @@ STATEMENTS = {
     " WHERE reason LIKE 'return ret_%' GROUP BY sku, location, reason",
     "holds": "SELECT checkout_id, sku, location, quantity, shipped, state FROM stock_holds",
     "checkouts": "SELECT id, cart_id, order_id, status, reason, key_digest, retryable, currency, total FROM checkouts",
-    "payments": "SELECT id, checkout_id, order_id, reference, state, currency, amount, captured, released"
-    " FROM payments",
+    "payments": "SELECT id, checkout_id, order_id, provider, reference, state, currency, amount, captured, released,"
+    " refunded FROM payments",
+    "refunds": "SELECT id, order_id, state, currency, amount, cause FROM refunds",
+    "refund_parts": "SELECT refund_id, payment_id, amount, state, reference FROM refund_parts",
     "ledger": "SELECT id, kind, payment_id, cause, debit, credit, currency, amount FROM ledger_entries",
     "promotions": "SELECT id, code, usage_limit, used FROM promotions",
     "promotion_uses": "SELECT promotion_id, checkout_id, final FROM promotion_uses",
@@ -62,8 +64,8 @@ class Told(NamedTuple):
 
 @dataclass
 class Facts:
-    """One moment of a shop at rest. Rows as they are in the database; intents, mails, customers and their
-    payment methods as in the sandbox."""
+    """One moment of a shop at rest. Rows as they are in the database; intents, refunds (`given_back`), mails,
+    customers and their payment methods as in the sandbox."""
 
     stock_levels: list[Row] = field(default_factory=list)
     adjusted: list[Row] = field(default_factory=list)
@@ -72,6 +74,8 @@ class Facts:
     checkouts: list[Row] = field(default_factory=list)
     payments: list[Row] = field(default_factory=list)
     ledger: list[Row] = field(default_factory=list)
+    refunds: list[Row] = field(default_factory=list)
+    refund_parts: list[Row] = field(default_factory=list)
     promotions: list[Row] = field(default_factory=list)
     promotion_uses: list[Row] = field(default_factory=list)
     orders: list[Row] = field(default_factory=list)
@@ -88,6 +92,7 @@ class Facts:
     intents: list[Row] = field(default_factory=list)
     mails: list[Row] = field(default_factory=list)
     customers: list[Row] = field(default_factory=list)
+    given_back: list[Row] = field(default_factory=list)
     methods: list[Row] = field(default_factory=list)
     executions: list[Execution] = field(default_factory=list)
     told: Sequence[Told] = ()
@@ -111,6 +116,7 @@ def gather(settings: Settings, told: Sequence[Told] = ()) -> Facts:
         intents=_sandbox(settings, "/stripe/payment_intents"),
         mails=_sandbox(settings, "/mail"),
         customers=_sandbox(settings, "/stripe/customers"),
+        given_back=_sandbox(settings, "/stripe/refunds"),
         methods=_sandbox(settings, "/stripe/payment_methods"),
         executions=executions(settings),
         told=told,

@@ -83,15 +83,20 @@ def payments_are_what_the_provider_says(facts: Facts) -> Iterator[str]:
 
 
 def ledger_is_balanced(facts: Facts) -> Iterator[str]:
-    """By payment: promised and not taken, and taken, are what the payment says; each account has its counterpart."""
+    """By payment: promised and not taken, and taken and not given back, are what the payment and its refunds say; each
+    account has its counterpart."""
     accounts = _accounts(facts)
+    given = Counter[str]()
+    for part in facts.refund_parts:
+        given[part["payment_id"]] += part["amount"] if part["state"] == "succeeded" else 0
     for payment in facts.payments:
         found = accounts[payment["id"]]
+        kept = payment["captured"] - given[payment["id"]]
         ordered = payment["state"] in ("authorised", "captured")
         promised = payment["amount"] - payment["captured"] - payment["released"] if ordered else 0
         for account, counterpart, due in (
             ("provider_authorised", "authorisations", promised),
-            ("provider_balance", "sales", payment["captured"]),
+            ("provider_balance", "sales", kept),
         ):
             if found[account] != due or found[counterpart] != -due:
                 yield (

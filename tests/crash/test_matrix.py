@@ -18,7 +18,7 @@ from deploy.crashtest.script import DECLINED, THREE_D_SECURE, VISA, AtTheBank, C
 from deploy.crashtest.settle import settle
 from deploy.invariants.check import Violation, check_all
 from deploy.invariants.facts import Facts, gather
-from tests.crash import parcels
+from tests.crash import parcels, refunding
 from tests.crash.afterwards import Afterwards
 from tests.crash.conftest import Crashing, failpoints
 from tests.crash.owners import CardOwner
@@ -116,6 +116,10 @@ SCENARIOS: dict[str, Scenario | Saving | Later] = {
     "receive_return": Later("returned", Afterwards.receive_return_by_operator, RETURNING),
     "refuse_return": Later("shipped", Afterwards.refuse_return_by_operator, RETURNING),
     "expire_return": Later("shipped", Afterwards.let_return_expire, RETURNING),
+    "give_refund": Later("shipped", Afterwards.refund, (Afterwards.ship,)),
+    "record_refund": Later("shipped", Afterwards.refund, (Afterwards.ship,)),
+    "retry_refund": Later("shipped", refunding.try_it_again, (Afterwards.ship, refunding.have_a_refund_sent_back)),
+    "adopt_refund": Later("shipped", refunding.refund_at_the_provider, (Afterwards.ship,)),
     "buy_label": Later("completed", parcels.ship_by_label),
     "void_label": Later("cancelled", parcels.have_its_capture_refused),
     "ask_carrier": Later("completed", parcels.be_asked_after, (Afterwards.ship,)),

@@ -303,7 +303,7 @@ def adopt(connection: Connection, ref: RefundRef, found: ProviderRefund) -> bool
     """
     assert ref.found is not None
     assert found.amount is not None
-    made = {"provider": ref.found.provider, "payment": found.payment}
+    made = {"provider": ref.found.provider, "payment": ref.found.payment}
     payment = connection.execute(_PAYMENT, made).first()
     if payment is None or SAID[found.state] is RefundStatus.FAILED:
         return False
@@ -318,7 +318,7 @@ def adopt(connection: Connection, ref: RefundRef, found: ProviderRefund) -> bool
         order_id=payment.order_id,
         payment_id=payment.id,
         provider=ref.found.provider,
-        payment=found.payment or "",
+        payment=ref.found.payment,
         amount=found.amount,
         attempt=1,
         status=RefundStatus.PENDING,

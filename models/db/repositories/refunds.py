@@ -159,7 +159,7 @@ WITH said AS (
     found AS (
         INSERT INTO outbox (topic, aggregate, data)
         SELECT 'refund.found', s.found_id, jsonb_build_object('refund_id', s.found_id, 'order_id', o.id,
-            'provider', s.provider, 'reference', s.reference)
+            'provider', s.provider, 'reference', s.reference, 'payment', s.payment)
         FROM said s JOIN payments p ON p.provider = s.provider AND p.reference = s.payment
             JOIN orders o ON o.id = p.order_id, stored
         WHERE s.state <> 'failed' AND NOT EXISTS (SELECT 1 FROM ours))
