@@ -8,7 +8,7 @@ from html import escape
 from activities.mails import money
 from models.mails import Message
 from models.order_notices import OrderNotice
-from models.orders import Order
+from models.orders import LineQuantity, Order
 
 Words = tuple[str, list[str]]
 
@@ -29,14 +29,17 @@ def order_mail(
 
 def _shipped(order: Order, subject: str) -> Words:
     parcel = order.shipment(subject)
-    on_its_way = [f"{sum(item.quantity for item in parcel.lines)} of your items are on their way."] if parcel else []
     tracking = [f"{parcel.carrier}, tracking number {parcel.tracking_number}"] if parcel else []
     more = ["The rest of your order follows."] if order.left_to_ship() else []
-    return "your parcel is on its way", [*on_its_way, *tracking, *more]
+    return "your parcel is on its way", [*_items(order, parcel.lines if parcel else []), *tracking, *more]
 
 
 def _delivered(order: Order, subject: str) -> Words:
-    return "your parcel has arrived", ["Your parcel was delivered. If something is wrong with it, tell us."]
+    parcel = order.shipment(subject)
+    return "your parcel has arrived", [
+        *_items(order, parcel.lines if parcel else []),
+        "Your parcel was delivered. If something is wrong with it, tell us.",
+    ]
 
 
 def _parcel_lost(order: Order, subject: str) -> Words:
@@ -65,11 +68,17 @@ def _refunded(order: Order, subject: str) -> Words:
 
 def _return_requested(order: Order, subject: str) -> Words:
     request = order.return_(subject)
-    units = sum(item.quantity for item in request.lines) if request else 0
     return "your return", [
-        f"You may send back {units} of your items. Please put this number on the parcel: {subject}",
+        "You may send back:",
+        *_items(order, request.lines if request else []),
+        f"Please put this number on the parcel: {subject}",
         "Your money comes back to you once they have arrived.",
     ]
+
+
+def _items(order: Order, units: list[LineQuantity]) -> list[str]:
+    titles = {line.id: line.title for line in order.lines}
+    return [f"{item.quantity} × {titles[item.line_id]}" for item in units]
 
 
 def _return_received(order: Order, subject: str) -> Words:
