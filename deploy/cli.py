@@ -24,6 +24,8 @@ ledger_app = typer.Typer(help="The books.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
 staff_app = typer.Typer(help="The staff.", no_args_is_help=True)
 app.add_typer(staff_app, name="staff")
+orders_app = typer.Typer(help="The orders.", no_args_is_help=True)
+app.add_typer(orders_app, name="orders")
 deploy_app = typer.Typer(help="The workers' builds: forward, in part, and back.", no_args_is_help=True)
 app.add_typer(deploy_app, name="deploy")
 
@@ -232,6 +234,17 @@ def reconcile() -> None:
 
     with told_in_one_line():
         print(trigger(read_settings()))
+
+
+@orders_app.command("rebuild")
+def rebuild_orders(
+    check: Annotated[bool, typer.Option("--check", help="Only compare; exit 1 on a difference.")] = False,
+) -> None:
+    """Make every order's row, and the words it is found by, what its events say."""
+    from deploy.orders import rebuild
+
+    with told_in_one_line():
+        raise typer.Exit(0 if rebuild(read_settings(), print, check=check) else 1)
 
 
 @app.command()

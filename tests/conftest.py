@@ -112,12 +112,14 @@ def engines(settings: Settings, supervisor: Supervisor) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def database_url(postgres: Settings) -> str:
-    """The session's database with every migration applied."""
+def database_url(postgres: Settings) -> Iterator[str]:
+    """The session's database with every migration applied. Whatever the tests did, its orders are their events."""
     from models.db.migrate import upgrade
+    from tests.fixtures.projections import assert_orders_are_their_events
 
     upgrade(postgres.database)
-    return postgres.database
+    yield postgres.database
+    assert_orders_are_their_events(postgres)
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     orders.orders_are_their_checkouts,
     orders.events_have_no_gaps,
     orders.replay_gives_the_row,
+    orders.orders_are_found_by_their_words,
     orders.acknowledged_orders_exist,
     orders.refusals_are_true,
     orders.one_key_has_one_answer,

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 from temporalio.client import Client
 
+from deploy.invariants.paypal import as_intents, as_refunds
 from models.settings import Settings
 
 Row = dict[str, Any]
@@ -30,8 +31,9 @@ STATEMENTS = {
     "promotions": "SELECT id, code, usage_limit, used FROM promotions",
     "promotion_uses": "SELECT promotion_id, checkout_id, final FROM promotion_uses",
     "orders": "SELECT id, number, version, status, payment_status, customer_id, cart_id, checkout_id, currency, total,"
-    " document, email, placed_at FROM orders",
+    " document, email, shipping_address ->> 'name' AS recipient, placed_at FROM orders",
     "events": "SELECT order_id, version, type, at, actor, cause, data FROM order_events ORDER BY order_id, version",
+    "terms": "SELECT order_id, placed_at, array_agg(term) AS terms FROM order_terms GROUP BY order_id, placed_at",
     "shipments": "SELECT id, order_id, status, lines, capture_amount FROM shipments",
     "returns": "SELECT id, order_id, state, lines, restocked, refund_id FROM returns",
     "notifications": "SELECT id, event, topic, channel, state, attempts FROM notifications",
@@ -73,13 +75,14 @@ class Facts:
     holds: list[Row] = field(default_factory=list)
     checkouts: list[Row] = field(default_factory=list)
     payments: list[Row] = field(default_factory=list)
-    ledger: list[Row] = field(default_factory=list)
     refunds: list[Row] = field(default_factory=list)
     refund_parts: list[Row] = field(default_factory=list)
+    ledger: list[Row] = field(default_factory=list)
     promotions: list[Row] = field(default_factory=list)
     promotion_uses: list[Row] = field(default_factory=list)
     orders: list[Row] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
+    terms: list[Row] = field(default_factory=list)
     shipments: list[Row] = field(default_factory=list)
     returns: list[Row] = field(default_factory=list)
     notifications: list[Row] = field(default_factory=list)
@@ -90,9 +93,9 @@ class Facts:
     accounts: list[Row] = field(default_factory=list)
     tasks: list[Row] = field(default_factory=list)
     intents: list[Row] = field(default_factory=list)
+    given_back: list[Row] = field(default_factory=list)
     mails: list[Row] = field(default_factory=list)
     customers: list[Row] = field(default_factory=list)
-    given_back: list[Row] = field(default_factory=list)
     methods: list[Row] = field(default_factory=list)
     executions: list[Execution] = field(default_factory=list)
     told: Sequence[Told] = ()
@@ -113,10 +116,10 @@ def gather(settings: Settings, told: Sequence[Told] = ()) -> Facts:
         engine.dispose()
     return Facts(
         **books,
-        intents=_sandbox(settings, "/stripe/payment_intents"),
+        intents=_sandbox(settings, "/stripe/payment_intents") + as_intents(_sandbox(settings, "/paypal/orders")),
+        given_back=_sandbox(settings, "/stripe/refunds") + as_refunds(_sandbox(settings, "/paypal/refunds")),
         mails=_sandbox(settings, "/mail"),
         customers=_sandbox(settings, "/stripe/customers"),
-        given_back=_sandbox(settings, "/stripe/refunds"),
         methods=_sandbox(settings, "/stripe/payment_methods"),
         executions=executions(settings),
         told=told,

@@ -8,6 +8,7 @@ from datetime import UTC
 from deploy.invariants.facts import Facts, Row
 from models.errors import HoldfastError
 from models.order_stream import fold
+from models.order_terms import terms_of
 from models.orders import Event, Order
 
 
@@ -52,16 +53,38 @@ def replay_gives_the_row(facts: Facts) -> Iterator[str]:
     for order in facts.orders:
         try:
             folded = fold([_event(row) for row in events.get(order["id"], [])], order["id"])
-        except (HoldfastError, ValueError) as error:
-            yield f"{order['id']} can't be replayed: {error}"
+        except (HoldfastError, ValueError, KeyError) as error:
+            yield f"{order['id']} can't be replayed: {error!r}"
             continue
-        if folded != Order.model_validate(order["document"]):
+        if folded != _stored(order["document"]):
             yield f"{order['id']}: its document is not the fold of its events"
-        for name in ("number", "version", "status", "payment_status", "customer_id", "cart_id", "checkout_id"):
+        for name in (
+            "number",
+            "version",
+            "status",
+            "payment_status",
+            "customer_id",
+            "cart_id",
+            "checkout_id",
+            "placed_at",
+        ):
             if order[name] != getattr(folded, name):
                 yield f"{order['id']}: {name} is {order[name]}, its events say {getattr(folded, name)}"
         if (order["total"], order["currency"]) != (folded.totals.total.amount, folded.currency):
             yield f"{order['id']}: total {order['total']}, its events say {folded.totals.total.amount}"
+
+
+def orders_are_found_by_their_words(facts: Facts) -> Iterator[str]:
+    """By every word of number, products, recipient and e-mail address, at its place in the list; by no other."""
+    rows: dict[str, list[Row]] = defaultdict(list)
+    for row in facts.terms:
+        rows[row["order_id"]].append(row)
+    for order in facts.orders:
+        products = [(line["sku"], line["title"]) for line in order["document"].get("lines", ())]
+        wanted = {*terms_of(order["number"], products, order["recipient"], order["email"])}
+        kept = {(term, row["placed_at"]) for row in rows[order["id"]] for term in row["terms"]}
+        if kept != {(term, order["placed_at"]) for term in wanted}:
+            yield f"{order['id']}: it is not found by its words, or by others"
 
 
 def acknowledged_orders_exist(facts: Facts) -> Iterator[str]:
@@ -138,5 +161,17 @@ def _events(facts: Facts) -> dict[str, list[Row]]:
     return found
 
 
+def _stored(document: Row) -> Order | None:
+    """None for one that is no order at all."""
+    try:
+        return Order.model_validate(document)
+    except (ValueError, KeyError):
+        return None
+
+
 def _event(row: Row) -> Event:
     return Event.model_validate({**{k: row[k] for k in Event.model_fields}, "at": row["at"].astimezone(UTC)})
+
+
+OF_ONE_ORDER = (events_have_no_gaps, replay_gives_the_row, orders_are_found_by_their_words)
+"""What holds of each order by itself."""

@@ -153,6 +153,7 @@ CORRUPTIONS: dict[str, Callable[[Facts], object]] = {
     "orders_are_their_checkouts": lambda f: _where(f.checkouts, status="confirmed").update(status="expired"),
     "events_have_no_gaps": lambda f: f.events.remove(f.events[0]),
     "replay_gives_the_row": lambda f: f.orders[0]["document"]["lines"][0].update(quantity=99),
+    "orders_are_found_by_their_words": lambda f: f.terms[0]["terms"].pop(),
     "acknowledged_orders_exist": _told_of_what_is_not,
     "refusals_are_true": _refused_what_is,
     "one_key_has_one_answer": _answered_otherwise,

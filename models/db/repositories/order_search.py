@@ -120,7 +120,8 @@ def _has_all(first: _Stretch, words: list[str]) -> ColumnElement[bool]:
 
 
 _REWRITE = text("""
-WITH gone AS (DELETE FROM order_terms WHERE order_id = :order_id AND NOT term = ANY(CAST(:terms AS text[])))
+WITH gone AS (DELETE FROM order_terms
+    WHERE order_id = :order_id AND NOT (placed_at = :placed_at AND term = ANY(CAST(:terms AS text[]))))
 INSERT INTO order_terms (term, placed_at, order_id)
 SELECT term, :placed_at, :order_id FROM unnest(CAST(:terms AS text[])) AS term
 ON CONFLICT DO NOTHING
