@@ -25,6 +25,7 @@ SANDBOX_CARRIER_WEBHOOK_SECRET = "whsec_c2FuZGJveC1jYXJyaWVyLXdlYmhvb2stc2VjcmV0
 # Whom the sandbox's identity providers know the shop as.
 SANDBOX_GOOGLE_CLIENT = "sandbox-google"
 SANDBOX_FACEBOOK_CLIENT = "sandbox-facebook"
+SANDBOX_TWILIO_ACCOUNT = "AC" + "0" * 32
 DEVELOPMENT_DATABASE_PASSWORD = "holdfast"  # noqa: S105  as above
 
 DEMO_PASSWORD = "try-the-whole-shop"  # noqa: S105  of accounts that production doesn't have
@@ -80,6 +81,12 @@ class Settings(BaseSettings):
     sendgrid_api_key: SecretStr = SecretStr(SANDBOX_SENDGRID_KEY)
     sendgrid_api_base: str = ""
     sendgrid_webhook_key: str = SANDBOX_SENDGRID_WEBHOOK_KEY
+
+    # Text messages; without an account none are sent.
+    twilio_account_sid: str = SANDBOX_TWILIO_ACCOUNT
+    twilio_auth_token: SecretStr = SecretStr("sandbox-twilio-token")
+    twilio_api_base: str = ""
+    sms_from: str = "+15005550006"
 
     # The parcel carrier; without a key there is none: no labels are bought, and nobody is asked about parcels.
     carrier_api_key: SecretStr = SecretStr(SANDBOX_CARRIER_KEY)
@@ -201,6 +208,13 @@ class Settings(BaseSettings):
         return self.sandbox_url if self.carrier_api_key.get_secret_value() == SANDBOX_CARRIER_KEY else ""
 
     @property
+    def twilio_base(self) -> str:
+        """Empty for the real Twilio."""
+        if self.twilio_api_base:
+            return self.twilio_api_base
+        return self.sandbox_url if self.twilio_account_sid == SANDBOX_TWILIO_ACCOUNT else ""
+
+    @property
     def google_base(self) -> str:
         """Empty for the real Google."""
         return f"{self.sandbox_url}/idp/google" if self.google_client_id == SANDBOX_GOOGLE_CLIENT else ""
@@ -280,6 +294,12 @@ class Settings(BaseSettings):
                         self.carrier_webhook_secret.get_secret_value() == SANDBOX_CARRIER_WEBHOOK_SECRET
                         or _weak(self.carrier_webhook_secret)
                     ),
+                    "is weak or the sandbox's",
+                ),
+                ("twilio_account_sid", self.twilio_account_sid == SANDBOX_TWILIO_ACCOUNT, "is the sandbox's"),
+                (
+                    "twilio_auth_token",
+                    bool(self.twilio_account_sid) and _weak(self.twilio_auth_token),
                     "is weak or the sandbox's",
                 ),
                 ("demo_password", self.demo_password.get_secret_value() != DEMO_PASSWORD, "is for development"),

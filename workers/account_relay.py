@@ -24,7 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.gateways.secrets import Vault
 from models.accounts import Link, LinkPurpose, LinkState
-from models.db.repositories import account_requests, links, notices, order_notices, outbox
+from models.db.repositories import account_requests, links, notices, order_notices, outbox, payment_retry
 from models.db.repositories.account_requests import Opening
 from models.db.repositories.outbox import Message
 from models.db.session import Database
@@ -33,7 +33,7 @@ from models.ids import link_workflow
 from models.order_notices import OrderNotice
 from models.search_attributes import LINK_STATE, USER_ID
 from models.settings import Settings
-from workers.registry import account_mails, order_mails
+from workers.registry import account_mails, order_mails, payment_texts
 from workers.relay import ACCOUNTS, BATCH, FAILURES, TASK_TIMEOUT, Relay
 from workflows import queues
 from workflows.email_verification import EmailVerification
@@ -58,6 +58,7 @@ class AccountRelay(Relay):
         super().__init__(settings, database, client)
         self._mails = account_mails(settings, database)
         self._order_mails = order_mails(settings, database)
+        self._payment_texts = payment_texts(settings, database)
         self._opening = Opening(
             digest=Vault.of(settings).link_digest,
             verification_seconds=settings.email_verification_seconds,
@@ -71,6 +72,7 @@ class AccountRelay(Relay):
             links.ENDED: self.end_story,
             notices.TOPIC: self.send_notice,
             order_notices.TOPIC: self.send_order_notice,
+            payment_retry.TEXT: self.send_payment_text,
         }
 
     async def _tell(self, message: Message) -> None:
@@ -128,6 +130,10 @@ class AccountRelay(Relay):
         data = message.data
         kind = OrderNotice(data["kind"])
         await self._in_thread(lambda: self._order_mails.send_notice(data["order_id"], kind, data["subject"]))
+
+    async def send_payment_text(self, message: Message) -> None:
+        data = message.data
+        await self._in_thread(lambda: self._payment_texts.send(data["order_id"], data["subject"]))
 
     def _open(self, request_id: str) -> None:
         with self._database.transaction() as connection:

@@ -15,6 +15,7 @@ from activities.gateways.carrier import CarrierGateway
 from activities.gateways.mail import MailGateway
 from activities.gateways.providers import payment_gateways
 from activities.gateways.secrets import Vault
+from activities.gateways.sms import SmsGateway
 from activities.gateways.stripe_cards import StripeCards
 from activities.mail_once import MailOnce
 from activities.notifications import Notifications
@@ -23,6 +24,7 @@ from activities.order_payments import OrderPayments
 from activities.parcels import Parcels
 from activities.payment_methods import PaymentMethods
 from activities.payment_retry import PaymentRetries
+from activities.payment_texts import PaymentTexts
 from activities.payments import Payments
 from activities.reconciliation import Reconciliations
 from activities.refunds import Refunds
@@ -188,6 +190,19 @@ def account_mails(settings: Settings, database: Database) -> Accounts:
         Vault.of(settings),
         shop=settings.shop_name,
         public_url=settings.storefront_url,
+    )
+
+
+def payment_texts(settings: Settings, database: Database) -> PaymentTexts:
+    account = settings.twilio_account_sid
+    token = settings.twilio_auth_token.get_secret_value()
+    sms = SmsGateway(account, token, base=settings.twilio_base, sender=settings.sms_from) if account else None
+    return PaymentTexts(
+        database,
+        sms,
+        shop=settings.shop_name,
+        public_url=settings.storefront_url,
+        unknown_seconds=settings.mail_unknown_seconds,
     )
 
 

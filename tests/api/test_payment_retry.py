@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from deploy.invariants.facts import gather
@@ -34,8 +36,23 @@ def guest(shop):
     return found
 
 
-def of_order(order_id, violations):
-    return [violation for violation in violations if order_id in violation]
+def with_phone(found, phone=None):
+    found.phone = phone or f"+1415{uuid.uuid4().int % 10**7:07d}"
+    found.shop.sql(
+        "UPDATE orders SET shipping_address = jsonb_set(shipping_address, '{phone}', to_jsonb(CAST(:phone AS text)))"
+        " WHERE id = :id",
+        phone=found.phone,
+        id=found.id,
+    )
+    return found
+
+
+def settled(found):
+    """The state of its text message, once there is an outcome."""
+    rows = found.shop.sql(
+        "SELECT state FROM notifications WHERE channel = 'sms' AND event = :id", id=found.payments()[0].id
+    )
+    return rows[0].state if rows and rows[0].state != "sending" else None
 
 
 def books_hold(failed):
@@ -108,6 +125,56 @@ class TestAFailedCapture:
         answer = found.steer("try-now")
         assert (answer.status_code, slug(answer)) == (409, "invalid-transition")
         assert len(found.payments()) == 1
+
+
+class TestATextMessage:
+    """Besides the mail, where only the buyer can help."""
+
+    @pytest.fixture
+    def order(self, shop):
+        """Not failed yet, with a phone number of its own."""
+        return with_phone(Failed(shop, shop.sku(stock=5), save=False))
+
+    def texts(self, found):
+        return found.shop.world.get("/sms", to=found.phone)
+
+    def test_leads_the_buyer_to_the_order(self, shop, order):
+        order.refuse()
+        (message,) = eventually(lambda: self.texts(order))
+        assert f"{shop.settings.storefront_url}/orders/{order.id}/payment" in message["text"]
+        assert order.order["number"] in message["text"]
+
+    @pytest.mark.parametrize("outcome", ["reset_connection_after", "reset_connection_before", "status_after"])
+    def test_whose_outcome_is_unknown_is_looked_up_before_it_is_sent_again(self, world, order, outcome):
+        lost = {"kind": outcome, **({"status": 500} if "status" in outcome else {})}
+        match = {"path": "/2010-04-01", "method": "POST", "to": order.phone}
+        world.post("/script", service="twilio", match=match, outcomes=[lost])
+        order.refuse()
+        assert eventually(lambda: settled(order) == "sent")
+        assert len(self.texts(order)) == 1
+
+    def test_that_the_provider_will_never_take_is_somebodys_task(self, shop, order):
+        with_phone(order, "+15005550004")  # Twilio's test number of who has unsubscribed
+        order.refuse()
+        assert eventually(lambda: shop.tasks(order.id) == ["sms-refused"])
+
+    def test_is_not_sent_while_the_card_is_tried_again(self, shop):
+        found = with_phone(Failed(shop, shop.sku(stock=5)))
+        found.refuse()
+        assert eventually(lambda: [s for s in found.subjects() if "payment did not work" in s])
+        assert self.texts(found) == []
+        found.charges_meet({"kind": "decline", "code": "expired_card"})
+        found.steer("try-now")
+        assert len(eventually(lambda: self.texts(found))) == 1
+
+    def test_is_not_sent_to_who_does_not_want_any(self, shop):
+        found = with_phone(Failed(shop, shop.sku(stock=5)))
+        choice = {"sms": {"payments": False}}
+        assert found.wallet.person.call("PATCH", "/v1/me/notification-preferences", choice).status_code == 200
+        found.refuse("expired_card")
+        assert eventually(lambda: [s for s in found.subjects() if "payment did not work" in s])
+        eventually(lambda: shop.sql("SELECT 1 FROM outbox WHERE aggregate = :id", id=f"sms/{found.id}") == [])
+        assert self.texts(found) == []
 
 
 class TestANewMethod:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
@@ -37,6 +38,20 @@ def begin_sending(connection: Connection, event: str, topic: str, channel: str, 
         key,
     ).one()
     return Sending(row.id, False, row.state)
+
+
+class Begun(NamedTuple):
+    """How often it was begun to be sent, and when the first time."""
+
+    attempts: int
+    since: datetime
+
+
+def begun(connection: Connection, message_id: str) -> Begun:
+    found = connection.execute(
+        text("SELECT attempts, created_at FROM notifications WHERE id = :id"), {"id": message_id}
+    )
+    return Begun(*found.one())
 
 
 def end_sending(connection: Connection, message_id: str, state: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -61,3 +61,26 @@ def live(connection: Connection, margin: float) -> list[str]:
         {"margin": margin},
     )
     return [row.order_id for row in rows]
+
+
+class Reader(NamedTuple):
+    """Who is told by text message: `phone` in E.164, `choices` as models/preferences.py has them."""
+
+    number: str
+    phone: str
+    choices: dict[str, dict[str, bool]]
+
+
+_READER = text("""
+SELECT o.number, coalesce(o.shipping_address ->> 'phone', o.billing_address ->> 'phone') AS phone, u.preferences
+FROM orders o LEFT JOIN users u ON u.id = o.customer_id
+WHERE o.id = :order_id AND o.status = 'payment_retrying'
+""")
+
+
+def reader_of(connection: Connection, order_id: str) -> Reader | None:
+    """None where no number is known, or nothing is awaited any more."""
+    row = connection.execute(_READER, {"order_id": order_id}).first()
+    if row is None or row.phone is None:
+        return None
+    return Reader(row.number, row.phone, dict(row.preferences or {}))
