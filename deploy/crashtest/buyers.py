@@ -10,7 +10,7 @@ from typing import Any
 
 from api.tokens import Tokens
 from deploy.crashtest.client import PAUSE, Body, Response, TooLate, Unanswered, call, insist
-from deploy.crashtest.script import VISA, AtTheBank, Clicks, Visit
+from deploy.crashtest.script import PAYPAL, VISA, AtTheBank, Clicks, Visit
 from deploy.invariants.facts import Told
 from models.access import Principal, Role
 from models.ids import new_id
@@ -115,7 +115,7 @@ class Buyer:
             body = {
                 "cart_id": self.cart_id,
                 "expected_total": cart["totals"]["total"],
-                "payment": {"provider": "stripe", "method": method},
+                "payment": {"provider": "paypal" if method == PAYPAL else "stripe", "method": method},
             }
             answers = self._click(body)
             best = min(answers, key=lambda answer: answer.status)
@@ -148,13 +148,12 @@ class Buyer:
         return self._until_final(ask)
 
     def _at_the_bank(self, key: str, waiting: Body) -> Response:
-        intent = waiting["next_action"]["client_secret"].split("_secret_")[0]
         bank = self._visit.bank
         if bank is AtTheBank.LATE:
             time.sleep(self._settings.hold_seconds + 1)
         if bank is not AtTheBank.WALK_AWAY:
             result = "failure" if bank is AtTheBank.FAIL else "success"
-            path = f"/_sandbox/stripe/payment_intents/{intent}/authenticate"
+            path = f"/_sandbox/{_page(waiting['next_action'])}"
             insist(self._settings.sandbox_url, "POST", path, {"result": result}, until=self._until)
         path = f"/v1/checkouts/{waiting['checkout_id']}"
         come_back = ("POST", f"{path}/resume") if bank is AtTheBank.RETURN else ("GET", path)
@@ -199,3 +198,10 @@ class Buyer:
 
     def _insist(self, method: str, path: str, body: Any = None) -> Response:
         return insist(self._settings.api_url, method, path, body, self.headers, until=self._until)
+
+
+def _page(action: Body) -> str:
+    """Where the sandbox lets one be the cardholder at the bank, or the payer at PayPal."""
+    if action["type"] == "redirect":
+        return f"paypal/orders/{action['redirect_url'].split('token=')[1]}/approve"
+    return f"stripe/payment_intents/{action['client_secret'].split('_secret_')[0]}/authenticate"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 VISA = "pm_card_visa"
+PAYPAL = "paypal"
 THREE_D_SECURE = "pm_card_threeDSecure2Required"
 DECLINED = ("pm_card_visa_chargeDeclined", "pm_card_visa_chargeDeclinedInsufficientFunds", "pm_card_chargeCustomerFail")
 
@@ -97,9 +98,9 @@ def write(seed: int, checkouts: int, kills: int) -> Script:
 
 
 def _visit(dice: random.Random, number: int, at: float) -> Visit:
-    """A fifth declined, a tenth 3-D Secure; every third wants what is hot; a fifth has a code."""
+    """A fifth declined, a tenth 3-D Secure, a tenth PayPal; every third wants what is hot; a fifth has a code."""
     pay = dice.random()
-    method = dice.choice(DECLINED) if pay < 0.2 else THREE_D_SECURE if pay < 0.3 else VISA
+    method = dice.choice(DECLINED) if pay < 0.2 else THREE_D_SECURE if pay < 0.3 else PAYPAL if pay < 0.4 else VISA
     wanted = [dice.choice(HOT_SKUS)] if dice.random() < 0.35 else []
     wanted += dice.sample(OTHER_SKUS, dice.choice((1, 1, 2)))
     return Visit(

@@ -14,7 +14,7 @@ from api.tokens import Tokens
 from deploy.crashtest.aftercare import Aftercare
 from deploy.crashtest.buyers import Buyer, Notebook
 from deploy.crashtest.client import Response, TooLate, insist
-from deploy.crashtest.script import DECLINED, THREE_D_SECURE, VISA, AtTheBank, Clicks, Visit
+from deploy.crashtest.script import DECLINED, PAYPAL, THREE_D_SECURE, VISA, AtTheBank, Clicks, Visit
 from deploy.crashtest.settle import settle
 from deploy.invariants.check import Violation, check_all
 from deploy.invariants.facts import Facts, gather
@@ -89,6 +89,7 @@ SCENARIOS: dict[str, Scenario | Saving | Later] = {
     "authorise_payment": BOUGHT,
     "settle_payment": Scenario("confirmed", lost=True),
     "require_action": Scenario("confirmed", THREE_D_SECURE),
+    "complete_payment": Scenario("confirmed", PAYPAL),
     "confirm_order": BOUGHT,
     "close_checkout": Scenario("declined", DECLINED[0]),
     "void_payment": Scenario("declined", THREE_D_SECURE, AtTheBank.FAIL),
