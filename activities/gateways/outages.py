@@ -25,23 +25,23 @@ PAUSE = 5.0  # seconds until one buyer may try again
 T = TypeVar("T")
 
 
-def guarded(gateways: Mapping[str, PaymentGateway]) -> dict[str, PaymentGateway]:
-    """The same gateways by name, each with a breaker of this process."""
+def guarded(gateways: Mapping[str, PaymentGateway], *, pause: float = PAUSE) -> dict[str, PaymentGateway]:
+    """The same gateways by name, each with a breaker of this process; `pause` in seconds."""
     found: dict[str, Guarded] = {}
     for name, gateway in gateways.items():
-        found[name] = Guarded(gateway, found)
+        found[name] = Guarded(gateway, found, pause)
     return dict(found)
 
 
 class Guarded:
     """A PaymentGateway that knows when its provider is down, and which of the `others` are not."""
 
-    def __init__(self, gateway: PaymentGateway, others: Mapping[str, Guarded]) -> None:
+    def __init__(self, gateway: PaymentGateway, others: Mapping[str, Guarded], pause: float) -> None:
         self._gateway = gateway
         self._others = others
         self._breaker = pybreaker.CircuitBreaker(
             fail_max=SILENCES,
-            reset_timeout=PAUSE,
+            reset_timeout=pause,
             exclude=[lambda error: not isinstance(error, OutcomeUnknown)],
             throw_new_error_on_trip=False,
         )
