@@ -23,12 +23,14 @@ from workflows.reconciliation import Reconciliation
 from workflows.refund import Refund
 from workflows.remove_payment_method import RemovePaymentMethod
 from workflows.save_payment_method import SavePaymentMethod
+from workflows.shipment import Shipment
 
 WORKFLOWS: list[type] = [
     Checkout,
     CheckoutCleanup,
     Order,
     Refund,
+    Shipment,
     EmailVerification,
     PasswordReset,
     Invitation,

@@ -7,21 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus
-from temporalio.common import WorkflowIDReusePolicy
 from temporalio.worker import Worker
 
 from activities.parcels import Parcels
 from activities.tasks import Tasks
 from models.access import Role
 from models.db.session import Database
-from models.fulfilment import FollowParcel
 from models.ids import shipment_workflow
+from tests.fixtures.parcels import follow, happen, is_followed
 from tests.fixtures.shop import eventually, new_key
-from workflows import queues
 from workflows.shipment import Shipment
-
-SOON = 0.4  # seconds between two questions
-SILENT = 1.5
 
 
 def send(shop, quantity=1):
@@ -35,12 +30,8 @@ def send(shop, quantity=1):
     }
     answer = shop.post(f"/v1/fulfilment/orders/{order['id']}/shipments", body, shop.bearer(Role.WAREHOUSE))
     assert answer.status_code == 201, answer.text
-    eventually(lambda: running(shop, answer.json()))
+    eventually(lambda: is_followed(shop, answer.json()))
     return {**answer.json(), "email": buyer.email}
-
-
-def happen(shop, parcel, status, **more):
-    return shop.world.post(f"/carrier/parcels/{parcel['tracking_number']}/events", status=status, **more)
 
 
 def tracked(shop, parcel):
@@ -52,33 +43,12 @@ def status(shop, parcel):
     return tracked(shop, parcel)["status"]
 
 
-def running(shop, parcel):
-    rows = shop.sql("SELECT 1 FROM outbox WHERE aggregate = :id", id=parcel["id"])
-    return not rows and shop.running(shipment_workflow(parcel["id"]))
-
-
 def result(shop, parcel):
     return shop.temporal(lambda client: client.get_workflow_handle(shipment_workflow(parcel["id"])).result())
 
 
 def terminate(shop, parcel):
     shop.temporal(lambda client: client.get_workflow_handle(shipment_workflow(parcel["id"])).terminate())
-
-
-def follow(shop, parcel, *, queue=queues.ORDERS, **changes):
-    """The same process once more, with less patience."""
-    usual = {"poll_seconds": SOON, "silent_seconds": SILENT}
-    begin = FollowParcel(order_id=parcel["order_id"], shipment_id=parcel["id"], **{**usual, **changes})
-    terminate(shop, parcel)
-    shop.temporal(
-        lambda client: client.start_workflow(
-            Shipment.run,
-            begin,
-            id=shipment_workflow(parcel["id"]),
-            task_queue=queue,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-        )
-    )
 
 
 def asked(shop, parcel):
@@ -120,7 +90,7 @@ class TestWhatIsHeard:
         parcel = send(shop)
         terminate(shop, parcel)
         happen(shop, parcel, "in_transit")
-        eventually(lambda: running(shop, parcel))
+        eventually(lambda: is_followed(shop, parcel))
         happen(shop, parcel, "delivered")
         assert result(shop, parcel) == "delivered"
 
