@@ -14,12 +14,16 @@ from models.states import ShipmentStatus
 class FulfilOrder(Record):
     """The Order process begins; everything else about it is in the database. Times in seconds.
 
-    `resumed`: an earlier execution was ended by hand, so this one looks first at how far it had come.
+    `resumed`: an earlier execution was ended by hand, or left a long history behind, so this one looks first at how
+    far it had come. `told`: that one has written to the buyer. `history_limit`: in events, well above 30, where the
+    server's own advice would come too late.
     """
 
     order_id: str
     return_window_seconds: float
     resumed: bool = False
+    told: bool = False
+    history_limit: int | None = None
 
 
 class ShipParcel(Record):

@@ -66,28 +66,32 @@ WORDS = {
 class Order:
     @workflow.init
     def __init__(self, order: FulfilOrder) -> None:
+        self._order = order
         self._ref = OrderRef(order_id=order.order_id)
         self._undo = Compensations(order.order_id)
         self._news = order.resumed  # somebody has changed the order: look at it
         self._shown = OrderStatus.CONFIRMED
         self._parcels = asyncio.Lock()  # one parcel at a time decides what is left to ship
+        self._telling: asyncio.Task[None] | None = None
 
     @workflow.run
     async def run(self, order: FulfilOrder) -> OrderStatus:
         """Tell the buyer; follow the order until it has arrived or is cancelled; close the return window."""
         workflow.set_current_details(WORDS[OrderStatus.CONFIRMED])
-        telling = asyncio.create_task(self._tell_buyer())
+        if not order.told:
+            self._telling = asyncio.create_task(self._tell_buyer())
         stands = await self._until_it_has_arrived()
         status = stands.status
         if status not in ENDS:
             status = await self._close_return_window(stands, timedelta(seconds=order.return_window_seconds))
-        await telling
+        if self._telling:
+            await self._telling
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._now(status)
 
     async def _until_it_has_arrived(self) -> OrderStands:
         while True:
-            await workflow.wait_condition(lambda: self._news)
+            await self._news_within(None, "news")
             stands = await self._look()
             if stands.status in ENDS or stands.fulfilment is OrderStatus.DELIVERED:
                 return stands
@@ -132,9 +136,20 @@ class Order:
                 return status
             await self._news_within(LOOK_AGAIN, "next look at what is on its way back")
 
-    async def _news_within(self, patience: timedelta, why: str) -> None:
+    async def _news_within(self, patience: timedelta | None, why: str) -> None:
+        """Between two looks there is nothing to remember but the input: here a long history is left behind."""
         with contextlib.suppress(asyncio.TimeoutError):
-            await workflow.wait_condition(lambda: self._news, timeout=patience, timeout_summary=why)
+            await workflow.wait_condition(lambda: self._news or self._is_long(), timeout=patience, timeout_summary=why)
+        if not self._news and self._is_long():
+            workflow.continue_as_new(self._order.model_copy(update={"resumed": True, "told": True}))
+
+    def _is_long(self) -> bool:
+        """While nobody is being answered: a handler, or a mail that is still being tried, would be cut off."""
+        info = workflow.info()
+        limit = self._order.history_limit
+        long = info.is_continue_as_new_suggested() or (limit and info.get_current_history_length() >= limit)
+        told = self._telling is None or self._telling.done()
+        return bool(long and told and workflow.all_handlers_finished())
 
     # What others say to it
 

@@ -23,6 +23,8 @@ from models.states import OrderStatus
 CANCELLED = "order.cancelled"
 CHANGED = "order.changed"  # the order's process is told to look
 
+_DONE = text("SELECT 1 FROM order_events WHERE order_id = :order_id AND type = :type AND cause = :cause LIMIT 1")
+
 _PACKED = text("SELECT id FROM shipments WHERE order_id = :order_id AND status = 'preparing' LIMIT 1")
 
 _LOCK_STOCK = text("""
@@ -93,7 +95,7 @@ def _cancel(connection: Connection, order: Order, event: str, by: By, now: datet
 def hold(connection: Connection, order_id: str, by: By) -> StoredOrder:
     """Nothing leaves until it is released; what is on hold stays so. Raises InvalidTransition."""
     stored, now = lock_order(connection, order_id)
-    if stored.order.status is OrderStatus.ON_HOLD:
+    if stored.order.status is OrderStatus.ON_HOLD or _done(connection, order_id, orders.ORDER_HELD, by):
         return stored
     _nothing_packed(connection, stored.order, "on_hold")
     return stored._replace(order=_append(connection, stored.order, orders.ORDER_HELD, by, now))
@@ -102,7 +104,14 @@ def hold(connection: Connection, order_id: str, by: By) -> StoredOrder:
 def release(connection: Connection, order_id: str, by: By) -> StoredOrder:
     """It goes on where it was. Raises InvalidTransition for what is not on hold."""
     stored, now = lock_order(connection, order_id)
+    if _done(connection, order_id, orders.ORDER_RELEASED, by):
+        return stored
     return stored._replace(order=_append(connection, stored.order, orders.ORDER_RELEASED, by, now))
+
+
+def _done(connection: Connection, order_id: str, event: str, by: By) -> bool:
+    """Whether this very command has been carried out: heard again, it must not undo what somebody did since."""
+    return connection.execute(_DONE, {"order_id": order_id, "type": event, "cause": by.cause}).first() is not None
 
 
 def change_address(connection: Connection, order_id: str, address: Address, by: By) -> StoredOrder:
