@@ -43,8 +43,8 @@ from models.search_attributes import ORDER_ID, ORDER_STATUS, PAYMENT_METHOD_STAT
 from models.settings import Settings
 from models.states import OrderStatus
 from workers.attention import Attention
-from workers.payment_news import PaymentNews
 from workers.parcels import ParcelNews
+from workers.payment_news import PaymentNews
 from workflows import queues
 from workflows.checkout import Checkout
 from workflows.order import Order
@@ -135,9 +135,12 @@ class Relay:
         """What was told, and the one that failed; those behind it wait."""
         done: list[Message] = []
         async with slots:
-            for message in messages:
+            for message, following in zip(messages, [*messages[1:], None], strict=True):
                 if not message.due:
                     return done, None
+                if following is not None and following.due and message.says_what(following):
+                    done.append(message)  # a storm of webhooks about one payment is one look at it
+                    continue
                 try:
                     await self._tell(message)
                 except FAILURES as error:
@@ -162,7 +165,11 @@ class Relay:
         try:
             await self._client.start_workflow(
                 Order.run,
-                FulfilOrder(order_id=order_id, return_window_seconds=self._settings.return_window_seconds),
+                FulfilOrder(
+                    order_id=order_id,
+                    return_window_seconds=self._settings.return_window_seconds,
+                    resumed=message.data.get("resumed", False),
+                ),
                 id=order_workflow(order_id),
                 task_queue=queues.ORDERS,
                 task_timeout=TASK_TIMEOUT,
@@ -170,7 +177,7 @@ class Relay:
                 # the server (1.29) doesn't ask.
                 request_eager_start=not self._settings.worker_build_id,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
                 search_attributes=TypedSearchAttributes(
                     [
                         SearchAttributePair(SearchAttributeKey.for_keyword(ORDER_ID), order_id),
@@ -224,7 +231,7 @@ class Relay:
                 task_queue=queues.ORDERS,
                 task_timeout=TASK_TIMEOUT,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
                 search_attributes=TypedSearchAttributes([about]),
                 static_summary=f"Return of {message.data['order_id']}",
             )
@@ -251,7 +258,7 @@ class Relay:
                 task_queue=queues.CHECKOUT,
                 task_timeout=TASK_TIMEOUT,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
                 search_attributes=TypedSearchAttributes([state]),
                 static_summary="Removal of a saved card",
             )

@@ -96,3 +96,26 @@ def test_a_topic_that_nobody_knows_stops_nothing(books):
     kept = books(message(1, topic="unheard"), message(2))
     asyncio.run(relay_of(kept, hear).round())
     assert kept.messages == []
+
+
+def test_what_says_the_same_as_the_next_is_told_once(books):
+    """A storm of webhooks about one payment is one look at it."""
+    heard = []
+
+    async def hear(message):
+        heard.append(message.id)
+
+    same = [message(n)._replace(data={"checkout_id": "chk_1"}) for n in range(1, 6)]
+    kept = books(*same, message(6), message(7)._replace(data={"checkout_id": "chk_1"}))
+    assert asyncio.run(relay_of(kept, hear).round()) == 7
+    assert heard == [5, 6, 7]
+    assert kept.messages == []
+
+
+def test_and_when_that_fails_it_is_still_there(books):
+    async def hear(message):
+        raise ConnectionError
+
+    kept = books(*(message(n)._replace(data={}) for n in range(1, 4)))
+    asyncio.run(relay_of(kept, hear).round())
+    assert [m.id for m in kept.messages] == [3]

@@ -19,6 +19,10 @@ class Message(NamedTuple):
     trace: dict[str, str] | None
     due: bool
 
+    def says_what(self, other: Message) -> bool:
+        """Whoever is told the other need not be told this one as well."""
+        return (self.topic, self.aggregate, self.data) == (other.topic, other.aggregate, other.data)
+
 
 _PUBLISH = text("""
 INSERT INTO outbox (topic, aggregate, data, due_at)
