@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.access import Role
-from tests.fixtures.shop import new_key
+from tests.fixtures.shop import eventually, new_key
 
 
 @pytest.fixture(scope="session")
@@ -44,5 +44,82 @@ def scan(shop, warehouse):
 
     def act(shipment, status, **more):
         return shop.post(f"/v1/fulfilment/shipments/{shipment['id']}/events", {"status": status, **more}, warehouse)
+
+    return act
+
+
+@pytest.fixture(scope="session")
+def support(shop):
+    return shop.bearer(Role.SUPPORT, "usr_support")
+
+
+@pytest.fixture(scope="session")
+def ask(shop, support):
+    """Asks for a refund; the answer."""
+
+    def act(order, *, key=None, **body):
+        headers = {**support, "Idempotency-Key": key or new_key()}
+        return shop.post(f"/v1/support/orders/{order['id']}/refunds", {"reason": "late", **body}, headers)
+
+    return act
+
+
+@pytest.fixture(scope="session")
+def give(ask):
+    """The same, where it has to be taken on."""
+
+    def act(order, **body):
+        answer = ask(order, **body)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    return act
+
+
+@pytest.fixture(scope="session")
+def now(shop, support):
+    """The order as it stands."""
+    return lambda order: shop.get(f"/v1/orders/{order['id']}", support).json()
+
+
+@pytest.fixture(scope="session")
+def settled(now):
+    """The order once none of its refunds is on its way."""
+
+    def act(order):
+        def check():
+            found = now(order)
+            return found if all(r["status"] != "pending" for r in found["refunds"]) else None
+
+        return eventually(check)
+
+    return act
+
+
+@pytest.fixture(scope="session")
+def bought(shop, ship):
+    """A buyer, and the order that was shipped to them whole."""
+
+    def act(method="pm_card_visa", quantity=2, **more):
+        buyer = shop.buyer(quantity=quantity, **more)
+        order = buyer.buy(method)
+        return buyer, ship(order, quantity)["order"]
+
+    return act
+
+
+@pytest.fixture
+def by_hand(shop, world):
+    """Somebody at Stripe's dashboard."""
+
+    def act(buyer, amount):
+        (intent,) = world.intents(buyer.cart_id)
+        answer = shop.http.post(
+            f"{world.url}/v1/refunds",
+            data={"payment_intent": intent["id"], "amount": amount},
+            headers={"Authorization": f"Bearer {shop.settings.stripe_api_key.get_secret_value()}"},
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
 
     return act
