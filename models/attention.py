@@ -72,6 +72,10 @@ KINDS: Mapping[str, Kind] = {
     "void-label": Kind(_ORDERS, "void the label at the carrier, or retry"),
     "confirmation-mail": Kind(_ORDERS, "call the buyer"),
     "mail-refused": Kind(_ORDERS, "call the person"),
+    "sms-refused": Kind(_ORDERS, "call the buyer; their payment has failed, and the mail about it was sent"),
+    "payment-retry": Kind(_ORDERS, "an order can't be given up: see to the parcel that is being handed over, or retry"),
+    "payment-retry-unknown": Kind(_MONEY, "look the charge up at the provider by its order and number, then retry"),
+    "keep-payment-method": Kind(_ORDERS, "the order is paid; ask the buyer to save the card again"),
     "password-reset-mail": Kind(_ORDERS, "tell the person that their password was changed"),
 }
 OTHER = Kind(_ORDERS, "look into it")

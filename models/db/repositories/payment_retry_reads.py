@@ -51,18 +51,6 @@ def being_tried(connection: Connection, order_id: str) -> bool:
     return bool(found.scalar())
 
 
-def live(connection: Connection, margin: float) -> list[str]:
-    """Orders whose ladder nobody has noted anything of for `margin` seconds: do they still have a process?"""
-    rows = connection.execute(
-        text("""
-        SELECT order_id FROM payment_retries
-        WHERE state = 'retrying' AND updated_at < now() - make_interval(secs => :margin) ORDER BY updated_at LIMIT 100
-        """),
-        {"margin": margin},
-    )
-    return [row.order_id for row in rows]
-
-
 class Reader(NamedTuple):
     """Who is told by text message: `phone` in E.164, `choices` as models/preferences.py has them."""
 
