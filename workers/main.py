@@ -34,6 +34,7 @@ from workers.account_relay import AccountRelay
 from workers.janitor import Janitor
 from workers.registry import Work, build
 from workers.relay import Relay
+from workers.reviver import Reviver
 from workflows import queues
 from workflows.failures import DATA_CONVERTER
 
@@ -86,6 +87,7 @@ def _background(
 ) -> Iterator[Coroutine[Any, Any, None]]:
     if queues.ORDERS in names:
         yield Relay(settings, database, client).run()
+        yield Reviver(database, client).run()
     if queues.NOTIFICATIONS in names:
         yield AccountRelay(settings, database, client).run()
     if queues.CHECKOUT in names:

@@ -79,6 +79,8 @@ promotion_uses = Table(
     Column("final", Boolean, nullable=False, server_default=text("false")),
 )
 
+_PROMISED = text("state IN ('authorised', 'captured') AND amount > captured + released")
+
 payments = Table(
     "payments",
     metadata,
@@ -107,6 +109,7 @@ payments = Table(
     CheckConstraint("disputed BETWEEN 0 AND captured", name="disputed"),
     CheckConstraint(one_of("state", AttemptState), name="state"),
     Index("ix_payments_order_id", "order_id"),
+    Index("ix_payments_promised", "order_id", postgresql_where=_PROMISED),
 )
 
 # Double entry: a row moves `amount` from one account to another, so that Σ over all accounts is 0 by shape.

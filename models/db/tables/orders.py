@@ -47,6 +47,7 @@ orders = Table(
     CheckConstraint(one_of("status", OrderStatus), name="status"),
     CheckConstraint(one_of("payment_status", PaymentStatus), name="payment_status"),
     Index("ix_orders_placed", "placed_at", "id"),
+    Index("ix_orders_live", "id", postgresql_where=text("status NOT IN ('completed', 'cancelled', 'returned')")),
     Index("ix_orders_status", "status", "placed_at", "id"),
     Index("ix_orders_customer", "customer_id", "placed_at", "id", postgresql_where=_HAS_CUSTOMER),
     Index("ix_orders_customer_status", "customer_id", "status", "placed_at", "id", postgresql_where=_HAS_CUSTOMER),

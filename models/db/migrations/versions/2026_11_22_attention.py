@@ -24,6 +24,8 @@ POSTINGS = (
     "('write_off', 'write_offs', 'disputes'), "
     "('fee', 'fees', 'provider_balance'))"
 )
+LIVE = "status NOT IN ('completed', 'cancelled', 'returned')"
+PROMISED = "state IN ('authorised', 'captured') AND amount > captured + released"
 DISPUTE_STATES = "IN ('open', 'won', 'lost')"
 MOVEMENTS = "kind IN ('authorisation', 'capture', 'refund', 'refund_failure', 'dispute', 'dispute_reversal')"
 DIFFERENCES = (
@@ -48,6 +50,8 @@ def _amount(name: str) -> sa.Column[int]:
 def upgrade() -> None:
     op.create_check_constraint(op.f("ck_ledger_entries_posting"), "ledger_entries", POSTINGS)
     op.create_index("ix_ledger_entries_at", "ledger_entries", ["at"])
+    op.create_index("ix_orders_live", "orders", ["id"], postgresql_where=sa.text(LIVE))
+    op.create_index("ix_payments_promised", "payments", ["order_id"], postgresql_where=sa.text(PROMISED))
     _tasks()
     _disputes()
     _runs()
@@ -181,5 +185,7 @@ def downgrade() -> None:
     op.drop_index("ix_tasks_open", "tasks")
     for column in ("key", "workflow_id", "resumes", "outcome", "note", "closed_by"):
         op.drop_column("tasks", column)
+    op.drop_index("ix_payments_promised", "payments")
+    op.drop_index("ix_orders_live", "orders")
     op.drop_index("ix_ledger_entries_at", "ledger_entries")
     op.drop_constraint("ck_ledger_entries_posting", "ledger_entries")
