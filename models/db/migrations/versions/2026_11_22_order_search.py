@@ -36,6 +36,8 @@ def upgrade() -> None:
     op.create_index('ix_order_terms_order_id', 'order_terms', ['order_id'], unique=False)
     # A common word must be known as common, and there are more of those than the usual hundred.
     op.execute("ALTER TABLE order_terms ALTER COLUMN term SET STATISTICS 1000")
+    # The newest orders are asked for most; a page that no vacuum has seen is read besides its index.
+    op.execute("ALTER TABLE order_terms SET (autovacuum_vacuum_insert_scale_factor = 0.02)")
     op.drop_index('ix_orders_customer', table_name='orders')
     mine = sa.text('customer_id IS NOT NULL')
     op.create_index('ix_orders_customer', 'orders', ['customer_id', 'placed_at', 'id'], unique=False, postgresql_where=mine)
