@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from deploy.invariants import cards, messages, money, orders, refunds, returns, stock
+from deploy.invariants import cards, messages, money, orders, parcels, refunds, returns, stock
 from deploy.invariants.facts import Facts
 
 Invariant = Callable[[Facts], Iterator[str]]
@@ -60,6 +60,10 @@ INVARIANTS: tuple[Invariant, ...] = (
     messages.no_process_is_orphaned,
     messages.every_order_has_its_process,
     messages.shipments_are_out,
+    parcels.parcels_are_their_events,
+    parcels.parcels_under_way_are_followed,
+    parcels.carriers_are_heard,
+    parcels.labels_are_bought_once,
     messages.nothing_is_left_for_people,
     cards.no_card_is_half_saved,
     cards.one_customer_a_person,

@@ -34,7 +34,9 @@ STATEMENTS = {
     " document, email, shipping_address ->> 'name' AS recipient, placed_at FROM orders",
     "events": "SELECT order_id, version, type, at, actor, cause, data FROM order_events ORDER BY order_id, version",
     "terms": "SELECT order_id, placed_at, array_agg(term) AS terms FROM order_terms GROUP BY order_id, placed_at",
-    "shipments": "SELECT id, order_id, status, lines, capture_amount FROM shipments",
+    "shipments": "SELECT id, order_id, status, lines, capture_amount, carrier, tracking_number, location, label_id"
+    " FROM shipments",
+    "unapplied_words": "SELECT event_id, tracking_number FROM carrier_words WHERE applied_at IS NULL",
     "returns": "SELECT id, order_id, state, lines, restocked, refund_id FROM returns",
     "notifications": "SELECT id, event, topic, channel, state, attempts FROM notifications",
     "outbox": "SELECT id, topic, aggregate, attempts FROM outbox",
@@ -84,6 +86,8 @@ class Facts:
     events: list[Row] = field(default_factory=list)
     terms: list[Row] = field(default_factory=list)
     shipments: list[Row] = field(default_factory=list)
+    unapplied_words: list[Row] = field(default_factory=list)
+    labels: list[Row] = field(default_factory=list)
     returns: list[Row] = field(default_factory=list)
     notifications: list[Row] = field(default_factory=list)
     outbox: list[Row] = field(default_factory=list)
@@ -118,6 +122,7 @@ def gather(settings: Settings, told: Sequence[Told] = ()) -> Facts:
         **books,
         intents=_sandbox(settings, "/stripe/payment_intents") + as_intents(_sandbox(settings, "/paypal/orders")),
         given_back=_sandbox(settings, "/stripe/refunds") + as_refunds(_sandbox(settings, "/paypal/refunds")),
+        labels=_sandbox(settings, "/carrier/labels"),
         mails=_sandbox(settings, "/mail"),
         customers=_sandbox(settings, "/stripe/customers"),
         methods=_sandbox(settings, "/stripe/payment_methods"),

@@ -124,6 +124,11 @@ def _wait_for_what_is_here(facts: Facts) -> None:
     facts.executions.append(found._replace(status="RUNNING"))
 
 
+def _unheard(facts: Facts) -> None:
+    number = facts.shipments[0]["tracking_number"]
+    facts.unapplied_words.append({"event_id": "cev_1", "tracking_number": number})
+
+
 CORRUPTIONS: dict[str, Callable[[Facts], object]] = {
     "at_most_one_capture_per_checkout": _twice_paid,
     "every_payment_has_its_order": _paid_for_nothing,
@@ -165,6 +170,10 @@ CORRUPTIONS: dict[str, Callable[[Facts], object]] = {
     "no_process_is_orphaned": lambda f: f.executions.append(Execution("checkout/chk_ended", "Checkout", "RUNNING")),
     "every_order_has_its_process": _stop_order,
     "shipments_are_out": lambda f: f.shipments[0].update(status="preparing"),
+    "parcels_are_their_events": lambda f: f.shipments[0].update(tracking_number="another"),
+    "parcels_under_way_are_followed": lambda f: f.shipments[0].update(status="in_transit"),
+    "carriers_are_heard": _unheard,
+    "labels_are_bought_once": lambda f: f.labels.append({"id": "lbl_2", "status": "purchased", "reference": "shp_x"}),
     "nothing_is_left_for_people": lambda f: f.tasks.append({"id": "t", "kind": "k", "subject": "s", "detail": "d"}),
     "no_card_is_half_saved": lambda f: f.cards[0].update(state="removing"),
     "one_customer_a_person": lambda f: f.customers.append({**_customer(f), "id": "cus_second"}),
