@@ -88,6 +88,13 @@ def test_reads_beside_sign_ins_are_held_against_reads_alone(result: dict[str, An
     assert "### Catalogue reads beside people who sign in" in markdown(result)
 
 
+def test_orders_are_found_among_others(result: dict[str, Any]) -> None:
+    assert named(result, "orders", "orders") == {None: 1000}
+    assert named(result, "orders", "found")["word, common | first page"] == 21
+    assert named(result, "orders", "find_p50")["number | first page"] > 0
+    assert "### Finding orders among 1,000" in markdown(result)
+
+
 def test_it_says_where_it_was_measured_and_reads_as_markdown(result: dict[str, Any]) -> None:
     assert result["machine"]["cpus"] >= 1
     assert [budget["name"] for budget in result["budgets"]] == ["checkout call alone, 20 a second, p99"]
