@@ -106,20 +106,3 @@ def bought(shop, ship):
         return buyer, ship(order, quantity)["order"]
 
     return act
-
-
-@pytest.fixture
-def by_hand(shop, world):
-    """Somebody at Stripe's dashboard."""
-
-    def act(buyer, amount):
-        (intent,) = world.intents(buyer.cart_id)
-        answer = shop.http.post(
-            f"{world.url}/v1/refunds",
-            data={"payment_intent": intent["id"], "amount": amount},
-            headers={"Authorization": f"Bearer {shop.settings.stripe_api_key.get_secret_value()}"},
-        )
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    return act

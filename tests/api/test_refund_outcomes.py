@@ -6,7 +6,7 @@ import pytest
 
 from models.db.session import Database
 from models.ids import derived_id, refund_workflow
-from tests.fixtures.refunds import FAILS, WAITS, at_the_provider, balances, given, resolve
+from tests.fixtures.refunds import FAILS, WAITS, at_the_provider, balances, by_hand, given, resolve
 from tests.fixtures.retries import Failed
 from tests.fixtures.shop import eventually, new_key
 from workers.janitor import Janitor
@@ -140,10 +140,10 @@ class TestFailure:
 
 
 class TestByHand:
-    def test_a_refund_made_at_the_provider_is_the_orders_once(self, shop, world, bought, ask, settled, by_hand):
+    def test_a_refund_made_at_the_provider_is_the_orders_once(self, shop, world, bought, ask, settled):
         buyer, order = bought()
         with world.webhooks(mode="deliver", duplicate=3, shuffle=True, seed=3):
-            made = by_hand(buyer, 700)
+            made = by_hand(shop, buyer, 700)
             eventually(lambda: settled(order)["refunds"])
         after = settled(order)
         assert [(r["status"], r["amount"]["amount"]) for r in after["refunds"]] == [("succeeded", 700)]
@@ -157,12 +157,12 @@ class TestByHand:
         over = ask(order, amount={"amount": total - 699, "currency": "USD"})
         assert over.status_code == 409
 
-    def test_made_for_all_while_ours_is_on_its_way(self, shop, world, bought, give, settled, by_hand):
+    def test_made_for_all_while_ours_is_on_its_way(self, shop, world, bought, give, settled):
         buyer, order = bought()
         total = order["totals"]["total"]["amount"]
         with shop.without(*shop.workers):
             refund = give(order)
-            made = by_hand(buyer, total)
+            made = by_hand(shop, buyer, total)
         theirs = derived_id("rfd", "stripe", made["id"])
         after = eventually(lambda: len((found := settled(order))["refunds"]) == 2 and found, 60)
         assert {r["id"]: r["status"] for r in after["refunds"]} == {refund["id"]: "failed", theirs: "succeeded"}
