@@ -231,8 +231,6 @@ class PaymentMethods:
     @activity.defn
     def drop_payment_method(self, ref: PaymentMethodRef) -> PaymentMethodState:
         """A person has detached it at the provider."""
-        failpoint("drop_payment_method:before")
         with self._database.reading() as connection:
             self._methods.removed(connection, ref.payment_method_id)
-        failpoint("drop_payment_method:after")
         return PaymentMethodState.REMOVED

@@ -36,7 +36,7 @@ with workflow.unsafe.imports_passed_through():
     from models.payment_retry import FailPayment
     from models.search_attributes import ORDER_STATUS
     from models.states import OrderStatus
-    from workflows.compensation import Compensations
+    from workflows.compensation import Compensations, Unwinds
     from workflows.failures import refusal_in
     from workflows.options import CAPTURE, COMPENSATION, DATABASE, LABEL, MAIL, MAIL_LATER
 
@@ -63,7 +63,7 @@ WORDS = {
 
 
 @workflow.defn(name="Order", failure_exception_types=[HoldfastError])
-class Order:
+class Order(Unwinds):
     @workflow.init
     def __init__(self, order: FulfilOrder) -> None:
         self._order = order

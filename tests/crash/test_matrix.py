@@ -18,7 +18,7 @@ from deploy.crashtest.script import DECLINED, PAYPAL, THREE_D_SECURE, VISA, AtTh
 from deploy.crashtest.settle import settle
 from deploy.invariants.check import Violation, check_all
 from deploy.invariants.facts import Facts, gather
-from tests.crash import parcels, refunding
+from tests.crash import attention, parcels, refunding
 from tests.crash.afterwards import Afterwards
 from tests.crash.conftest import Crashing, failpoints
 from tests.crash.owners import CardOwner
@@ -84,6 +84,8 @@ def ship_one(order: Afterwards) -> None:
 
 RETURNING = (Afterwards.ship, Afterwards.announce_return)
 
+RECONCILED = Later("confirmed", attention.be_reconciled)
+
 SCENARIOS: dict[str, Scenario | Saving | Later] = {
     "hold_stock": BOUGHT,
     "authorise_payment": BOUGHT,
@@ -125,6 +127,13 @@ SCENARIOS: dict[str, Scenario | Saving | Later] = {
     "void_label": Later("cancelled", parcels.have_its_capture_refused),
     "ask_carrier": Later("completed", parcels.be_asked_after, (Afterwards.ship,)),
     "declare_lost": Later("returned", parcels.go_missing, (Afterwards.ship,)),
+    "ask_person": Later("cancelled", attention.be_let_go_of_by_a_person),
+    "close_task": Later("cancelled", attention.be_let_go_of_by_a_person),
+    "begin_reconciliation": RECONCILED,
+    "read_movements": RECONCILED,
+    "compare_books": RECONCILED,
+    "settle_difference": Later("confirmed", attention.have_it_found, (attention.have_another_authorisation,)),
+    "end_reconciliation": RECONCILED,
 }
 BUYING = [name for name in failpoints() if isinstance(SCENARIOS.get(name.split(":")[0]), Scenario)]
 LATER = [name for name in failpoints() if isinstance(SCENARIOS.get(name.split(":")[0]), Later)]

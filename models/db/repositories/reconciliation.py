@@ -44,12 +44,12 @@ _END = text("""
 UPDATE reconciliation_runs SET state = :state, ended_at = now() WHERE id = :run_id AND state = 'running'
 """)
 
-# What is younger than the margin counts only where it makes a difference smaller: the recording of it here may trail,
+# What is younger than the margin, at the moment when the run began to read, counts only where it makes a difference smaller: the recording of it here may trail,
 # and so may the provider's list. Refunds that are on their way, and parcels that are being handed over, are in hand.
 # `theirs` and `ours` give for each payment its sums: the least and the most that each side may be taken to say.
 _COMPARE = text("""
 CREATE TEMPORARY TABLE found_differences ON COMMIT DROP AS
-WITH due AS (SELECT now() - make_interval(secs => :margin) AS till),
+WITH due AS (SELECT until - make_interval(secs => :margin) AS till FROM reconciliation_runs WHERE id = :run_id),
 touched AS (
     SELECT payment FROM provider_movements
     WHERE run_id = :run_id AND kind <> 'authorisation' AND payment IS NOT NULL
