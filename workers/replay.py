@@ -22,6 +22,7 @@ from workflows.payment_retry import PaymentRetry
 from workflows.reconciliation import Reconciliation
 from workflows.refund import Refund
 from workflows.remove_payment_method import RemovePaymentMethod
+from workflows.return_ import Return
 from workflows.save_payment_method import SavePaymentMethod
 from workflows.shipment import Shipment
 
@@ -30,6 +31,7 @@ WORKFLOWS: list[type] = [
     CheckoutCleanup,
     Order,
     Refund,
+    Return,
     Shipment,
     EmailVerification,
     PasswordReset,
