@@ -47,17 +47,17 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Build:
-    """`status`: current, ramping 20 %, draining, drained or inactive; `running`: executions that it has to finish."""
+    """`status`: current, ramping 20 %, draining, drained or inactive; `pinned`: executions that nobody else will finish."""
 
     id: str
     status: str
-    running: int
+    pinned: int
 
 
 def told(builds: list[Build]) -> str:
     """A table for the terminal."""
     return "\n".join(
-        [f"{'build':<24} {'status':<14} running", *(f"{b.id:<24} {b.status:<14} {b.running}" for b in builds)]
+        [f"{'build':<24} {'status':<14} pinned", *(f"{b.id:<24} {b.status:<14} {b.pinned}" for b in builds)]
     )
 
 
@@ -81,7 +81,7 @@ class Builds:
                     if summary.status == Status.WORKER_DEPLOYMENT_VERSION_STATUS_RAMPING
                     else ""
                 ),
-                running=(await self._client.count_workflows(self._on(build))).count,
+                pinned=(await self._client.count_workflows(f"{self._on(build)} AND {STAYS}")).count,
             )
             for summary in summaries
         ]

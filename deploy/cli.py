@@ -172,7 +172,7 @@ def verify_audit(
 
 @deploy_app.command("status")
 def deploy_status() -> None:
-    """Each build, newest first: its part of the work, and how many executions it has to finish."""
+    """Each build, newest first: its part of the work, and how many executions only it will finish."""
     from deploy.builds import Builds, ask, told
 
     with told_in_one_line():

@@ -39,7 +39,7 @@ def test_a_server_that_is_not_there_is_named() -> None:
 def test_the_table_says_what_each_build_does() -> None:
     shown = told([Build("v2", "ramping 5 %", 3), Build("v1", "current", 120)])
     assert [line.split() for line in shown.splitlines()] == [
-        ["build", "status", "running"],
+        ["build", "status", "pinned"],
         ["v2", "ramping", "5", "%", "3"],
         ["v1", "current", "120"],
     ]
