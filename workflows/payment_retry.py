@@ -120,7 +120,9 @@ class PaymentRetry(Unwinds):
         """Support has reason to think that the order's own method works now."""
         await workflow.wait_condition(lambda: self._ready)
         async with self._charging:
-            self._check_live("try-now")
+            self._check_live("try-now", unless=RetryState.PAID)
+            if self._ended is not None:
+                return self._state
             if self._stands.verdict is Verdict.NEVER:
                 raise self._not_possible(f"The card must not be tried again ({self._stands.decline_code})", "try-now")
             if not self._stands.has_method:
@@ -150,7 +152,9 @@ class PaymentRetry(Unwinds):
         """Nobody will pay: the order, or what is left of it, is cancelled now."""
         await workflow.wait_condition(lambda: self._ready)
         async with self._charging:
-            self._check_live("give-up")
+            self._check_live("give-up", unless=RetryState.GAVE_UP)
+            if self._ended is not None:
+                return self._state
             await self._let_go_of_bank()
             self._end(await self._cancel_order(steer.actor))
             return self._state

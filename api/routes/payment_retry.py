@@ -68,7 +68,7 @@ async def pay_with_another_method(
     except Unavailable:
         return respond(request, await run_in_threadpool(_still_trying, shop, order_id))
     except HoldfastError as error:
-        return respond(request, await run_in_threadpool(keep_refusal, request, shop.database, key, error))
+        return respond(request, await run_in_threadpool(_refusal, request, shop, key, error))
     return respond(request, await run_in_threadpool(_answer, shop, key, order_id, told.status))
 
 
@@ -168,6 +168,16 @@ def _answer(shop: Services, key: Key | None, order_id: str, status: int) -> Answ
         if status == 202:
             return payment_tries.bank_answer(connection, order_id)
         return Answer.of(200, _order(connection, order_id).view())
+
+
+def _refusal(request: Request, shop: Services, key: Key | None, error: HoldfastError) -> Answer:
+    """Of a repeat whose first run has had its effect, though its answer was lost: that answer stands."""
+    if key is not None:
+        with shop.database.reading() as connection:
+            kept = answers.find(connection, key.digest, key.fingerprint)
+        if kept is not None:
+            return kept
+    return keep_refusal(request, shop.database, key, error)
 
 
 def _still_trying(shop: Services, order_id: str) -> Answer:

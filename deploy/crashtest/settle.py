@@ -21,12 +21,13 @@ SELECT (SELECT count(*) FROM outbox) AS untold,
     (SELECT count(*) FROM returns WHERE state = 'requested' OR state = 'received' AND refund_id IS NOT NULL)
         AS unreturned,
     (SELECT count(*) FROM orders WHERE status = 'delivered') AS uncompleted,
+    (SELECT count(*) FROM payment_retries WHERE state = 'retrying') AS unpaid,
     (SELECT count(*) FROM orders WHERE status = 'cancelled' AND payment_status = 'authorised') AS unreleased,
     (SELECT count(*) FROM refunds WHERE state = 'pending') AS unrefunded,
     (SELECT count(*) FROM notifications WHERE state = 'sending') AS unsent,
     (SELECT count(*) FROM payment_methods WHERE state IN ('saving', 'requires_action', 'removing')) AS half_saved
 """)
-_RUNNING = "ExecutionStatus = 'Running' AND WorkflowType IN ('Checkout', 'CheckoutCleanup', 'Refund')"
+_RUNNING = "ExecutionStatus = 'Running' AND WorkflowType IN ('Checkout', 'CheckoutCleanup', 'Refund', 'PaymentRetry')"
 
 
 def settle(settings: Settings, patience: float) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from deploy.invariants import cards, messages, money, orders, parcels, refunds, returns, stock
+from deploy.invariants import cards, messages, money, orders, parcels, payment_retries, refunds, returns, stock
 from deploy.invariants.facts import Facts
 
 Invariant = Callable[[Facts], Iterator[str]]
@@ -33,6 +33,9 @@ INVARIANTS: tuple[Invariant, ...] = (
     refunds.no_refund_is_on_its_way,
     refunds.refunds_are_their_events,
     refunds.refunds_have_no_process_left,
+    payment_retries.orders_wait_with_their_payment,
+    payment_retries.paid_orders_have_their_new_payment,
+    payment_retries.texts_are_sent_once,
     stock.stock_is_conserved,
     stock.stock_is_never_negative,
     stock.reserved_is_what_is_held,

@@ -37,6 +37,7 @@ STATEMENTS = {
     "shipments": "SELECT id, order_id, status, lines, capture_amount, carrier, tracking_number, location, label_id"
     " FROM shipments",
     "unapplied_words": "SELECT event_id, tracking_number FROM carrier_words WHERE applied_at IS NULL",
+    "retries": "SELECT order_id, payment_id, state, open_try FROM payment_retries",
     "returns": "SELECT id, order_id, state, lines, restocked, refund_id FROM returns",
     "notifications": "SELECT id, event, topic, channel, state, attempts FROM notifications",
     "outbox": "SELECT id, topic, aggregate, attempts FROM outbox",
@@ -96,6 +97,8 @@ class Facts:
     cards: list[Row] = field(default_factory=list)
     accounts: list[Row] = field(default_factory=list)
     tasks: list[Row] = field(default_factory=list)
+    retries: list[Row] = field(default_factory=list)
+    texts: list[Row] = field(default_factory=list)
     intents: list[Row] = field(default_factory=list)
     given_back: list[Row] = field(default_factory=list)
     mails: list[Row] = field(default_factory=list)
@@ -124,6 +127,7 @@ def gather(settings: Settings, told: Sequence[Told] = ()) -> Facts:
         given_back=_sandbox(settings, "/stripe/refunds") + as_refunds(_sandbox(settings, "/paypal/refunds")),
         labels=_sandbox(settings, "/carrier/labels"),
         mails=_sandbox(settings, "/mail"),
+        texts=_sandbox(settings, "/sms"),
         customers=_sandbox(settings, "/stripe/customers"),
         methods=_sandbox(settings, "/stripe/payment_methods"),
         executions=executions(settings),

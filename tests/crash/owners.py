@@ -9,6 +9,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from api.tokens import Tokens
+from deploy.crashtest.buyers import ADDRESS, SHIPPING
 from deploy.crashtest.client import Body, Response, TooLate, insist
 from deploy.crashtest.script import AtTheBank
 from models.access import Principal, Role
@@ -16,6 +17,7 @@ from models.ids import new_id
 from models.settings import Settings
 
 PATH = "/v1/me/payment-methods"
+SKU = "HF-TRAIL-JKT-M-RED"
 PAUSE = 0.3
 
 
@@ -71,6 +73,28 @@ class CardOwner:
         result = "failure" if bank is AtTheBank.FAIL else "success"
         insist(self._settings.sandbox_url, "POST", path, {"result": result}, until=until)
         insist(self._settings.api_url, "POST", f"{PATH}/{entry['id']}/resume", None, self._headers, until=until)
+
+    def buy(self, token: str) -> Response:
+        """A purchase whose card is to be kept; the final answer. Raises TooLate."""
+        until = time.monotonic() + self._patience
+        cart = self._ask("POST", "/v1/carts", {"currency": "USD", "country": "US"}, until).body
+        path = f"/v1/carts/{cart['id']}"
+        self._ask("POST", f"{path}/items", {"sku": SKU, "quantity": 1}, until)
+        self._ask("PUT", f"{path}/email", {"email": f"{self.user_id}@example.com"}, until)
+        self._ask("PUT", f"{path}/shipping-address", ADDRESS, until)
+        total = self._ask("PUT", f"{path}/shipping-option", {"id": SHIPPING}, until).body["totals"]["total"]
+        payment = {"provider": "stripe", "method": token, "save": True}
+        body = {"cart_id": cart["id"], "expected_total": total, "payment": payment}
+        key = {"Idempotency-Key": uuid.uuid4().hex}
+        while time.monotonic() < until:
+            answer = self._ask("POST", "/v1/checkouts", body, until, **key)
+            if answer.status in (201, 402, 422):
+                return answer
+            time.sleep(PAUSE)
+        raise TooLate("no final answer about a purchase")
+
+    def _ask(self, method: str, path: str, body: Body, until: float, **headers: str) -> Response:
+        return insist(self._settings.api_url, method, path, body, {**self._headers, **headers}, until=until)
 
     def remove(self, payment_method_id: str) -> Response:
         until = time.monotonic() + self._patience

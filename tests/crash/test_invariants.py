@@ -16,6 +16,7 @@ from deploy.crashtest.script import DECLINED, PROMOTION, THREE_D_SECURE, VISA, A
 from deploy.crashtest.settle import settle
 from deploy.invariants.check import INVARIANTS, check_all
 from deploy.invariants.facts import Execution, Facts, Row, Told, gather
+from tests.crash import retrying
 from tests.crash.afterwards import Afterwards
 from tests.crash.conftest import Crashing
 from tests.crash.owners import CardOwner
@@ -51,6 +52,11 @@ def calm(crashing: Crashing) -> Facts:
     afterwards = Afterwards(crashing.settings, tokens, notebook, buyer, bought, 60)
     for step in (afterwards.ship, afterwards.announce_return, afterwards.receive_return):
         step()
+    for act in (retrying.pay_anew, retrying.be_texted):
+        buyer = Buyer(wish, crashing.settings, tokens, notebook)
+        bought = buyer.run()
+        assert bought
+        act(Afterwards(crashing.settings, tokens, notebook, buyer, bought, 60))
     owner = CardOwner(crashing.settings, tokens, 60)
     owner.save(VISA, AtTheBank.RETURN)
     owner.save("pm_card_mastercard", AtTheBank.RETURN)
@@ -119,6 +125,10 @@ def _returned_line(facts: Facts) -> Row:
     return found
 
 
+def _failed_and_paid(facts: Facts) -> Row:
+    return _where(facts.payments, id=_where(facts.retries, state="paid")["payment_id"])
+
+
 def _wait_for_what_is_here(facts: Facts) -> None:
     found = next(e for e in facts.executions if e.type == "Return")
     facts.executions.append(found._replace(status="RUNNING"))
@@ -143,6 +153,9 @@ CORRUPTIONS: dict[str, Callable[[Facts], object]] = {
     "no_refund_is_on_its_way": lambda f: f.refunds[0].update(state="pending"),
     "refunds_are_their_events": lambda f: f.refunds[0].update(amount=1),
     "refunds_have_no_process_left": lambda f: f.refunds[0].update(id="rfd_other"),
+    "orders_wait_with_their_payment": lambda f: f.retries[0].update(state="retrying"),
+    "paid_orders_have_their_new_payment": lambda f: _failed_and_paid(f).update(released=0),
+    "texts_are_sent_once": lambda f: f.texts.append(f.texts[0]),
     "stock_is_conserved": lambda f: _where(f.stock_levels, sku=SKU).update(on_hand=1),
     "stock_is_never_negative": lambda f: _where(f.stock_levels, sku=SKU).update(reserved=-1),
     "reserved_is_what_is_held": lambda f: f.stock_levels[0].update(reserved=f.stock_levels[0]["reserved"] + 1),

@@ -18,7 +18,7 @@ from deploy.crashtest.script import DECLINED, PAYPAL, THREE_D_SECURE, VISA, AtTh
 from deploy.crashtest.settle import settle
 from deploy.invariants.check import Violation, check_all
 from deploy.invariants.facts import Facts, gather
-from tests.crash import attention, parcels, refunding
+from tests.crash import attention, parcels, refunding, retrying
 from tests.crash.afterwards import Afterwards
 from tests.crash.conftest import Crashing, failpoints
 from tests.crash.owners import CardOwner
@@ -46,13 +46,14 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Saving:
-    """The same for a card that is to be kept for later. `removed`: and then no longer."""
+    """The same for a card that is to be kept for later. `removed`: and then no longer. `bought`: as it pays."""
 
     end: str
     method: str = VISA
     bank: AtTheBank = AtTheBank.RETURN
     lost: bool = False
     removed: bool = False
+    bought: bool = False
     patient: bool = False
 
 
@@ -83,6 +84,7 @@ def ship_one(order: Afterwards) -> None:
 
 
 RETURNING = (Afterwards.ship, Afterwards.announce_return)
+PAID_ANEW = Later("shipped", retrying.pay_anew)
 
 RECONCILED = Later("confirmed", attention.be_reconciled)
 
@@ -127,6 +129,17 @@ SCENARIOS: dict[str, Scenario | Saving | Later] = {
     "void_label": Later("cancelled", parcels.have_its_capture_refused),
     "ask_carrier": Later("completed", parcels.be_asked_after, (Afterwards.ship,)),
     "declare_lost": Later("returned", parcels.go_missing, (Afterwards.ship,)),
+    "keep_paid_method": Saving("saved", bought=True),
+    "fail_payment": PAID_ANEW,
+    "begin_payment_retry": PAID_ANEW,
+    "release_try": PAID_ANEW,
+    "note_ladder": PAID_ANEW,
+    "plan_payment_try": Later("shipped", retrying.finish_with_another_card, (retrying.have_it_refused,)),
+    "charge_order": Later("shipped", retrying.finish_with_another_card, (retrying.have_it_refused,)),
+    "accept_payment": Later("shipped", retrying.finish_with_another_card, (retrying.have_it_refused,)),
+    "ask_payer": Later("shipped", retrying.pay_at_the_bank, (retrying.have_it_refused,)),
+    "give_up_payment": Later("cancelled", retrying.give_up, (retrying.have_it_refused,)),
+    "send_sms": Later("cancelled", retrying.be_texted),
     "ask_person": Later("cancelled", attention.be_let_go_of_by_a_person),
     "close_task": Later("cancelled", attention.be_let_go_of_by_a_person),
     "begin_reconciliation": RECONCILED,
@@ -221,6 +234,8 @@ class Runner:
         if scenario.removed:
             entry = owner.save(scenario.method, scenario.bank).body["id"]
             return lambda: self._expect(owner.remove(entry), 204)
+        if scenario.bought:
+            return lambda: self._expect(owner.buy(scenario.method), 201)
         if scenario.lost:
             owner.lose_the_next_set_up()
         saved = 201 if scenario.end == "saved" else 409 if scenario.patient else 402
