@@ -55,6 +55,10 @@ KINDS: Mapping[str, Kind] = {
     "capture-refused": Kind(_MONEY, "ask the buyer for another payment; the parcel stayed"),
     "capture-unknown": Kind(_MONEY, "look the capture up at the provider by its shipment"),
     "refund-failed": Kind(_MONEY, "find another way to pay the buyer back"),
+    "refund-unknown": Kind(
+        _MONEY, "look the refund up at the provider, which has not answered for days; it is asked on"
+    ),
+    "refund-unexplained": Kind(_MONEY, "more was given back at the provider than the books have left: find out why"),
     "dispute": Kind(_MONEY, "answer the buyer's bank at the provider before its deadline, or accept it"),
     "unknown-payment": Kind(_MONEY, "find out whose it is at the provider, and give it back or book it"),
     "orphaned-authorisation": Kind(_MONEY, "void it at the provider: no order belongs to it"),
