@@ -112,9 +112,9 @@ class Payments:
         reference = command.reference
         if reference is None:
             found = gateway.find(_metadata(command.checkout_id, command.attempt), command.not_before)
-            if found.reference is None:
+            reference = found.reference or self._recorded(command.checkout_id)
+            if reference is None:
                 return found
-            reference = found.reference
         failpoint("void_payment:before")
         payment = gateway.cancel(reference)
         if payment.state is PaymentAt.CAPTURED:
@@ -123,6 +123,11 @@ class Payments:
         with self._database.transaction() as connection:
             self._payments.record_void(connection, command.checkout_id, payment)
         return payment
+
+    def _recorded(self, checkout_id: str) -> str | None:
+        """The payment that our books know where a provider's list does not yet show it (PayPal's is hours late)."""
+        with self._database.reading() as connection:
+            return self._payments.open_reference(connection, checkout_id)
 
     @activity.defn
     def cancel_payment(self, command: VoidPayment) -> ProviderPayment:

@@ -20,6 +20,9 @@ from models.errors import CurrencyMismatch
 CURRENCIES: Final = MappingProxyType({"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3})
 """ISO 4217 exponents: how many decimals the minor unit is away from the major one."""
 
+SMALLEST: Final = MappingProxyType({"KWD": 10})
+"""Where a payment can't be made to the last minor unit: card networks want the third decimal to be 0."""
+
 MAX_AMOUNT: Final = 2**53 - 1
 """What every JSON reader keeps exactly; the database holds more (bigint)."""
 

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.errors import CurrencyMismatch, ShippingOptionUnavailable
-from models.money import PPM, Currency, Money, allocate, divide_rounded
+from models.money import PPM, SMALLEST, Currency, Money, allocate, divide_rounded
 from models.promotions import Promotion, PromotionKind, in_order
 from models.shipping import ShippingOption
 from models.tax import TaxRate, tax_on
@@ -185,7 +185,12 @@ def _discounts(
 
 def _taken_off(promotion: Promotion, remaining: int, currency: str) -> int:
     if promotion.kind is PromotionKind.PERCENTAGE:
-        return divide_rounded(remaining * (promotion.percent_ppm or 0), PPM)
+        percent = promotion.percent_ppm or 0
+        smallest = SMALLEST.get(currency)
+        if smallest is None:
+            return divide_rounded(remaining * percent, PPM)
+        left = divide_rounded(remaining * (PPM - percent), PPM * smallest) * smallest  # what can be paid
+        return max(0, remaining - left)
     return min(promotion.amounts.get(currency, 0), remaining)
 
 

@@ -15,8 +15,8 @@ import stripe
 from activities.gateways import stripe_events, stripe_refunds
 from activities.gateways.stripe_client import client_of, decline_code, options, ours, why
 from models.checkout import PaymentAt, ProviderPayment
-from models.errors import AuthorisationGone, CaptureRefused, HoldfastError
-from models.money import CURRENCIES, Money
+from models.errors import AuthorisationGone, CaptureRefused, HoldfastError, PaymentMethodInvalid
+from models.money import CURRENCIES, SMALLEST, Money
 from models.provider import Movement, ProviderEvent, ProviderRefund
 
 # The list is consistent at once, unlike the search, but knows only Stripe's clock: look back generously.
@@ -59,6 +59,11 @@ class StripeGateway:
 
         Raises PaymentMethodInvalid, ProviderUnavailable (nothing happened) or OutcomeUnknown.
         """
+        if amount.amount % SMALLEST.get(amount.currency, 1):  # docs.stripe.com/currencies, three-decimal currencies
+            raise PaymentMethodInvalid(
+                f"Stripe takes {amount.currency} in steps of {SMALLEST[amount.currency]}",
+                errors=[{"pointer": "/payment/provider", "detail": f"can't take {amount.amount} {amount.currency}"}],
+            )
         wanted: stripe.params.PaymentIntentCreateParams = {
             "amount": amount.amount,
             "currency": amount.currency.lower(),

@@ -2,7 +2,7 @@
 
 from sandbox.stripe_shaped.errors import BadParameter, StripeError
 
-# Amounts are plain minor units: JPY has none, BHD has three places, and both are taken as they come.
+# Amounts are plain minor units: JPY has none, BHD has three places, of which the last has to be 0.
 _CODES = (
     "usd aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bhd bif bmd bnd bob brl bsd bwp byn bzd cad "
     "cdf chf clp cny cop crc cve czk djf dkk dop dzd egp etb eur fjd fkp gbp gel gip gmd gnf gtq gyd hkd hnl "
@@ -18,6 +18,7 @@ MINIMUM = {
     "nzd": 50, "pln": 200, "ron": 200, "sek": 300, "sgd": 50, "thb": 1000,
 }  # fmt: skip
 MAXIMUM = 99_999_999
+THREE_DECIMALS = ("bhd", "jod", "kwd", "omr", "tnd")
 
 
 def check_currency(code: str) -> str:
@@ -30,9 +31,11 @@ def check_currency(code: str) -> str:
 
 
 def check_amount(amount: int, currency: str) -> int:
-    """The amount in minor units. Raises StripeError `amount_too_small` or `amount_too_large`."""
+    """The amount in minor units. Raises StripeError: `amount_too_small`, `amount_too_large`, or it can't be paid."""
     if amount < MINIMUM.get(currency, 1):
         raise StripeError("Amount is below the minimum charge amount.", "amount_too_small", "amount")
+    if currency in THREE_DECIMALS and amount % 10:
+        raise StripeError("Amounts in this currency must be evenly divisible by 10.", None, "amount")
     if amount > MAXIMUM:
         raise StripeError("Amount must be no more than 99999999.", "amount_too_large", "amount")
     return amount

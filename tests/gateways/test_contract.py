@@ -14,12 +14,14 @@ from models.errors import (
     CaptureRefused,
     HoldfastError,
     OutcomeUnknown,
+    PaymentMethodInvalid,
     ProviderUnavailable,
     RefundExceedsBalance,
 )
 from models.money import Money
 from models.provider import MovementKind, RefundAt
-from tests.gateways.conftest import Provider, lately, new_metadata, usd
+from tests.gateways.conftest import OnStripe, Provider, lately, new_metadata, usd
+from tests.sandbox.conftest import Sandbox
 
 LOST: dict[str, dict[str, Any]] = {
     "timeout-before": {"kind": "timeout_before"},
@@ -303,6 +305,14 @@ def test_minor_units_are_the_currencys_own(provider: Provider, amount: int, curr
     assert provider.truth(reference)["received"] == amount
     made = provider.gateway.refund(reference, Money.of(1_000, currency), {"refund_id": "rfd_1"}, "rfd_1:refund")
     assert made.amount == Money.of(1_000, currency)
+
+
+def test_stripe_takes_dinars_in_steps_of_ten_fils(sandbox: Sandbox) -> None:
+    stripe = OnStripe(sandbox)
+    with pytest.raises(PaymentMethodInvalid) as refused:
+        stripe.held(Money.of(4_505, "KWD"))
+    assert refused.value.extra["errors"][0]["pointer"] == "/payment/provider"
+    assert sandbox.seen("/stripe/payment_intents") == []
 
 
 def test_the_providers_list_has_all_that_moved(provider: Provider) -> None:

@@ -129,6 +129,14 @@ def test_an_empty_cart_costs_nothing():
     assert set(amounts(priced).values()) == {0}
 
 
+@pytest.mark.parametrize(
+    ("ppm", "price", "total"), [(150_000, 39_750, 33_790), (1_000_000, 39_755, 0), (100_000, 46_000, 41_400)]
+)
+def test_a_percentage_of_dinars_leaves_what_a_card_can_pay(ppm, price, total):
+    priced = price_cart([line("A", price, currency="KWD")], currency="KWD", promotions=[percent(ppm)])
+    assert priced.totals.total.amount == total
+
+
 def test_a_discount_larger_than_the_cart_stops_at_zero():
     priced = price_cart([line("A", 300), line("B", 0)], currency="USD", promotions=[off(500)])
     assert priced.totals.total.amount == 0

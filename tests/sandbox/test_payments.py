@@ -332,7 +332,7 @@ def test_older_api_versions_still_name_payment_method_types(sandbox: Any) -> Non
     assert client.v1.payment_intents.create(params, {"stripe_version": "2025-09-30.clover"}).id
 
 
-@pytest.mark.parametrize(("currency", "amount"), [("jpy", 500), ("bhd", 1234), ("EUR", 100)])
+@pytest.mark.parametrize(("currency", "amount"), [("jpy", 500), ("bhd", 1230), ("EUR", 100)])
 def test_currencies_of_any_exponent_are_plain_minor_units(sandbox: Any, currency: str, amount: int) -> None:
     intent = sandbox.intent(currency=currency, amount=amount)
 

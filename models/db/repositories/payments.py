@@ -35,6 +35,18 @@ def record_void(connection: Connection, checkout_id: str, payment: ProviderPayme
     )
 
 
+def open_reference(connection: Connection, checkout_id: str) -> str | None:
+    """The provider's id of a checkout's payment that is neither undone nor an order's."""
+    found = connection.execute(
+        text(
+            "SELECT reference FROM payments WHERE checkout_id = :checkout_id AND reference IS NOT NULL"
+            " AND state IN ('pending', 'requires_action')"
+        ),
+        {"checkout_id": checkout_id},
+    )
+    return found.scalars().first()
+
+
 class Promise(NamedTuple):
     """What a bank still holds for an order, in minor units. `captured`: what was taken of it by us."""
 
