@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import pytest
+from sqlalchemy import text
 
 from models.access import Role
 from models.db.repositories import order_search
 from models.db.repositories.orders import lock_order
 from models.ids import new_id
 from tests.fixtures.shop import ADDRESSES
+
+CHANGE = text("""
+UPDATE orders SET email = :email, shipping_address = nullif(CAST(:shipping AS jsonb), 'null'::jsonb) WHERE id = :id
+""")
 
 
 def word():
@@ -127,6 +133,7 @@ class TestAfterAChange:
                 connection.execution_options(isolation_level="READ COMMITTED")
                 with connection.begin():
                     stored, _ = lock_order(connection, order["id"])
+                    connection.execute(CHANGE, {"id": order["id"], "email": email, "shipping": json.dumps(shipping)})
                     order_search.rewrite_terms(connection, stored.order, email=email, shipping=shipping)
 
         return act
