@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from activities.gateways.paypal_client import Json, PayPalClient, PayPalRefused
-from activities.gateways.paypal_shapes import DECIMALS, read_amount, refund_of
-from models.errors import BadRequest, BadSignature, OutcomeUnknown
+from activities.gateways.paypal_shapes import DECIMALS, read_amount, refund_of, up
+from models.errors import BadRequest, BadSignature, OutcomeUnknown, ProviderUnavailable
 from models.provider import DisputeAt, Movement, MovementKind, ProviderDispute, ProviderEvent
 
 # What the shop's webhook is subscribed to at PayPal: whatever decides what somebody waits for.
@@ -78,7 +78,7 @@ def read(client: PayPalClient, body: bytes, headers: Mapping[str, str], webhook_
         raise BadSignature() from error
     if answer.get("verification_status") != "SUCCESS":
         raise BadSignature()
-    return _event(event)
+    return _event(client, event)
 
 
 def _stale(text: str) -> bool:
@@ -89,12 +89,12 @@ def _stale(text: str) -> bool:
     return not -AHEAD < age < STALE
 
 
-def _event(event: Json) -> ProviderEvent:
+def _event(client: PayPalClient, event: Json) -> ProviderEvent:
     try:
         kind, resource = str(event["event_type"]), dict(event["resource"])
         is_refund = kind in ("PAYMENT.CAPTURE.REFUNDED", "PAYMENT.REFUND.FAILED", "PAYMENT.REFUND.PENDING")
-        dispute = _dispute(resource) if kind.startswith("CUSTOMER.DISPUTE.") else None
-        order = _order_of(resource)
+        order = _order_of(client, resource)
+        dispute = _dispute(resource, order) if kind.startswith("CUSTOMER.DISPUTE.") else None
         return ProviderEvent(
             id=event["id"],
             type=kind,
@@ -103,15 +103,34 @@ def _event(event: Json) -> ProviderEvent:
             refund=refund_of([resource], order) if is_refund else None,
             dispute=dispute,
         )
-    except (ValueError, TypeError, LookupError, AttributeError, OutcomeUnknown) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, OutcomeUnknown) as error:  # or in a strange currency
         raise BadRequest("The body is not an event") from error
 
 
-def _order_of(resource: Json) -> str | None:
+def _order_of(client: PayPalClient, resource: Json) -> str | None:
+    """Refunds and disputes name a capture, which PayPal knows the order of. Raises ProviderUnavailable."""
     if "purchase_units" in resource:
         return str(resource["id"])
+    if found := _related(resource):
+        return found
+    disputed = resource.get("disputed_transactions") or [{}]
+    capture = up(resource) or disputed[0].get("seller_transaction_id")
+    return _order_of_capture(client, capture) if capture else None
+
+
+def _related(resource: Json) -> str | None:
     found = resource.get("supplementary_data", {}).get("related_ids", {}).get("order_id")
     return str(found) if found else None
+
+
+def _order_of_capture(client: PayPalClient, capture: str) -> str | None:
+    """None for a payment that no order of ours led to."""
+    try:
+        return _related(client.call(lambda sdk: sdk.payments.get_captured_payment, {"capture_id": capture}))
+    except PayPalRefused:
+        return None
+    except OutcomeUnknown as error:
+        raise ProviderUnavailable(error.detail) from error
 
 
 def _checkout_of(resource: Json) -> str | None:
@@ -124,7 +143,7 @@ def _checkout_of(resource: Json) -> str | None:
     return str(held).partition(":")[0] if held else None
 
 
-def _dispute(resource: Json) -> ProviderDispute:
+def _dispute(resource: Json, order: str | None) -> ProviderDispute:
     state = DisputeAt.UNDER_REVIEW
     if resource["status"] in ("OPEN", "WAITING_FOR_SELLER_RESPONSE"):
         state = DisputeAt.NEEDS_RESPONSE
@@ -133,7 +152,7 @@ def _dispute(resource: Json) -> ProviderDispute:
         state = _OUTCOMES.get(outcome, DisputeAt.LOST)
     return ProviderDispute(
         reference=resource["dispute_id"],
-        payment=_order_of(resource),
+        payment=order,
         amount=read_amount(resource["dispute_amount"]),
         state=state,
         reason=str(resource.get("reason", "general")).lower(),
@@ -172,22 +191,38 @@ def _page(client: PayPalClient, start: datetime, end: datetime, number: int) -> 
 def moved_since(client: PayPalClient, since: datetime) -> Iterator[Movement]:
     """What succeeded or waits; what PayPal denied did not move."""
     seen = set()
+    orders: dict[str, str | None] = {}  # by authorisation and by capture
     for info in transactions(client, since):
         kind = _KINDS.get(info.get("transaction_event_code", ""))
         if kind is None or info.get("transaction_status") == "D" or info["transaction_id"] in seen:
             continue
         seen.add(info["transaction_id"])
         if info["transaction_amount"]["currency_code"] in DECIMALS:
-            yield _movement(kind, info)
+            yield _movement(kind, info, _payment(client, kind, info, orders))
 
 
-def _movement(kind: MovementKind, info: Json) -> Movement:
+def _payment(client: PayPalClient, kind: MovementKind, info: Json, orders: dict[str, str | None]) -> str | None:
+    """The order that it belongs to; PayPal is asked for it where the list only names what came just before."""
+    name, before = str(info["transaction_id"]), str(info.get("paypal_reference_id", ""))
+    found: str | None = None
+    if info.get("paypal_reference_id_type") == "ODR":
+        found = before
+    elif before in orders:
+        found = orders[before]
+    else:
+        found = _order_of_capture(client, name if kind is MovementKind.CAPTURE else before)
+    orders[name] = found
+    if kind is not MovementKind.CAPTURE:
+        orders.setdefault(before, found)
+    return found
+
+
+def _movement(kind: MovementKind, info: Json, payment: str | None) -> Movement:
     held = info.get("custom_field")
-    is_order = info.get("paypal_reference_id_type") == "ODR"
     return Movement(
         kind=kind,
         reference=info["transaction_id"],
-        payment=info["paypal_reference_id"] if is_order else None,
+        payment=payment,
         amount=read_amount(info["transaction_amount"]),
         at=datetime.fromisoformat(info["transaction_initiation_date"]),
         checkout_id=held.partition(":")[0] if held and kind is not MovementKind.REFUND else None,

@@ -327,7 +327,8 @@ def test_the_providers_list_has_all_that_moved(provider: Provider) -> None:
     captured = [one for one in moved if one.kind is MovementKind.CAPTURE]
     assert sorted(one.amount.amount for one in captured) == [400, 600]
     assert {one.checkout_id for one in captured} == {metadata["checkout_id"]}
+    assert {one.payment for one in captured} == {reference}
     (refund,) = [one for one in moved if one.kind is MovementKind.REFUND]
-    assert (refund.amount, refund.refund_id) == (usd(250), "rfd_1")
+    assert (refund.amount, refund.refund_id, refund.payment) == (usd(250), "rfd_1", reference)
     held = [one.payment for one in moved if one.kind is MovementKind.AUTHORISATION]
     assert waiting in held
