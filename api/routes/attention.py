@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
-from sqlalchemy import Connection
 
 from api import paging
 from api.addresses import Body
@@ -23,6 +22,9 @@ from models.attention import Outcome, kind_of
 from models.base import Storable
 from models.db.repositories import tasks as repository
 from models.errors import Forbidden
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 router = APIRouter(prefix="/v1/ops/needs-attention", tags=["operations"])
 
