@@ -51,6 +51,7 @@ _MONEY, _ORDERS = Scope.REFUNDS_WRITE, Scope.ORDERS_WRITE
 
 KINDS: Mapping[str, Kind] = {
     "void-payment": Kind(_MONEY, "void it at the provider, or retry"),
+    "release-authorisation": Kind(_MONEY, "release it at the provider, or retry"),
     "payment-mismatch": Kind(_MONEY, "find out why the provider held another amount; it was given back"),
     "capture-refused": Kind(_MONEY, "ask the buyer for another payment; the parcel stayed"),
     "capture-unknown": Kind(_MONEY, "look the capture up at the provider by its shipment"),
