@@ -85,6 +85,20 @@ def _return_received(order: Order, subject: str) -> Words:
     return "your return has arrived", ["We have received what you sent back. Your refund follows."]
 
 
+def _return_refused(order: Order, subject: str) -> Words:
+    return "your return", [
+        f"We can't take back what you announced as {subject}: please don't send it.",
+        "Answer this mail if you think that we are wrong.",
+    ]
+
+
+def _return_expired(order: Order, subject: str) -> Words:
+    return "your return", [
+        f"Nothing has reached us of what you announced as {subject}, so we no longer wait for it.",
+        "If you have sent it, you have nothing to do: we take it when it comes.",
+    ]
+
+
 def _payment_failed(order: Order, subject: str) -> Words:
     return "your payment did not work", [
         f"We could not take the payment for your order {order.number}, so it waits.",
@@ -104,6 +118,8 @@ _WORDS: Mapping[OrderNotice, Callable[[Order, str], Words]] = {
     OrderNotice.REFUNDED: _refunded,
     OrderNotice.RETURN_REQUESTED: _return_requested,
     OrderNotice.RETURN_RECEIVED: _return_received,
+    OrderNotice.RETURN_REFUSED: _return_refused,
+    OrderNotice.RETURN_EXPIRED: _return_expired,
     OrderNotice.PAYMENT_FAILED: _payment_failed,
     OrderNotice.PAYMENT_RETRIED: _payment_retried,
 }

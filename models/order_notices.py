@@ -16,5 +16,7 @@ class OrderNotice(StrEnum):
     REFUNDED = "refunded"
     RETURN_REQUESTED = "return_requested"
     RETURN_RECEIVED = "return_received"
+    RETURN_REFUSED = "return_refused"
+    RETURN_EXPIRED = "return_expired"
     PAYMENT_FAILED = "payment_failed"
     PAYMENT_RETRIED = "payment_retried"

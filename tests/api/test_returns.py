@@ -289,7 +289,7 @@ class TestReceiving:
 
 
 class TestRefusing:
-    def test_sends_the_order_on_its_way(self, shop, shipped, receive, refuse):
+    def test_sends_the_order_on_its_way_and_tells_the_buyer(self, shop, world, shipped, receive, refuse):
         buyer, order, sku = shipped(2)
         request = announced(buyer, order, 2)
         answer = refuse(request, "Worn for a year")
@@ -302,6 +302,9 @@ class TestRefusing:
         assert shop.stock(sku) == (8, 0)
         notes = shop.sql("SELECT kind, text FROM order_notes WHERE order_id = :id", id=order["id"])
         assert [tuple(note) for note in notes] == [("return", "Worn for a year")]
+        mails = eventually(lambda: [m for m in world.mail(buyer.email) if "can't take back" in m["text"]])
+        assert len(mails) == 1
+        assert "Worn" not in mails[0]["text"]
 
     def test_what_has_arrived_is_too_late(self, shipped, receive, refuse):
         buyer, order, _ = shipped(1)
@@ -350,3 +353,90 @@ class TestTheWarehouse:
         found = shop.get(f"/v1/fulfilment/returns/{request['id']}", warehouse)
         assert found.json() == {name: value for name, value in request.items() if name != "order"}
         assert shop.get("/v1/fulfilment/returns/ret_none", warehouse).status_code == 404
+
+
+class TestMoneyAndGoodsTogether:
+    @pytest.fixture
+    def refund(self, shop):
+        headers = shop.bearer(Role.SUPPORT, "usr_support")
+
+        def act(order, **body):
+            path = f"{shop.url}/v1/support/orders/{order['id']}/refunds"
+            keyed = {**headers, "Idempotency-Key": new_key()}
+            return shop.http.post(path, json={"reason": "Goodwill", **body}, headers=keyed)
+
+        return act
+
+    def test_what_is_received_is_paid_back_by_the_provider_once_and_ends_well(self, shop, world, shipped, receive):
+        buyer, order, _ = shipped(2)
+        request = announced(buyer, order)
+        amount = receive(request).json()["refund"]["amount"]["amount"]
+        eventually(lambda: read(buyer, order)["returns"][0]["status"] == "refunded")
+        assert sum(intent["amount_refunded"] for intent in world.intents(buyer.cart_id)) == amount
+        page = buyer.call("GET", f"/v1/orders/{order['id']}/returns").json()["items"]
+        assert [(item["status"], item["refund"]["status"]) for item in page] == [("refunded", "succeeded")]
+        eventually(lambda: not shop.running(return_workflow(request["id"])))
+        types = [row.type for row in shop.sql("SELECT type FROM order_events WHERE order_id = :id", id=order["id"])]
+        assert types.count("return.refunded") == 1
+
+    def test_support_can_not_refund_the_same_units_again(self, shipped, receive, refund):
+        buyer, order, _ = shipped(2)
+        receive(announced(buyer, order, 2))
+        answer = refund(order, lines=lines_of(order))
+        assert (answer.status_code, slug(answer)) == (409, "refund-exceeds-balance")
+
+    def test_units_that_were_refunded_before_are_taken_back_for_nothing(self, shop, shipped, receive, refund):
+        buyer, order, sku = shipped(3)
+        assert refund(order, lines=lines_of(order, 2)).status_code == 201
+        got = receive(announced(buyer, order, 3)).json()
+        line = order["lines"][0]
+        whole = line["total"]["amount"]
+        assert got["refund"]["amount"]["amount"] == whole - whole * 2 // 3  # one of the three had not been
+        assert (got["order"]["lines"][0]["refunded"], got["order"]["status"]) == (3, "returned")
+        assert shop.stock(sku) == (10, 0)
+
+    def test_after_a_full_refund_nothing_more_is_paid_and_the_return_has_ended(self, shop, shipped, receive, refund):
+        buyer, order, _ = shipped(1)
+        assert refund(order).status_code == 201
+        request = announced(buyer, order)
+        got = receive(request).json()
+        assert (got["status"], got["refund"]) == ("received", None)
+        assert len(got["order"]["refunds"]) == 1
+        eventually(lambda: not shop.running(return_workflow(request["id"])))
+
+    def test_a_refund_and_a_receipt_at_once_never_pay_twice(self, world, shipped, receive, refund):
+        buyer, order, _ = shipped(1)
+        request = announced(buyer, order)
+        answers = at_once([lambda: receive(request), lambda: refund(order, lines=lines_of(order))] * 3)
+        assert {answer.status_code for answer in answers} <= {200, 201, 409}
+        settled = eventually(
+            lambda: (
+                (now := read(buyer, order))["refunds"]
+                and all(refund["status"] == "succeeded" for refund in now["refunds"])
+                and now
+            )
+        )
+        paid = sum(refund["amount"]["amount"] for refund in settled["refunds"])
+        assert paid == order["lines"][0]["total"]["amount"]
+        assert sum(intent["amount_refunded"] for intent in world.intents(buyer.cart_id)) == paid
+
+    def test_restocked_and_then_cancelled_leaves_every_unit_on_the_shelf(self, shop, world, ship, receive):
+        sku = shop.sku(stock=10)
+        buyer = shop.buyer(sku, 3)
+        order = buyer.buy()
+        ship(order, 1)
+        receive(announced(buyer, order, 1))
+        assert shop.stock(sku) == (10, 2)
+        workflow_id = order_workflow(order["id"])
+        shop.temporal(lambda client: client.get_workflow_handle(workflow_id).execute_update("cancel_remainder", {}))
+        assert shop.stock(sku) == (10, 0)
+        now = eventually(lambda: (now := read(buyer, order))["payment"]["released"]["amount"] and now)
+        (intent,) = world.intents(buyer.cart_id)
+        assert intent["amount_received"] == now["payment"]["captured"]["amount"]
+
+    def test_of_a_parcel_that_was_lost_is_not_taken(self, shop, scan, shipped):
+        buyer, order, _ = shipped(1)
+        lost = scan(read(buyer, order)["shipments"][0], "lost")
+        assert lost.status_code == 201, lost.text
+        answer = announce(buyer, order)
+        assert answer.status_code == 409

@@ -93,6 +93,7 @@ class TestTime:
         eventually(lambda: state_of(timeless, return_id) == "expired")
         eventually(lambda: status_of(timeless, order["id"]) == "completed")
         eventually(lambda: not timeless.running(return_workflow(return_id)))
+        eventually(lambda: [m for m in timeless.world.mail(buyer.email) if "no longer wait" in m["text"]])
         answer = receive(timeless, return_id)
         assert answer.status_code == 200, answer.text
         assert answer.json()["refund"] is not None

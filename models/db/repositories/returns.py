@@ -149,6 +149,7 @@ def refuse(connection: Connection, return_id: str, by: By, reason: str | None = 
     if standing.request.status is ReturnStatus.REFUSED:
         return standing
     order_commands.remember(connection, standing.row.order_id, "return", reason, by.actor)
+    order_notices.tell(connection, standing.row.order_id, OrderNotice.RETURN_REFUSED, return_id)
     return _end(connection, standing, orders.RETURN_REFUSED, ReturnStatus.REFUSED, now, by)
 
 
@@ -158,6 +159,7 @@ def expire(connection: Connection, return_id: str) -> Standing:
     if standing.request.status is not ReturnStatus.REQUESTED:
         return standing
     by = By(actor=SYSTEM, cause=return_id)
+    order_notices.tell(connection, standing.row.order_id, OrderNotice.RETURN_EXPIRED, return_id)
     return _end(connection, standing, orders.RETURN_EXPIRED, ReturnStatus.EXPIRED, now, by)
 
 
