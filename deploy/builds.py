@@ -47,7 +47,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Build:
-    """`status`: current, ramping 20 %, draining, drained or inactive; `pinned`: executions that nobody else will finish."""
+    """`status`: current, ramping 20 %, draining, drained or inactive; `pinned`: what nobody else will finish."""
 
     id: str
     status: str
