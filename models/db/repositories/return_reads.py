@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, text, tuple_
+from sqlalchemy import Connection, select, tuple_
 
 from models.db.repositories.orders import StoredOrder, read_order
 from models.db.repositories.returns import Standing
@@ -23,13 +23,6 @@ _COLUMNS = (
     returns.c.expires_at,
 )
 _WHEN = (returns.c.created_at, returns.c.id)  # an index in this order, and one by state: a page reads what it shows
-
-# Open, or received and not yet paid back, and old enough for their process to be there.
-_UNENDED = text("""
-SELECT id FROM returns WHERE state IN ('requested', 'received') AND (state = 'requested' OR refund_id IS NOT NULL)
-    AND created_at < now() - make_interval(secs => :margin_seconds)
-ORDER BY created_at
-""")
 
 
 def find(connection: Connection, return_id: str) -> Standing | None:
@@ -60,8 +53,3 @@ def _standing(connection: Connection, row: Any) -> Standing:
     stored = read_order(connection, row.order_id)
     assert stored is not None
     return Standing(stored, StoredReturn.model_validate(row._mapping))
-
-
-def unended(connection: Connection, margin_seconds: float) -> list[str]:
-    """Ids of returns that should have a running process."""
-    return list(connection.execute(_UNENDED, {"margin_seconds": margin_seconds}).scalars())
