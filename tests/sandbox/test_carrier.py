@@ -83,7 +83,7 @@ def test_a_label_is_bought_once_for_its_key_and_found_by_its_reference(sandbox: 
     ]
     other = carrier.call("POST", "/labels", {**ASK, "reference": "shp_2"}, Idempotency_Key="k1")
     assert (other.status_code, other.json()["error"]["code"]) == (422, "key_reused")
-    document = sandbox.http.get(first["label_url"], headers=HEADERS)
+    document = sandbox.http.get(first["label_url"])
     assert first["tracking_number"] in document.text
 
 
