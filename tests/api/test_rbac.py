@@ -77,6 +77,11 @@ class Operation:
         return self.method == "GET" and self.path.startswith("/v1/orders")
 
     @property
+    def changes_orders(self):
+        """What support may do for a buyer; paying is the buyer's alone."""
+        return self.method != "GET" and self.path.startswith("/v1/orders") and not self.path.endswith("payment-method")
+
+    @property
     def parameters(self):
         return [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
 
@@ -409,7 +414,7 @@ class TestTheMatrix:
     def test_a_cart_a_checkout_and_an_order_are_their_owners_alone(
         self, shop, people, belongings, operation, of_a_guest
     ):
-        """And of staff and machines who may read orders."""
+        """And of staff and machines who may read orders, or do for a buyer what the buyer may do."""
         belongings.make(operation, of_a_guest=of_a_guest)
         body = a_body_for(operation, belongings.objects)
         found, expected = {}, {}
@@ -417,6 +422,10 @@ class TestTheMatrix:
             found[caller.name] = what(call(shop, operation, caller, body, belongings.objects))
             reader = operation.reads_orders and Scope.ORDERS_READ in caller.scopes
             expected[caller.name] = "in" if caller is belongings.owner or reader else 404
+            if operation.changes_orders and caller is not belongings.owner and Scope.ORDERS_READ in caller.scopes:
+                expected[caller.name] = "in" if Scope.ORDERS_WRITE in caller.scopes else 403
+            elif operation.changes_orders and Scope.ORDERS_WRITE in caller.scopes:
+                expected[caller.name] = "in"
             if operation.name == "GET /v1/orders":  # each their own
                 expected[caller.name] = 401 if caller.guest else 403 if caller.machine and not reader else "in"
         assert found == expected, body
