@@ -28,8 +28,8 @@ SKU = "HF-TRAIL-JKT-S-RED"
 
 @pytest.fixture(scope="module")
 def calm(crashing: Crashing) -> Facts:
-    """A shop that has sold, shipped in two parcels, taken goods back, been declined and left at the bank, and keeps
-    cards."""
+    """A shop that has sold, shipped in two parcels, taken goods back, been declined and left at the bank, been paid
+    anew and given up on, and keeps cards."""
     notebook, tokens = Notebook(), Tokens.of(crashing.settings)
 
     def visit(method: str, bank: AtTheBank, code: str | None = None) -> Row | None:
@@ -46,17 +46,17 @@ def calm(crashing: Crashing) -> Facts:
     ):
         visit(method, bank, code)
     wish = Visit(0, 0, ((SKU, 2),), VISA, AtTheBank.RETURN, Clicks.ONE, False, None, True)
-    buyer = Buyer(wish, crashing.settings, tokens, notebook)
-    bought = buyer.run()
-    assert bought
-    afterwards = Afterwards(crashing.settings, tokens, notebook, buyer, bought, 60)
-    for step in (afterwards.ship, afterwards.announce_return, afterwards.receive_return):
-        step()
-    for act in (retrying.pay_anew, retrying.be_texted):
+    for steps in (
+        (Afterwards.ship, Afterwards.announce_return, Afterwards.receive_return),
+        (retrying.pay_anew,),
+        (retrying.be_texted,),
+    ):
         buyer = Buyer(wish, crashing.settings, tokens, notebook)
         bought = buyer.run()
         assert bought
-        act(Afterwards(crashing.settings, tokens, notebook, buyer, bought, 60))
+        afterwards = Afterwards(crashing.settings, tokens, notebook, buyer, bought, 60)
+        for step in steps:
+            step(afterwards)
     owner = CardOwner(crashing.settings, tokens, 60)
     owner.save(VISA, AtTheBank.RETURN)
     owner.save("pm_card_mastercard", AtTheBank.RETURN)
