@@ -17,6 +17,9 @@ GOOD = {
     "secret_key": "u3Jq0-a-long-and-random-secret-of-ours",
     "stripe_api_key": "sk_live_0123456789abcdef0123456789",
     "stripe_webhook_secret": "whsec_0123456789abcdef0123456789",
+    "paypal_client_id": "AbCdEf0123456789",
+    "paypal_client_secret": "0123456789abcdef0123456789abcdef",
+    "paypal_webhook_id": "8PT597110X687430LKGECATA",
     "sendgrid_api_key": "SG.0123456789abcdef0123456789",
     "twilio_account_sid": "AC0123456789abcdef0123456789abcdef",
     "twilio_auth_token": "0123456789abcdef0123456789abcdef",
@@ -34,8 +37,14 @@ GOOD = {
 def test_a_good_production_starts():
     settings = Settings.model_validate(GOOD)
     assert settings.production
+    assert settings.paypal_base == ""
     assert settings.stripe_base == settings.sendgrid_base == settings.google_base == settings.facebook_base == ""
     assert settings.database.startswith("postgresql+psycopg")
+
+
+def test_production_can_do_without_paypal():
+    off = {"paypal_client_id": "", "paypal_client_secret": "", "paypal_webhook_id": ""}
+    assert Settings.model_validate({**GOOD, **off}).production
 
 
 @pytest.mark.parametrize(
@@ -61,6 +70,11 @@ def test_a_good_production_starts():
         ("twilio_account_sid", "AC" + "0" * 32),
         ("twilio_auth_token", "sandbox-twilio-token"),
         ("sendgrid_webhook_key", Settings.model_fields["sendgrid_webhook_key"].default),
+        ("paypal_client_id", "sandbox-paypal"),
+        ("paypal_client_secret", "sandbox-paypal-secret"),
+        ("paypal_client_secret", ""),
+        ("paypal_webhook_id", ""),
+        ("paypal_webhook_id", "WH-SANDBOX"),
         ("carrier_api_key", "ck_sandbox"),
         ("carrier_api_base", ""),
         ("carrier_api_base", "http://carrier.example"),
