@@ -55,6 +55,7 @@ def serve_sandbox(settings: Settings, state: Path | None) -> None:
             google_client_secret=settings.google_client_secret.get_secret_value(),
             facebook_client_secret=settings.facebook_client_secret.get_secret_value(),
             paypal_client_secret=settings.paypal_client_secret.get_secret_value(),
+            paypal_webhook_id=settings.paypal_webhook_id,
             stripe_events=STRIPE_EVENTS,
             paypal_events=PAYPAL_EVENTS,
             sendgrid_events=SENDGRID_EVENTS,
