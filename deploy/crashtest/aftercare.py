@@ -51,8 +51,8 @@ class Aftercare:
         parcels = [lines]
         if in_parts and sum(line["quantity"] for line in lines) > 1:
             parcels = _two_parcels(lines)
-        for parcel in parcels:
-            shipment = self._staff_tells(*_shipment(order, parcel))
+        for number, parcel in enumerate(parcels):
+            shipment = self._staff_tells(*_shipment(order, parcel, labelled=number > 0))
             if shipment.status == 201:
                 self._staff_tells(f"/v1/fulfilment/shipments/{shipment.body['id']}/events", {"status": "delivered"})
 
@@ -113,13 +113,10 @@ class Aftercare:
         return answer
 
 
-def _shipment(order: Body, lines: list[Body]) -> tuple[str, Body]:
-    number = f"1Z{uuid.uuid4().hex[:16].upper()}"
-    return f"/v1/fulfilment/orders/{order['id']}/shipments", {
-        "lines": lines,
-        "carrier": "ups",
-        "tracking_number": number,
-    }
+def _shipment(order: Body, lines: list[Body], *, labelled: bool = False) -> tuple[str, Body]:
+    """`labelled`: the shop buys the label."""
+    by_hand = {"carrier": "ups", "tracking_number": f"1Z{uuid.uuid4().hex[:16].upper()}"}
+    return f"/v1/fulfilment/orders/{order['id']}/shipments", {"lines": lines, **({} if labelled else by_hand)}
 
 
 def _two_parcels(lines: list[Body]) -> list[list[Body]]:
