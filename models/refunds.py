@@ -48,10 +48,14 @@ class FoundRefund(Record):
 
 
 class RefundRef(Record):
-    """`found`: of one that somebody made at the provider by hand."""
+    """`found`: of one that somebody made at the provider by hand.
+
+    `history_limit`: events after which its process goes on in a new execution; None leaves that to the server.
+    """
 
     refund_id: str
     found: FoundRefund | None = None
+    history_limit: int | None = None
 
 
 class RefundPart(Record):

@@ -51,11 +51,16 @@ class Refund:
                 continue
             self._tell(standing)
             await self._wait(standing.status is RefundStatus.PENDING)
-            if workflow.info().is_continue_as_new_suggested() and not self._news and not self._words:
+            if self._grows_long(ref) and not self._news and not self._words:
                 workflow.continue_as_new(ref)
             standing = await self._look()
         self._tell(standing)
         return standing.status
+
+    def _grows_long(self, ref: RefundRef) -> bool:
+        info = workflow.info()
+        forced = ref.history_limit is not None and info.get_current_history_length() >= ref.history_limit
+        return forced or info.is_continue_as_new_suggested()
 
     async def _go_on(self, standing: RefundStanding) -> RefundStanding:
         """One round: what a person has said, then what the provider says."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from temporalio.client import WorkflowExecutionStatus
 
 from models.db.session import Database
 from models.ids import derived_id, refund_workflow
+from models.refunds import RefundRef
 from tests.fixtures.refunds import FAILS, WAITS, at_the_provider, balances, by_hand, given, resolve
 from tests.fixtures.retries import Failed
 from tests.fixtures.shop import eventually, new_key
 from workers.janitor import Janitor
+from workflows import queues
+from workflows.refund import Refund
 
 
 class TestTheProvidersMoods:
@@ -18,10 +22,10 @@ class TestTheProvidersMoods:
         buyer, order = bought()
         match = {"path": "/v1/refunds", "method": "POST", "metadata": {"order_id": order["id"]}}
         world.post("/script", service="stripe", match=match, outcomes=[{"kind": kind, "ms": 100}])
-        refund = give(order)
-        assert settled(order)["payment_status"] == "refunded"
+        refund = give(order, amount={"amount": 500, "currency": "USD"})  # room for a second one
+        assert settled(order)["refunds"][0]["status"] == "succeeded"
         assert len(at_the_provider(world, refund["id"])) == 1
-        assert given(world, buyer) == order["totals"]["total"]["amount"]
+        assert given(world, buyer) == 500
 
     def test_the_webhook_comes_before_the_answer(self, shop, world, bought, give, settled):
         buyer, order = bought()
@@ -185,6 +189,31 @@ class TestEndedByHand:
         shop.temporal(terminate)
         world.post(f"/stripe/refunds/{made['id']}/settle", status="succeeded")
         assert settled(order)["payment_status"] == "refunded"
+        assert len(at_the_provider(world, refund["id"])) == 1
+
+    def test_one_whose_history_grows_long_goes_on_in_a_new_execution(self, shop, world, bought, give, settled):
+        with world.webhooks(mode="drop"):
+            _, order = bought(WAITS)
+            refund = give(order)
+            (made,) = eventually(lambda: at_the_provider(world, refund["id"]))
+            eventually(lambda: shop.sql("SELECT 1 FROM refund_parts WHERE reference = :r", r=made["id"]))
+            workflow_id = refund_workflow(refund["id"])
+
+            async def begin_anew(client):
+                await client.get_workflow_handle(workflow_id).terminate()
+                ref = RefundRef(refund_id=refund["id"], history_limit=10)
+                begun = await client.start_workflow(Refund.run, ref, id=workflow_id, task_queue=queues.ORDERS)
+                return begun.result_run_id
+
+            async def continued(client):
+                found = await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
+                return found.status is WorkflowExecutionStatus.CONTINUED_AS_NEW
+
+            run_id = shop.temporal(begin_anew)
+            eventually(lambda: shop.temporal(continued))
+            world.post(f"/stripe/refunds/{made['id']}/settle", status="succeeded")
+            assert settled(order)["payment_status"] == "refunded"
+            eventually(lambda: not shop.running(workflow_id))
         assert len(at_the_provider(world, refund["id"])) == 1
 
     def test_and_the_janitor_finds_it_where_no_word_comes(self, shop, world, bought, give, settled):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.broken import HastyReset, ImpatientCheckout, ImpatientVerification, SilentOrder
+from tests.fixtures.broken import HastyReset, ImpatientCheckout, ImpatientVerification, SilentOrder, TrustingRefund
 from tests.fixtures.record import CASES, HISTORIES
 from workers import replay
 from workers.replay import replay_files
@@ -70,6 +70,7 @@ class TestItBites:
         [
             (ImpatientCheckout, "Checkout"),
             (SilentOrder, "Order"),
+            (TrustingRefund, "Refund"),
             (ImpatientVerification, "EmailVerification"),
             (HastyReset, "PasswordReset"),
         ],
