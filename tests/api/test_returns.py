@@ -235,6 +235,25 @@ class TestReceiving:
             sku: (5 if sku in sold_again else 4, 0) for sku in (one, two)
         }
 
+    def test_puts_every_unit_back_where_it_had_left_from(self, shop, ship, receive):
+        sku = shop.sku(stock=2)
+        admin = shop.bearer(Role.ADMIN, "usr_admin")
+        more = {"location": "west", "delta": 2, "reason": "delivery"}
+        assert shop.post(f"/v1/inventory/{sku}/adjustments", more, admin).status_code in (200, 201)
+        buyer = shop.buyer(sku, 3)
+        order = buyer.buy()
+
+        def there():
+            rows = shop.sql("SELECT location, on_hand FROM stock_levels WHERE sku = :sku", sku=sku)
+            return {row.location: row.on_hand for row in rows}
+
+        ship(order, 3)
+        left = there()
+        assert sorted(left.values()) == [0, 1]
+        for _ in range(3):
+            assert receive(announced(buyer, order)).status_code == 200
+        assert there() == {"east": 2, "west": 2}
+
     def test_ten_times_at_once_is_once(self, shop, shipped, receive):
         buyer, order, sku = shipped(2)
         request = announced(buyer, order, 2)
