@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from models import orders
 from models.checkout import OpenTask
-from models.db.repositories import disputes, outbox, shipments, tasks
+from models.db.repositories import disputes, outbox, refunds, shipments, tasks
 from models.db.repositories.orders import append, lock_order
 from models.disputes import DisputeState
 from models.fulfilment import ShipParcel
@@ -20,9 +20,8 @@ from models.ledger import POSTINGS, EntryKind
 from models.money import Money
 from models.orders import SYSTEM, LineQuantity
 from models.reconciliation import DifferenceKind, DifferenceState
+from models.refunds import FoundRefund
 from models.states import OrderStatus
-
-REFUND_FOUND = "refund.found"  # as a webhook about it tells (models/db/repositories/refunds.py)
 
 _COLUMNS = (
     "id, run_id, provider, kind, subject, payment_id, order_id, checkout_id, currency, ours, theirs, state, task_id,"
@@ -212,8 +211,9 @@ def _tell_of_refunds(connection: Connection, difference: Difference) -> bool:
     references = list(found.scalars())
     for reference in references:
         refund_id = derived_id("rfd", difference.provider, reference)
-        about = {"order_id": difference.order_id, "provider": difference.provider, "reference": reference}
-        outbox.publish(connection, REFUND_FOUND, refund_id, {"refund_id": refund_id, **about})
+        made = FoundRefund(provider=difference.provider, reference=reference, payment=difference.subject)
+        about = {"refund_id": refund_id, "order_id": difference.order_id, **made.model_dump()}
+        outbox.publish(connection, refunds.FOUND, refund_id, about)
     return bool(references)
 
 
