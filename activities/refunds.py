@@ -25,11 +25,12 @@ class Refunds:
     """`gateways` by provider name."""
 
     def __init__(self, database: Database, gateways: Mapping[str, PaymentGateway]) -> None:
-        from models.db.repositories import refund_settling
+        from models.db.repositories import found_refunds, refund_settling
 
         self._database = database
         self._gateways = gateways
         self._settling = refund_settling
+        self._found = found_refunds
 
     @activity.defn
     def read_refund(self, ref: RefundRef) -> RefundStanding | None:
@@ -109,7 +110,7 @@ class Refunds:
             return False
         failpoint("adopt_refund:before")
         with self._database.transaction() as connection:
-            adopted = self._settling.adopt(connection, ref, found)
+            adopted = self._found.adopt(connection, ref, found)
         failpoint("adopt_refund:after")
         return adopted
 

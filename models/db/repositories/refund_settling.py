@@ -21,7 +21,7 @@ from models.money import Money, sum_money
 from models.order_notices import OrderNotice
 from models.orders import SYSTEM, Actor, Order
 from models.provider import ProviderRefund, RefundAt
-from models.refunds import SAID, RefundPart, RefundRef, RefundStanding, RefundTask, plan
+from models.refunds import SAID, RefundPart, RefundStanding, RefundTask, plan
 from models.states import RefundStatus
 
 _STANDING = text("""
@@ -111,7 +111,7 @@ def record(connection: Connection, asked: RefundPart, found: ProviderRefund) -> 
             connection.execute(_NAME, {**key, "reference": found.reference})
         return
     if part.status is RefundStatus.FAILED:  # after all
-        _take(connection, part)
+        take(connection, part)
     connection.execute(_SETTLE_PART, {**key, "state": said, "reference": found.reference})
     if said is RefundStatus.SUCCEEDED:
         _book(connection, part, _GIVEN)
@@ -126,7 +126,7 @@ def _same(part: RefundPart, asked: RefundPart) -> bool:
     return (part.payment_id, part.attempt) == (asked.payment_id, asked.attempt)
 
 
-def _take(connection: Connection, part: RefundPart) -> None:
+def take(connection: Connection, part: RefundPart) -> None:
     """Room on the payment; RefundExceedsBalance where another refund has it."""
     values = {"payment_id": part.payment_id, "amount": part.amount.amount}
     if connection.execute(_SHIFT, values).rowcount != 1:
@@ -228,7 +228,7 @@ def retry(connection: Connection, refund_id: str) -> None:
         )
     planned = plan(order, refund.amount, refund.lines)
     for part in parts:
-        _take(connection, part)
+        take(connection, part)
     append(
         connection,
         order,
@@ -282,64 +282,3 @@ ORDER BY id LIMIT 100
 def unfinished(connection: Connection, margin: float) -> list[Unfinished]:
     """Those that have a process, or should: on their way, a person's to decide, or decided. `margin` in seconds."""
     return [Unfinished(*row) for row in connection.execute(_UNFINISHED, {"margin": margin})]
-
-
-# Refunds that somebody made at the provider by hand
-
-
-_PAYMENT = text("""
-SELECT p.id, p.order_id FROM payments p JOIN orders o ON o.id = p.order_id
-WHERE p.provider = :provider AND p.reference = :payment AND p.captured > 0
-""")
-
-
-_KNOWN = text("SELECT 1 FROM refund_parts WHERE reference = :reference")
-
-
-def adopt(connection: Connection, ref: RefundRef, found: ProviderRefund) -> bool:
-    """A refund that is not of our asking becomes the order's, once. False: no order's, or it came to nothing.
-
-    Raises RefundExceedsBalance while our own refunds have a claim on all that is left.
-    """
-    assert ref.found is not None
-    assert found.amount is not None
-    made = {"provider": ref.found.provider, "payment": ref.found.payment}
-    payment = connection.execute(_PAYMENT, made).first()
-    if payment is None or SAID[found.state] is RefundStatus.FAILED:
-        return False
-    stored, now = lock_order(connection, payment.order_id)
-    if stored.order.refund(ref.refund_id) is not None:
-        return True
-    if connection.execute(_KNOWN, {"reference": ref.found.reference}).first() is not None:
-        return False  # ours after all
-    planned = plan(stored.order, found.amount, [])
-    part = RefundPart(
-        refund_id=ref.refund_id,
-        order_id=payment.order_id,
-        payment_id=payment.id,
-        provider=ref.found.provider,
-        payment=ref.found.payment,
-        amount=found.amount,
-        attempt=1,
-        status=RefundStatus.PENDING,
-        reference=ref.found.reference,
-    )
-    _take(connection, part)
-    fact = (orders.REFUND_REQUESTED, refunds.fact(ref.refund_id, planned))
-    append(connection, stored.order, [fact], now=now, actor=SYSTEM, cause=ref.found.reference)
-    refunds.write(connection, payment.order_id, ref.refund_id, found.amount, {}, ref.found.reference)
-    connection.execute(
-        _ADOPT,
-        {
-            **part.model_dump(include={"refund_id", "payment_id", "reference"}),
-            "amount": part.amount.amount,
-        },
-    )
-    close_tasks(connection, ref.refund_id)
-    return True
-
-
-_ADOPT = text("""
-INSERT INTO refund_parts (refund_id, payment_id, amount, state, reference)
-VALUES (:refund_id, :payment_id, :amount, 'pending', :reference)
-""")
