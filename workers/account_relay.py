@@ -28,13 +28,12 @@ from models.db.repositories import account_requests, links, notices, order_notic
 from models.db.repositories.account_requests import Opening
 from models.db.repositories.outbox import Message
 from models.db.session import Database
-from models.errors import Unavailable
 from models.ids import link_workflow
 from models.order_notices import OrderNotice
 from models.search_attributes import LINK_STATE, USER_ID
 from models.settings import Settings
 from workers.registry import account_mails, order_mails, payment_texts
-from workers.relay import ACCOUNTS, BATCH, FAILURES, TASK_TIMEOUT, Relay
+from workers.relay import ACCOUNTS, BATCH, TASK_TIMEOUT, Relay
 from workflows import queues
 from workflows.email_verification import EmailVerification
 from workflows.invitation import Invitation
@@ -74,16 +73,6 @@ class AccountRelay(Relay):
             order_notices.TOPIC: self.send_order_notice,
             payment_retry.TEXT: self.send_payment_text,
         }
-
-    async def _tell(self, message: Message) -> None:
-        """What strangers ask for must never end the worker that the orders' relay is in: it is tried again later."""
-        try:
-            await super()._tell(message)
-        except FAILURES:
-            raise
-        except Exception as error:
-            log.exception("account_message_failed", id=message.id, topic=message.topic)
-            raise Unavailable() from error
 
     async def open_request(self, message: Message) -> None:
         """What somebody asked for, decided now that nobody waits to see how long that takes."""

@@ -157,6 +157,11 @@ class Relay:
         token = context.attach(propagate.extract(message.trace or {}))
         try:
             await listener(message)
+        except FAILURES:
+            raise
+        except Exception as error:  # one message that can't be read must not end the worker that all others are in
+            log.exception("outbox_message_broken", id=message.id, topic=message.topic)
+            raise Unavailable() from error
         finally:
             context.detach(token)
 

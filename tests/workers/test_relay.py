@@ -67,7 +67,8 @@ def test_tells_in_order_and_forgets_what_is_told(books):
 
 
 @pytest.mark.parametrize(
-    "error", [RPCError("down", RPCStatusCode.UNAVAILABLE, b""), RuntimeError("no connection"), ConnectionError()]
+    "error",
+    [RPCError("down", RPCStatusCode.UNAVAILABLE, b""), RuntimeError("no connection"), ConnectionError(), KeyError("x")],
 )
 def test_what_fails_waits_and_so_does_what_is_behind_it(books, error):
     async def hear(message):
