@@ -27,7 +27,10 @@ SELECT (SELECT count(*) FROM outbox) AS untold,
     (SELECT count(*) FROM notifications WHERE state = 'sending') AS unsent,
     (SELECT count(*) FROM payment_methods WHERE state IN ('saving', 'requires_action', 'removing')) AS half_saved
 """)
-_RUNNING = "ExecutionStatus = 'Running' AND WorkflowType IN ('Checkout', 'CheckoutCleanup', 'Refund', 'PaymentRetry')"
+_RUNNING = (
+    "ExecutionStatus = 'Running'"
+    " AND WorkflowType IN ('Checkout', 'CheckoutCleanup', 'Return', 'Refund', 'PaymentRetry')"
+)
 
 
 def settle(settings: Settings, patience: float) -> str | None:
@@ -44,6 +47,6 @@ def _waiting_for(settings: Settings) -> str | None:
         with engine.begin() as connection:
             counts = dict(connection.execute(_UNSETTLED).mappings().one())
         if not any(counts.values()):
-            counts = {"running checkouts": len(executions(settings, _RUNNING))}
+            counts = {"running processes": len(executions(settings, _RUNNING))}
         return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or None
     return "the engines"
