@@ -189,16 +189,26 @@ def _page(client: PayPalClient, start: datetime, end: datetime, number: int) -> 
 
 
 def moved_since(client: PayPalClient, since: datetime) -> Iterator[Movement]:
-    """What succeeded or waits; what PayPal denied did not move."""
+    """What succeeded or waits; what PayPal denied did not move. Authorisations come last: those still to be used."""
     seen = set()
+    ended = set()
+    held: dict[str, Movement] = {}
     orders: dict[str, str | None] = {}  # by authorisation and by capture
     for info in transactions(client, since):
         kind = _KINDS.get(info.get("transaction_event_code", ""))
+        if info.get("transaction_event_code") in ("T0006", "T1302"):
+            ended.add(info.get("paypal_reference_id"))
         if kind is None or info.get("transaction_status") == "D" or info["transaction_id"] in seen:
             continue
         seen.add(info["transaction_id"])
-        if info["transaction_amount"]["currency_code"] in DECIMALS:
-            yield _movement(kind, info, _payment(client, kind, info, orders))
+        if info["transaction_amount"]["currency_code"] not in DECIMALS:
+            continue
+        movement = _movement(kind, info, _payment(client, kind, info, orders))
+        if kind is MovementKind.AUTHORISATION:
+            held[movement.reference] = movement
+        else:
+            yield movement
+    yield from (movement for name, movement in held.items() if name not in ended)
 
 
 def _payment(client: PayPalClient, kind: MovementKind, info: Json, orders: dict[str, str | None]) -> str | None:
