@@ -70,6 +70,8 @@ class Parcels:
         if self._carrier is None:
             return stands
         words = self._carrier.track(stands.tracking_number)
+        if words is None:  # another carrier's: what it doesn't know it can't have lost
+            return stands
         failpoint("ask_carrier:before")
         with self._database.transaction() as connection:
             self._parcels.hear(connection, self._carrier.name, words)

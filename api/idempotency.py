@@ -75,6 +75,9 @@ def keep_refusal(request: Request, database: Database, key: Key | None, error: H
         raise error
     answer = refusal_of(request, error)
     with database.transaction() as connection:
+        first = answers.claim(connection, key.digest, key.fingerprint)
+        if first is not None:  # another request with this key was refused at the same time
+            return first
         answers.keep(connection, key.digest, key.fingerprint, answer)
     return answer
 

@@ -89,6 +89,11 @@ def sum_money(amounts: Iterable[Money], currency: str) -> Money:
     return sum(amounts, Money.zero(currency))
 
 
+def payable(amount: Money) -> Money:
+    """The most of it that a provider can move: 4.567 KWD are 4.560."""
+    return Money(amount=amount.amount - amount.amount % SMALLEST.get(amount.currency, 1), currency=amount.currency)
+
+
 def divide_rounded(numerator: int, denominator: int) -> int:
     """The exact quotient, rounded half away from zero: 5/2 → 3, -5/2 → -3. Raises ZeroDivisionError."""
     if denominator == 0:

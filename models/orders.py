@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from models.base import Record
 from models.errors import InvalidTransition, NotEnoughToReturn, NotEnoughToShip, RefundExceedsBalance
-from models.money import Money, sum_money
+from models.money import Money, payable, sum_money
 from models.pricing import Totals
 from models.states import (
     ORDER_TRANSITIONS,
@@ -259,7 +259,7 @@ class Order(Record):
         share = sum(line.share(line.shipped + wanted.get(line.id, 0)) - line.share(line.shipped) for line in self.lines)
         if not self.shipments:
             share += self.totals.total.amount - sum(line.total.amount for line in self.lines)
-        return Money(amount=max(0, min(share, uncaptured)), currency=self.currency)
+        return payable(Money(amount=max(0, min(share, uncaptured)), currency=self.currency))
 
     def check_parcel(self, parcel: list[ShippedLine]) -> None:
         """NotEnoughToShip unless every line is this order's and has that much left."""
@@ -307,7 +307,7 @@ class Order(Record):
                 )
             amount += line.share(line.refunded + item.quantity) - line.share(line.refunded)
             tax += line.tax_share(line.refunded + item.quantity) - line.tax_share(line.refunded)
-        return Money(amount=amount, currency=self.currency), Money(amount=tax, currency=self.currency)
+        return payable(Money(amount=amount, currency=self.currency)), Money(amount=tax, currency=self.currency)
 
     def check_refund(self, amount: Money) -> None:
         """RefundExceedsBalance unless there is that much left."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 from models.attention import Outcome
 from models.base import Record
 from models.errors import CurrencyMismatch, InvalidRequest, RefundExceedsBalance
-from models.money import Money, sum_money
+from models.money import SMALLEST, Money, payable, sum_money
 from models.orders import LineQuantity, Order
 from models.provider import RefundAt
 from models.states import RefundStatus
@@ -116,6 +116,8 @@ def plan(order: Order, amount: Money | None, lines: list[LineQuantity]) -> Refun
         raise CurrencyMismatch.at("/amount", f"must be in {order.currency}, as the order is")
     if amount is not None and amount.amount <= 0:
         raise InvalidRequest.at("/amount", "must be more than nothing")
+    if amount is not None and payable(amount) != amount:
+        raise InvalidRequest.at("/amount", f"{order.currency} is paid in steps of {SMALLEST[order.currency]}")
     if lines:
         chosen = _of_lines(order, amount, lines)
     elif amount is not None:

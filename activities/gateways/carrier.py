@@ -100,12 +100,12 @@ class CarrierGateway:
         """Twice is once. Raises InvalidRequest where the parcel is on its way."""
         self._call("POST", f"/labels/{quote(label_id, safe='')}/void", {})
 
-    def track(self, tracking_number: str) -> list[Word]:
-        """All that is known of a parcel, oldest first; nothing of one that the carrier has never seen."""
+    def track(self, tracking_number: str) -> list[Word] | None:
+        """All that is known of a parcel, oldest first; None for one that the carrier has never seen."""
         try:
             parcel = self._call("GET", f"/tracking/{quote(tracking_number, safe='')}")
         except NotFound:
-            return []
+            return None
         with _understood():
             return [word for event in parcel["events"] if (word := _word({**parcel, **event})) is not None]
 

@@ -125,7 +125,7 @@ def test_one_that_goes_on_failing_is_asked_by_a_fixed_row_of_keys(answering):
 
 def test_what_it_has_never_seen_has_no_words(answering):
     gateway, _ = answering((404, {}))
-    assert gateway.track("1Z") == []
+    assert gateway.track("1Z") is None
     told = {"tracking_number": "1", "carrier": None, "eta": None, "events": [
         {"id": "1", "status": "in_transit", "location": None, "at": "2026-03-01T01:00:00+01:00"},
         {"id": "2", "status": "pre_transit", "location": None, "at": "2026-03-01T00:00:00Z"},

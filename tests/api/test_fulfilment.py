@@ -143,7 +143,9 @@ class TestCaptureFailures:
         assert intent["amount_received"] == first["captured"]["amount"] + second["captured"]["amount"]
         assert intent["amount_received"] == buyer.total["amount"]
 
-    def test_a_refused_capture_ships_nothing_and_the_order_waits_for_its_payment(self, shop, world, try_to_ship, warehouse):
+    def test_a_refused_capture_ships_nothing_and_the_order_waits_for_its_payment(
+        self, shop, world, try_to_ship, warehouse
+    ):
         sku = shop.sku(stock=3)
         buyer = shop.buyer(sku)
         order = buyer.buy()

@@ -128,7 +128,7 @@ SCENARIOS: dict[str, Scenario | Saving | Later] = {
     "buy_label": Later("completed", parcels.ship_by_label),
     "void_label": Later("cancelled", parcels.have_its_capture_refused),
     "ask_carrier": Later("completed", parcels.be_asked_after, (Afterwards.ship,)),
-    "declare_lost": Later("returned", parcels.go_missing, (Afterwards.ship,)),
+    "declare_lost": Later("returned", parcels.go_missing, (parcels.label,)),
     "keep_paid_method": Saving("saved", bought=True),
     "fail_payment": PAID_ANEW,
     "begin_payment_retry": PAID_ANEW,

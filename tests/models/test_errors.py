@@ -7,7 +7,7 @@ import re
 import pytest
 
 from models import errors
-from models.errors import CheckoutInProgress, HoldfastError, OutOfStock, Unavailable, error_named
+from models.errors import CheckoutInProgress, HoldfastError, OutOfStock, RequestInProgress, Unavailable, error_named
 
 
 def tree(root=HoldfastError):
@@ -48,7 +48,7 @@ class TestEachOne:
         assert error.retryable == issubclass(error, Unavailable)
 
     def test_is_kept_only_where_something_had_begun(self, error):
-        expected = error.status in (402, 409) and error is not CheckoutInProgress
+        expected = error.status in (402, 409) and error not in (CheckoutInProgress, RequestInProgress)
         assert error().kept == expected
 
 

@@ -166,3 +166,28 @@ def test_a_guests_order_is_claimed_once_and_only_its_customer_changes():
     assert claimed == order.model_copy(update={"customer_id": "usr_1", "version": 2})
     with pytest.raises(InvalidTransition):
         apply(claimed, event(claimed, ORDER_CLAIMED, {"customer_id": "usr_2"}), order.id)
+
+
+def in_kwd(event):
+    """The same order in a currency whose third decimal no card network moves."""
+    return Event.model_validate_json(event.model_dump_json().replace("USD", "KWD"))
+
+
+def test_what_is_captured_and_refunded_can_be_moved():
+    order = fold([in_kwd(confirmed([(3, 1000)]))], "ord_1")
+    parcel = [ShippedLine(line_id="line_0", quantity=1)]
+    first = order.amount_to_capture(parcel)
+    assert first == Money.of(330, "KWD")
+    captured = {"payment_id": "pay_1", "shipment_id": "shp_1", "amount": first.model_dump()}
+    shipped = {
+        "id": "shp_1",
+        "carrier": "ups",
+        "tracking_number": "1",
+        "lines": [{"line_id": "line_0", "quantity": 1}],
+        "captured": first.model_dump(),
+    }
+    for type_, data in ((ORDER_PROCESSING, {}), (PAYMENT_CAPTURED, captured), (SHIPMENT_CREATED, shipped)):
+        event = Event(version=order.version + 1, type=type_, at=AT, actor=SYSTEM, cause="c", data=data)
+        order = apply(order, event, "ord_1")
+    assert order.amount_to_capture([ShippedLine(line_id="line_0", quantity=2)]) == Money.of(670, "KWD")
+    assert order.refund_for(parcel)[0] == Money.of(330, "KWD")

@@ -19,15 +19,11 @@ from tests.fixtures.shop import eventually, new_key
 from workflows.shipment import Shipment
 
 
-def send(shop, quantity=1):
-    """A parcel of one of two units, on its way; its shipment."""
+def send(shop, quantity=1, **more):
+    """A parcel of one of two units, on its way with the carrier whose label it has; its shipment."""
     buyer = shop.buyer(quantity=quantity + 1)
     order = buyer.buy()
-    body = {
-        "lines": [{"line_id": order["lines"][0]["id"], "quantity": quantity}],
-        "carrier": "ups",
-        "tracking_number": f"1Z{new_key()}",
-    }
+    body = {"lines": [{"line_id": order["lines"][0]["id"], "quantity": quantity}], **more}
     answer = shop.post(f"/v1/fulfilment/orders/{order['id']}/shipments", body, shop.bearer(Role.WAREHOUSE))
     assert answer.status_code == 201, answer.text
     eventually(lambda: is_followed(shop, answer.json()))
@@ -123,6 +119,14 @@ class TestSilence:
         assert shop.tasks(parcel["id"]) == ["parcel-lost"]
         assert asked(shop, parcel) >= 2
         eventually(lambda: any("lost" in mail["subject"] for mail in shop.world.mail(parcel["email"])))
+
+    def test_of_another_carriers_parcel_is_a_task_and_no_loss(self, shop):
+        parcel = send(shop, carrier="ups", tracking_number=f"1Z{new_key()}")
+        follow(shop, parcel)
+        eventually(lambda: shop.tasks(parcel["id"]) == ["parcel-silent"])
+        assert asked(shop, parcel) >= 1
+        assert status(shop, parcel) == "shipped"
+        assert not [mail for mail in shop.world.mail(parcel["email"]) if "lost" in mail["subject"]]
 
     def test_is_broken_by_every_word(self, shop):
         parcel = send(shop)
