@@ -45,7 +45,8 @@ UPDATE reconciliation_runs SET state = :state, ended_at = now() WHERE id = :run_
 """)
 
 # What is younger than the margin, at the moment when the run began to read, counts only where it makes a difference
-# smaller: the recording of it here may trail, and so may the provider's list. Refunds that are on their way, and parcels that are being handed over, are in hand.
+# smaller: the recording of it here may trail, and so may the provider's list. Refunds that are on their way, and
+# parcels that are being handed over, are in hand.
 # `theirs` and `ours` give for each payment its sums: the least and the most that each side may be taken to say.
 _COMPARE = text("""
 CREATE TEMPORARY TABLE found_differences ON COMMIT DROP AS
