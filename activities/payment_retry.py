@@ -163,8 +163,12 @@ class PaymentRetries:
     def release_try(self, command: ReleaseTry) -> TryStands:
         """Cancelled at the provider, where twice is once. A try that was taken after all is refunded.
 
+        One that the order goes on with is left alone: its acceptance may outlive the worker that was to tell of it.
         Raises ProviderUnavailable, OutcomeUnknown.
         """
+        with self._database.reading() as connection:
+            if self._tries.is_accepted(connection, command.order_id, command.payment_id):
+                return TryStands(state=PaymentAt.AUTHORISED, reference=command.reference)
         failpoint("release_try:before")
         gateway = self._gateways[command.provider]
         held = gateway.cancel(command.reference)

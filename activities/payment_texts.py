@@ -46,6 +46,8 @@ class PaymentTexts:
         with self._database.reading() as connection:
             reader = self._reads.reader_of(connection, order_id)
         if self._sms is None or reader is None or not wants(reader.choices, Channel.SMS, Topic.PAYMENTS):
+            with self._database.reading() as connection:
+                self._messages.no_longer_wanted(connection, subject, TOPIC, "sms")
             return "unwanted"
         with self._database.reading() as connection:
             sending = self._messages.begin_sending(connection, subject, TOPIC, "sms", self._unknown_seconds)

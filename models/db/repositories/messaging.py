@@ -62,6 +62,17 @@ def end_sending(connection: Connection, message_id: str, state: str) -> None:
     )
 
 
+def no_longer_wanted(connection: Connection, event: str, topic: str, channel: str) -> None:
+    """Nobody looks up any more whether an unanswered send of it arrived."""
+    connection.execute(
+        text("""
+        UPDATE notifications SET state = 'failed'
+        WHERE event = :event AND topic = :topic AND channel = :channel AND state = 'sending'
+        """),
+        {"event": event, "topic": topic, "channel": channel},
+    )
+
+
 def not_sent(connection: Connection, message_id: str) -> None:
     """The provider was certainly not reached: whoever comes next may send at once."""
     connection.execute(

@@ -200,3 +200,11 @@ def void_try(connection: Connection, order_id: str, payment_id: str, *, given_ba
         """),
         {"order_id": order_id},
     )
+
+
+def is_accepted(connection: Connection, order_id: str, payment_id: str | None) -> bool:
+    """Whether it is the payment that the order goes on with."""
+    found = connection.execute(
+        text("SELECT document -> 'payment' ->> 'id' FROM orders WHERE id = :order_id"), {"order_id": order_id}
+    ).scalar_one_or_none()
+    return payment_id is not None and found == payment_id
