@@ -69,6 +69,7 @@ class Later:
     before: tuple[Callable[[Afterwards], None], ...] = ()
     method: str = VISA
     patient: bool = False
+    alone: bool = False  # it judges everything that is under way, so nothing else may be
 
 
 BOUGHT = Scenario("confirmed")
@@ -145,7 +146,9 @@ SCENARIOS: dict[str, Scenario | Saving | Later] = {
     "begin_reconciliation": RECONCILED,
     "read_movements": RECONCILED,
     "compare_books": RECONCILED,
-    "settle_difference": Later("confirmed", attention.have_it_found, (attention.have_another_authorisation,)),
+    "settle_difference": Later(
+        "confirmed", attention.have_it_found, (attention.have_another_authorisation,), alone=True
+    ),
     "end_reconciliation": RECONCILED,
 }
 BUYING = [name for name in failpoints() if isinstance(SCENARIOS.get(name.split(":")[0]), Scenario)]
@@ -309,10 +312,13 @@ class Runner:
 def matrix(crashing: Crashing) -> Matrix:
     names = failpoints()
     patient = [name for name in names if SCENARIOS[name.split(":")[0]].patient]
+    alone = [name for name in names if getattr(SCENARIOS[name.split(":")[0]], "alone", False)]
     outcomes: dict[str, Outcome] = {}
     notebook = Notebook()
     # First those that only time leads to: a storm of other deaths could make their moment pass unseen.
-    for some in (patient, [name for name in names if name not in patient]):
+    for some in (patient, [name for name in names if name not in (*patient, *alone)], alone):
+        if some is alone:
+            settle(crashing.settings, PATIENCE)
         outcomes |= Runner(crashing, some, notebook).run_all()
     restless = settle(crashing.settings, PATIENCE)
     facts = gather(crashing.settings, notebook.told)
