@@ -212,3 +212,25 @@ def test_a_void_without_an_order_is_in_the_books_and_out_again_once(shop, transa
     )
     assert [entry.kind for entry in entries] == ["authorise", "void"]
     assert (entries[0].debit, entries[0].credit) == (entries[1].credit, entries[1].debit)
+
+
+def test_what_nobody_will_capture_is_released_once(shop, transaction, begin):
+    command = begin(shop.sku())
+    with transaction() as connection:
+        held = checkouts.hold(connection, command)
+    with transaction() as connection:
+        checkouts.confirm(connection, confirmation(command, held))
+    with transaction() as connection:
+        (promise,) = payments.promises(connection, command.order_id)
+    assert (promise.payment_id, promise.amount, promise.captured) == (held.payment_id, held.total.amount, 0)
+    for _ in range(2):
+        with transaction() as connection:
+            payments.record_release(connection, command.order_id, promise)
+    with transaction() as connection:
+        assert payments.promises(connection, command.order_id) == []
+    ((state, released),) = shop.sql("SELECT state, released FROM payments WHERE id = :id", id=held.payment_id)
+    assert (state, released) == ("voided", held.total.amount)
+    events = shop.sql("SELECT type FROM order_events WHERE order_id = :id ORDER BY version", id=command.order_id)
+    assert [event.type for event in events] == ["order.confirmed", "payment.voided"]
+    kinds = shop.sql("SELECT kind FROM ledger_entries WHERE payment_id = :id ORDER BY id", id=held.payment_id)
+    assert [entry.kind for entry in kinds] == ["authorise", "void"]
