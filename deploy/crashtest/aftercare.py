@@ -22,8 +22,9 @@ Headers = dict[str, str]
 class Aftercare:
     """Warehouse, support and the buyer once more. Every command carries its key and is repeated until answered."""
 
-    def __init__(self, settings: Settings, tokens: Tokens, notebook: Notebook) -> None:
+    def __init__(self, settings: Settings, tokens: Tokens, notebook: Notebook, patience: float = PATIENCE) -> None:
         self._settings = settings
+        self._patience = patience
         self._notebook = notebook
         staff = Principal(user_id=new_id("usr"), role=Role.ADMIN)
         self._staff = {"Authorization": f"Bearer {tokens.issue(staff)}"}
@@ -101,7 +102,7 @@ class Aftercare:
         return self._tell(path, body, self._staff, expected)
 
     def _tell(self, path: str, body: Any, headers: Headers, expected: int, *, but: tuple[str, ...] = ()) -> Response:
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + self._patience
         headers = {**headers, "Idempotency-Key": uuid.uuid4().hex}
         while True:
             answer = insist(self._settings.api_url, "POST", path, body, headers, until=until)

@@ -20,7 +20,7 @@ from workflows import queues
 from workflows.failures import DATA_CONVERTER
 from workflows.reconciliation import Reconciliation
 
-PATIENCE = 200.0
+PATIENCE = 400.0
 HOUR = 3600.0
 
 

@@ -26,10 +26,10 @@ from tests.crash.owners import CardOwner
 pytestmark = pytest.mark.crash
 
 SKU = "HF-TRAIL-JKT-M-RED"
-PATIENCE = 300.0  # of a buyer, and for one failpoint to be reached: deaths in a row make Temporal wait ever longer
+PATIENCE = 400.0  # of a buyer, and for one failpoint to be reached: deaths in a row make Temporal wait ever longer
 AFTERWARDS = 20.0  # the same once its buyer has been answered: mails and the like come later
 TRIES = 3
-AT_ONCE = 3
+AT_ONCE = 2  # more deaths at a time, and Temporal would wait longer than anybody
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def ship_one(order: Afterwards) -> None:
 RETURNING = (Afterwards.ship, Afterwards.announce_return)
 PAID_ANEW = Later("shipped", retrying.pay_anew)
 
-RECONCILED = Later("confirmed", attention.be_reconciled)
+RECONCILED = Later("confirmed", attention.be_reconciled, alone=True)
 
 SCENARIOS: dict[str, Scenario | Saving | Later] = {
     "hold_stock": BOUGHT,
@@ -280,7 +280,7 @@ class Runner:
         if not scenario.shipped:
             return buy
         order = buyer.buy(scenario.method).body["order"]
-        aftercare = Aftercare(self._settings, self._tokens, self._notebook)
+        aftercare = Aftercare(self._settings, self._tokens, self._notebook, PATIENCE)
         return lambda: aftercare.ship(order, in_parts=False)
 
     def _strike(self, name: str, act: Callable[[], None], outcome: Outcome) -> threading.Thread:
