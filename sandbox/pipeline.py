@@ -25,11 +25,14 @@ class Pipeline:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI: one provider call."""
         service = self._service
-        call = service.read(await read_request(scope, receive))
+        request = await read_request(scope, receive)
+        if request is None:
+            return
+        call = service.read(request)
         entry = self._calls.open(call)
         early = service.begin(call)
-        outcome = self._scripts.take(call, will_replay=early is not None)
         try:
+            outcome = self._scripts.take(call, will_replay=early is not None)
             answer = await self._meet(call, early, outcome)
         finally:
             if early is None:
@@ -71,12 +74,14 @@ class Pipeline:
         self._store.commit()
 
 
-async def read_request(scope: Scope, receive: Receive) -> Request:
-    """Read one ASGI request to its end."""
+async def read_request(scope: Scope, receive: Receive) -> Request | None:
+    """Read one ASGI request to its end; None when its client died before that, for half a request is none."""
     chunks = []
     more = True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         chunks.append(message.get("body", b""))
         more = message.get("more_body", False)
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
