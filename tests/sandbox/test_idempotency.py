@@ -1,5 +1,6 @@
 """Idempotency keys as Stripe documents them: one effect, the first answer again, and no mixing up."""
 
+import socket
 import threading
 from typing import Any
 
@@ -122,3 +123,17 @@ def test_long_keys_are_refused_and_reads_need_none(sandbox: Any) -> None:
     sandbox.client().v1.payment_intents.list({}, KEY)
 
     assert sandbox.client().v1.payment_intents.create(PAY, KEY).id
+
+
+def test_half_a_request_is_none(sandbox: Any) -> None:
+    """A client that is killed while it sends leaves nothing behind under its key."""
+    host, port = sandbox.url.removeprefix("http://").split(":")
+    head = (
+        "POST /v1/payment_intents HTTP/1.1\r\nHost: sandbox\r\nAuthorization: Bearer sk_test_sandbox\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\nIdempotency-Key: key-1\r\nContent-Length: 500\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port))) as half:
+        half.sendall(head.encode() + b"amount=1000&curr")
+    intent = sandbox.client().v1.payment_intents.create(PAY, KEY)
+    assert intent.status == "succeeded"
+    assert len(sandbox.seen("/stripe/payment_intents")) == 1
