@@ -1,7 +1,8 @@
 """Refunds at PayPal, which are of captures: one of ours may have a part for each parcel's capture.
 
 Source: developer.paypal.com/docs/api/payments/v2, "Refund captured payment". All parts carry our refund's id as
-`custom_id`, and the order lists them at once, so that a lost answer is settled by reading the order.
+`custom_id`, and the order lists them at once, so that a lost answer is settled by reading the order. Where one part
+fails later the refund has failed; a person's next try of it then asks for that part only.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from models.checkout import PaymentAt, ProviderPayment
 from models.errors import OutcomeUnknown, PaymentMethodInvalid
 from models.money import Money, parse_major
 from models.provider import ProviderRefund, RefundAt
+from models.refunds import refund_of as refund_named
 
 Json = dict[str, Any]
 
@@ -105,8 +106,13 @@ def captures_of(order: Json) -> list[Json]:
 
 
 def refunds_of(order: Json, refund_id: str) -> list[Json]:
-    """The parts of one refund of ours."""
-    return [one for one in _belonging(order, "refunds") if one.get("custom_id") == refund_id]
+    """The parts of one try at a refund of ours, and what tries of it before this one have given all the same."""
+    return [
+        one
+        for one in _belonging(order, "refunds")
+        if (name := one.get("custom_id"))
+        and (name == refund_id or (refund_named(name) == refund_named(refund_id) and one["status"] in _LIVE))
+    ]
 
 
 def left_of(order: Json, capture: Json) -> int:
