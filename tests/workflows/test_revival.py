@@ -85,8 +85,8 @@ class TestAnOrder:
         answer = shop.post(f"/v1/orders/{order['id']}/cancel", {"reason": "changed my mind"}, shop.bearer(Role.SUPPORT))
         assert answer.status_code in (200, 202), answer.text
         terminate(order_workflow(order["id"]))
-        world.forget_scripts()
         eventually(lambda: order["id"] in revive())
+        world.forget_scripts()  # only now: a try under way would still have let go of it
         eventually(lambda: world.charged(buyer.cart_id) == 0)
         eventually(lambda: not shop.running(order_workflow(order["id"])))
         assert order["id"] not in revive()
@@ -127,8 +127,8 @@ class TestWhatBelongsToIt:
         world.post("/script", service="stripe", match={"path": path}, outcomes=[DOWN], repeat="forever")
         wallet.call("DELETE", f"/{entry}")
         terminate(remove_payment_method_workflow(entry))
-        world.forget_scripts()
         eventually(lambda: entry in revive())
+        world.forget_scripts()  # only now: a try under way would still have detached it
         assert wallet.ended(entry).state == "removed"
 
 
