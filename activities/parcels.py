@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
+from activities import keys
 from activities.failpoints import failpoint
 from models.errors import InvalidRequest
 from models.fulfilment import BuyLabel, DeclareLost, ParcelRef, ParcelStands
@@ -37,10 +38,11 @@ class Parcels:
         with self._database.reading() as connection:
             ends = self._labels.ends_of(connection, command.shipment_id)
         failpoint("buy_label:before")
-        label = self._carrier.find_label(command.shipment_id) if activity.info().attempt > 1 else None
+        look_first = command.look_first or activity.info().attempt > 1
+        label = self._carrier.find_label(command.shipment_id) if look_first else None
         if label is None:
             label = self._carrier.buy_label(
-                command.shipment_id, command.service, *ends, key=f"{command.shipment_id}:label"
+                command.shipment_id, command.service, *ends, keys=keys.row(f"{command.shipment_id}:label")
             )
         failpoint("buy_label:after")
         with self._database.transaction() as connection:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
+from activities import keys
 from activities.failpoints import failpoint
 from models.answers import Told
 from models.errors import InvalidRequest, OutcomeUnknown, Unavailable
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
     from activities.gateways.stripe_cards import StripeCards
     from models.db.session import Database
-
-CUSTOMER_KEYS = 5
 
 
 def _metadata(payment_method_id: str, attempt: int) -> dict[str, str]:
@@ -64,11 +63,7 @@ class PaymentMethods:
     @activity.defn
     def ensure_payment_customer(self, command: EnsureCustomer) -> str:
         """The provider's id of this person, key `{user_id}:customer`, so that two first cards make one (and after one
-        that is gone, a key that names it).
-
-        The provider repeats a 500 to the same key for a day. So after one, it is looked for, and only if it is not
-        there the next key of a fixed row is used. Raises ProviderUnavailable, OutcomeUnknown.
-        """
+        that is gone, a key that names it). Raises ProviderUnavailable, OutcomeUnknown."""
         with self._database.reading() as connection:
             known = self._methods.customer_of(connection, command.user_id)
         if known is not None and known != command.gone:
@@ -82,8 +77,7 @@ class PaymentMethods:
     def _create_customer(self, command: EnsureCustomer) -> str:
         gateway = self._gateways[command.provider]
         first = f"{command.user_id}:customer" + (f":after:{command.gone}" if command.gone else "")
-        for number in range(1, CUSTOMER_KEYS + 1):
-            key = first + (f":{number}" if number > 1 else "")
+        for key in keys.row(first):
             try:
                 return gateway.create_customer(command.user_id, key)
             except OutcomeUnknown as error:

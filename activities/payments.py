@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
+from activities import keys
 from activities.failpoints import failpoint
 from models.checkout import (
     AuthorisePayment,
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from activities.gateways.payments import PaymentGateway
     from models.db.session import Database
-
-CAPTURE_KEYS = 5
 
 
 def _metadata(checkout_id: str, attempt: int) -> dict[str, str]:
@@ -140,11 +139,9 @@ class Payments:
 
     @activity.defn
     def capture_payment(self, command: CapturePayment) -> ProviderPayment:
-        """Key `{shipment_id}:capture`, so that a parcel is paid once.
-
-        The provider repeats a 500 to the same key for a day. So after one, what it holds is looked at, and only if
-        this parcel is not among it the next key of a fixed row is used: every repeat walks the same row.
-        """
+        """Key `{shipment_id}:capture`, so that a parcel is paid once. From the second time on, what the provider
+        holds is looked at before it is asked again. Raises CaptureRefused, AuthorisationGone, ProviderUnavailable,
+        OutcomeUnknown."""
         failpoint("capture_payment:before")
         payment = self._capture(command)
         failpoint("capture_payment:after")
@@ -152,14 +149,22 @@ class Payments:
 
     def _capture(self, command: CapturePayment) -> ProviderPayment:
         gateway = self._gateways[command.provider]
-        for number in range(1, CAPTURE_KEYS + 1):
-            key = f"{command.shipment_id}:capture" + (f":{number}" if number > 1 else "")
+        if command.look_first or activity.info().attempt > 1:
+            held = gateway.look(command.reference)
+            if _includes(held, command):
+                return held
+        for key in keys.row(f"{command.shipment_id}:capture"):
             try:
                 return gateway.capture(command.reference, command.amount.amount, final=command.final, key=key)
             except OutcomeUnknown as error:
                 if not error.extra.get("answered"):
                     raise
             held = gateway.look(command.reference)
-            if held.captured is not None and held.captured >= command.before + command.amount:
+            if _includes(held, command):
                 return held
         raise OutcomeUnknown("The provider goes on answering with errors")
+
+
+def _includes(held: ProviderPayment, command: CapturePayment) -> bool:
+    """Parcels of an order are paid one after the other, so this one is among what is taken if there is that much."""
+    return held.captured is not None and held.captured >= command.before + command.amount

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
+from activities import keys
 from activities.failpoints import failpoint
 from models.errors import Conflict, OutcomeUnknown, RefundExceedsBalance
 from models.provider import ProviderRefund, RefundAt
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from activities.gateways.payments import PaymentGateway
     from models.db.session import Database
-
-KEYS = 5
 
 
 class Refunds:
@@ -56,10 +55,8 @@ class Refunds:
         return given
 
     def _give(self, gateway: PaymentGateway, part: RefundPart) -> ProviderRefund:
-        """The provider repeats a 500 to the same key for a day: after one, and nothing found, the row's next key."""
         metadata = {"refund_id": part.name, "order_id": part.order_id, "payment_id": part.payment_id}
-        for number in range(1, KEYS + 1):
-            key = part.key + (f":{number}" if number > 1 else "")
+        for key in keys.row(part.key):
             try:
                 return gateway.refund(part.payment, part.amount, metadata, key)
             except RefundExceedsBalance as error:

@@ -54,7 +54,7 @@ KINDS: Mapping[str, Kind] = {
     "release-authorisation": Kind(_MONEY, "release it at the provider, or retry"),
     "payment-mismatch": Kind(_MONEY, "find out why the provider held another amount; it was given back"),
     "capture-refused": Kind(_MONEY, "ask the buyer for another payment; the parcel stayed"),
-    "capture-unknown": Kind(_MONEY, "look the capture up at the provider by its shipment"),
+    "capture-unknown": Kind(_MONEY, "look at the payment at the provider; the next hand-over finishes this one first"),
     "refund-failed": Kind(_MONEY, "find another way to pay the buyer back"),
     "refund-unknown": Kind(
         _MONEY, "look the refund up at the provider, which has not answered for days; it is asked on"

@@ -30,7 +30,7 @@ class ShipParcel(Record):
     """The warehouse hands a parcel over. `cause` is the command's own id; `key_digest` where it carried a key.
 
     Without a tracking number a label of that `service` is bought from the carrier. `location`: the stock location that
-    it leaves from; None: one that has all of it, if there is one.
+    it leaves from; None: one that has all of it, if there is one. `begun`: only what is planned already goes on.
     """
 
     order_id: str
@@ -44,26 +44,35 @@ class ShipParcel(Record):
     fingerprint: str | None = None
     service: str = SERVICE
     location: str | None = None
+    begun: bool = False
 
 
 class ParcelPlanned(Record):
-    """What shipping it takes from the buyer: nothing where `reference` is None. `before`: what was taken before it."""
+    """What shipping it takes from the buyer: nothing where `reference` is None. `before`: what was taken before it.
+
+    `unfinished`: nothing was planned, for that parcel's handing over never came to its end, and its money may be taken.
+    """
 
     capture: Money
     before: Money
     final: bool
     provider: str | None
     reference: str | None
-    settled: bool = False  # it had gone out before
+    settled: bool = False  # it had gone out before, or is not to go any more
+    again: bool = False  # it was planned before
+    unfinished: ShipParcel | None = None
 
 
 class CapturePayment(Record):
+    """`look_first`: it may have been taken long ago, under a key that the provider has forgotten."""
+
     shipment_id: str
     provider: str
     reference: str
     amount: Money
     before: Money
     final: bool
+    look_first: bool = False
 
 
 class ScanParcel(Record):
@@ -90,11 +99,12 @@ class ParcelRef(Record):
 
 
 class BuyLabel(Record):
-    """What it is for stands in the database: addresses are no payload."""
+    """What it is for stands in the database: addresses are no payload. `look_first`: one may have been bought."""
 
     order_id: str
     shipment_id: str
     service: str
+    look_first: bool = False
 
 
 class FollowParcel(Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models.base import Record
+from models.fulfilment import ShipParcel
 from models.orders import Actor
 from models.states import OrderStatus
 
@@ -22,13 +23,15 @@ class SteerOrder(Record):
 class OrderStands(Record):
     """`unneeded`: minor units that the bank has promised and nobody will ever capture.
 
-    `since_delivery`: seconds by the database's clock, once the order is delivered.
+    `since_delivery`: seconds by the database's clock, once the order is delivered. `unfinished`: a parcel that is
+    being handed over, or whose handing over was cut off.
     """
 
     status: OrderStatus
     fulfilment: OrderStatus
     unneeded: int = 0
     since_delivery: float = 0.0
+    unfinished: ShipParcel | None = None
 
 
 class ReleaseAuthorisation(Record):

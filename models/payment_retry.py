@@ -76,6 +76,14 @@ class BeginRetry(Record):
     now: datetime
 
 
+class Asked(Record):
+    """The request that a try answers: who, and its Idempotency-Key where it carried one."""
+
+    actor: Actor = SYSTEM
+    key_digest: str | None = None
+    fingerprint: str | None = None
+
+
 class ChargeOrder(Record):
     """One try. Key `{order_id}:retry:{number}`; it is payment number + 1. `look_first`: it may have been made."""
 
@@ -91,14 +99,7 @@ class ChargeOrder(Record):
     off_session: bool
     not_before: datetime
     look_first: bool = False
-
-
-class Asked(Record):
-    """The request that a try answers: who, and its Idempotency-Key where it carried one."""
-
-    actor: Actor = SYSTEM
-    key_digest: str | None = None
-    fingerprint: str | None = None
+    asked: Asked = Asked()
 
 
 class BankTry(Record):
@@ -141,6 +142,7 @@ class PlanTry(Record):
     number: int
     provider: str | None = None
     method: str | None = None
+    asked: Asked = Asked()
 
 
 class TryPlanned(Record):

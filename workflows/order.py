@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import FailureError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.fulfilment import Fulfilment
@@ -73,6 +73,7 @@ class Order(Unwinds):
         self._shown = OrderStatus.CONFIRMED
         self._parcels = asyncio.Lock()  # one parcel at a time decides what is left to ship
         self._telling: asyncio.Task[None] | None = None
+        self._finishing: asyncio.Task[None] | None = None  # of a parcel whose command was lost
 
     @workflow.run
     async def run(self, order: FulfilOrder) -> OrderStatus:
@@ -84,8 +85,8 @@ class Order(Unwinds):
         status = stands.status
         if status not in ENDS:
             status = await self._close_return_window(stands, timedelta(seconds=order.return_window_seconds))
-        if self._telling:
-            await self._telling
+        for beside in self._beside:
+            await beside
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._now(status)
 
@@ -104,6 +105,8 @@ class Order(Unwinds):
         )
         if stands.unneeded:
             await self._release_authorisation()
+        if stands.unfinished and (self._finishing is None or self._finishing.done()):
+            self._finishing = asyncio.create_task(self._finish(stands.unfinished))
         self._now(stands.status)
         return stands
 
@@ -148,8 +151,11 @@ class Order(Unwinds):
         info = workflow.info()
         limit = self._order.history_limit
         long = info.is_continue_as_new_suggested() or (limit and info.get_current_history_length() >= limit)
-        told = self._telling is None or self._telling.done()
-        return bool(long and told and workflow.all_handlers_finished())
+        return bool(long and all(task.done() for task in self._beside) and workflow.all_handlers_finished())
+
+    @property
+    def _beside(self) -> list[asyncio.Task[None]]:
+        return [task for task in (self._telling, self._finishing) if task is not None]
 
     # What others say to it
 
@@ -189,28 +195,43 @@ class Order(Unwinds):
     @workflow.update
     async def ship(self, command: ShipParcel) -> None:
         """The warehouse hands over a parcel: planned, labelled, paid, then out. Refused whole or done whole."""
+        await self._ship(command)
+
+    async def _ship(self, command: ShipParcel) -> None:
         labels: list[ParcelRef] = []  # for whose parcels one may have been bought in vain
         try:
-            await self._hand_over(command, labels)
+            async with self._parcels:
+                await self._hand_over(command, labels)
         except FailureError:
             for parcel in labels:  # outside the lock: a carrier that is down holds up no other parcel
                 await self._take_back_label(parcel)
             raise
 
     async def _hand_over(self, command: ShipParcel, labels: list[ParcelRef]) -> None:
-        async with self._parcels:
-            planned = await workflow.execute_local_activity_method(
-                Fulfilment.plan_shipment, command, summary="plan shipment", **DATABASE
-            )
-            if planned.settled:
-                return
-            if command.tracking_number is None:
-                await self._buy_label(command, labels)
-            await self._capture(command, planned, labels)
-            await workflow.execute_local_activity_method(
-                Fulfilment.confirm_shipment, args=[command, planned], summary="confirm shipment", **DATABASE
-            )
-            self._now(OrderStatus.SHIPPED if planned.final else OrderStatus.PARTIALLY_SHIPPED)
+        planned = await self._plan(command)
+        while planned.unfinished is not None:
+            await self._hand_over(planned.unfinished, labels)
+            planned = await self._plan(command)
+        if planned.settled:
+            return
+        if command.tracking_number is None:
+            await self._buy_label(command, planned, labels)
+        await self._capture(command, planned, labels)
+        await workflow.execute_local_activity_method(
+            Fulfilment.confirm_shipment, args=[command, planned], summary="confirm shipment", **DATABASE
+        )
+        self._now(OrderStatus.SHIPPED if planned.final else OrderStatus.PARTIALLY_SHIPPED)
+
+    async def _plan(self, command: ShipParcel) -> ParcelPlanned:
+        return await workflow.execute_local_activity_method(
+            Fulfilment.plan_shipment, command, summary="plan shipment", **DATABASE
+        )
+
+    async def _finish(self, parcel: ShipParcel) -> None:
+        """Its execution was ended by hand, or its worker died: its money may be taken. Whoever has to see to it is
+        told."""
+        with contextlib.suppress(ActivityError):
+            await self._ship(parcel)
 
     @workflow.update
     async def scan(self, command: ScanParcel) -> None:
@@ -245,13 +266,18 @@ class Order(Unwinds):
             ),
         )
 
-    async def _buy_label(self, command: ShipParcel, labels: list[ParcelRef]) -> None:
+    async def _buy_label(self, command: ShipParcel, planned: ParcelPlanned, labels: list[ParcelRef]) -> None:
         """Without one the parcel stays; what may have been bought is looked up and taken back."""
         labels.append(ParcelRef(order_id=command.order_id, shipment_id=command.shipment_id))
         try:
             await workflow.execute_activity_method(
                 Parcels.buy_label,
-                BuyLabel(order_id=command.order_id, shipment_id=command.shipment_id, service=command.service),
+                BuyLabel(
+                    order_id=command.order_id,
+                    shipment_id=command.shipment_id,
+                    service=command.service,
+                    look_first=planned.again,
+                ),
                 summary="buy a label",
                 **LABEL,
             )
@@ -275,6 +301,7 @@ class Order(Unwinds):
                     amount=planned.capture,
                     before=planned.before,
                     final=planned.final,
+                    look_first=planned.again,
                 ),
                 summary=f"capture {planned.capture.amount} {planned.capture.currency}",
                 **CAPTURE,

@@ -177,10 +177,7 @@ class PaymentRetry(Unwinds):
         """Everything is in the database: an execution that was terminated is begun again where it stood."""
         if await self._look_at_order():
             await self._let_go_of_failed()
-        if self._stands.open_try is not None:
-            charge = self._stands.open_try
-            stands = await self._charge(charge)
-            await self._settle(charge, stands, Asked(), own=charge.off_session)
+        await self._go_on_with_open_try()
         if self._ended is not None:
             return
         if self._bank is None:
@@ -192,11 +189,21 @@ class PaymentRetry(Unwinds):
         """Whether it still waits for its payment."""
         stands = await self._read()
         if not self._ready:
-            self._stands, self._bank, self._tries = stands, stands.at_bank, stands.tries
+            self._stands, self._bank = stands, stands.at_bank
+        self._set(open_try=stands.open_try)
+        self._tries = max(self._tries, stands.tries)
         if stands.state is not RetryState.RETRYING:
             await self._let_go_of_bank()
             self._end(RetryEnded(state=stands.state, status=stands.status))
         return self._ended is None
+
+    async def _go_on_with_open_try(self) -> None:
+        """Begun by an execution before this one, or by a command that was lost with its worker."""
+        charge = self._stands.open_try
+        if charge is not None and self._ended is None:
+            self._set(open_try=None)
+            stands = await self._charge(charge)
+            await self._settle(charge, stands, own=charge.off_session)
 
     async def _has_failed_again(self) -> bool:
         """Paid, shipped on, and refused anew while this one was ending: the next ladder is the next run's."""
@@ -228,6 +235,7 @@ class PaymentRetry(Unwinds):
         if self._news and self._ended is None:
             self._news = False
             await self._look_at_order()
+            await self._go_on_with_open_try()
         if self._ended is not None:
             return
         if self._bank is not None:
@@ -272,6 +280,7 @@ class PaymentRetry(Unwinds):
                     number=self._tries,
                     provider=command.provider if command else None,
                     method=command.method if command else None,
+                    asked=command.asked if command else Asked(),
                 ),
                 summary=f"plan try {self._tries}",
                 **DATABASE,
@@ -286,7 +295,7 @@ class PaymentRetry(Unwinds):
                 break
         else:
             stands = FAILED_THERE
-        await self._settle(charge, stands, command.asked if command else Asked(), own=planned.own_method)
+        await self._settle(charge, stands, own=planned.own_method)
         return stands
 
     async def _charge(self, charge: ChargeOrder) -> TryStands:
@@ -300,9 +309,9 @@ class PaymentRetry(Unwinds):
         )
         return stands or FAILED_THERE
 
-    async def _settle(self, charge: ChargeOrder, stands: TryStands, asked: Asked, *, own: bool) -> None:
+    async def _settle(self, charge: ChargeOrder, stands: TryStands, *, own: bool) -> None:
         if stands.state in (PaymentAt.AUTHORISED, PaymentAt.CAPTURED):
-            await self._accept(charge.payment_id, charge.provider, str(stands.reference), asked)
+            await self._accept(charge.payment_id, charge.provider, str(stands.reference), charge.asked)
             return
         if stands.state in (PaymentAt.REQUIRES_ACTION, PaymentAt.PROCESSING):
             bank = BankTry(
@@ -313,7 +322,7 @@ class PaymentRetry(Unwinds):
                 reference=str(stands.reference),
             )
             if not charge.off_session:
-                await self._ask(bank, asked)
+                await self._ask(bank, charge.asked)
                 return
             await self._release(bank)  # nobody is there to be seen by the bank
             stands = TryStands(state=PaymentAt.DECLINED, decline_code="authentication_required")

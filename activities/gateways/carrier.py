@@ -7,7 +7,7 @@ Labels carry an Idempotency-Key and our reference: what is not known is looked u
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -31,8 +31,6 @@ from models.errors import (
 )
 from models.parcels import CARRIER_STATUSES, Label, Rate, Stop, Word
 from models.settings import Settings
-
-LABEL_KEYS = 5
 
 Json = dict[str, Any]
 
@@ -70,16 +68,12 @@ class CarrierGateway:
         with _understood():
             return [Rate.model_validate(rate) for rate in found["rates"]]
 
-    def buy_label(self, reference: str, service: str, sender: Stop, receiver: Stop, *, key: str) -> Label:
-        """One label for `reference` and `key`, however often it is asked for.
-
-        The carrier repeats a 500 to the same key. So after one, what was bought under the reference is looked at, and
-        only if there is nothing the next key of a fixed row is used: every repeat walks the same row.
-        """
+    def buy_label(self, reference: str, service: str, sender: Stop, receiver: Stop, *, keys: Iterable[str]) -> Label:
+        """One label for `reference`, however often it is asked for with the same row of keys (activities/keys.py)."""
         body = {"from": _place(sender), "to": _place(receiver), "service": service, "reference": reference}
-        for number in range(1, LABEL_KEYS + 1):
+        for key in keys:
             try:
-                bought = self._call("POST", "/labels", body, key=f"{key}:{number}" if number > 1 else key)
+                bought = self._call("POST", "/labels", body, key=key)
                 with _understood():
                     return _label(bought)
             except OutcomeUnknown as error:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import ClassVar
 
 import pytest
 
+from models.access import Role
+from tests.fixtures.parcels import ship
+from tests.fixtures.refunds import given
 from tests.fixtures.shop import THREE_D_SECURE, eventually, new_key, slug
 
 STRIPE = {"Authorization": "Bearer sk_test_sandbox"}
@@ -145,3 +149,43 @@ class TestUndo:
         assert shop.tasks(checkout_id) == ["payment-mismatch"]
         assert world.charged(buyer.cart_id) == 0
         assert shop.orders_of(buyer.cart_id) == []
+
+
+class TestAnOutageThatSpoilsManyKeys:
+    """Stripe repeats a 500 to its key for a day, so that what goes on after an outage needs another key."""
+
+    SPOILT = 12
+    DOWN: ClassVar = {"kind": "status_before", "status": 500}
+
+    @pytest.fixture
+    def bought(self, shop, world):
+        buyer = shop.buyer()
+        order = buyer.buy()
+        (intent,) = world.intents(buyer.cart_id)
+
+        def down(path, **match):
+            match["path"] = path.format(**intent)
+            world.post("/script", service="stripe", match=match, outcomes=[self.DOWN], repeat=self.SPOILT)
+
+        return buyer, order, down
+
+    def test_a_parcel_is_paid_once_it_is_over(self, shop, world, bought):
+        buyer, order, down = bought
+        down("/v1/payment_intents/{id}/capture")
+        assert ship(shop, order)["captured"] == order["totals"]["total"]
+        (intent,) = world.intents(buyer.cart_id)
+        assert intent["amount_received"] == buyer.total["amount"]
+
+    def test_a_refund_is_given_once_it_is_over(self, shop, world, bought):
+        buyer, order, down = bought
+        ship(shop, order)
+        down("/v1/refunds", method="POST", metadata={"order_id": order["id"]})
+        headers = {**shop.bearer(Role.SUPPORT), "Idempotency-Key": new_key()}
+        path = f"/v1/support/orders/{order['id']}/refunds"
+        assert shop.post(path, {"reason": "broken"}, headers).status_code == 201
+
+        def status():
+            return shop.get(f"/v1/orders/{order['id']}", headers).json()["refunds"][0]["status"]
+
+        eventually(lambda: status() == "succeeded")
+        assert given(world, buyer) == buyer.total["amount"]

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
 import pytest
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -15,7 +21,7 @@ from models.ids import (
 )
 from tests.fixtures.cards import Wallet
 from tests.fixtures.parcels import deliver, ship
-from tests.fixtures.shop import eventually, new_key
+from tests.fixtures.shop import Shop, eventually, new_key
 from workers.reviver import Reviver
 
 DOWN = {"kind": "status_before", "status": 503}
@@ -130,6 +136,88 @@ class TestWhatBelongsToIt:
         eventually(lambda: entry in revive())
         world.forget_scripts()  # only now: a try under way would still have detached it
         assert wallet.ended(entry).state == "removed"
+
+
+@dataclass
+class HandOver:
+    """The warehouse hands over one of two units, the provider's answers are lost, and an operator ends the process."""
+
+    shop: Shop
+    terminate: Callable[[str], None]
+    buyer: Any
+    order: dict[str, Any]
+    intent: str
+
+    def begin(self, *outcomes: dict[str, Any]) -> None:
+        """Until the first of these has come of the capture; from the last one on the provider is down."""
+        intent = f"/v1/payment_intents/{self.intent}"
+        if outcomes:
+            match = {"path": f"{intent}/capture"}
+            self.shop.world.post("/script", service="stripe", match=match, outcomes=list(outcomes))
+        self.shop.world.post("/script", service="stripe", match={"path": intent}, outcomes=[DOWN], repeat="forever")
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(self.ask, "1Z-FIRST")
+            eventually(lambda: len(self.calls()) > len(outcomes))
+            self.terminate(order_workflow(self.order["id"]))
+            assert asking.result().status_code in (409, 503)
+
+    def ask(self, number: str) -> httpx.Response:
+        lines = [{"line_id": self.order["lines"][0]["id"], "quantity": 1}]
+        body = {"lines": lines, "carrier": "ups", "tracking_number": f"{number}-{self.order['number']}"}
+        path = f"/v1/fulfilment/orders/{self.order['id']}/shipments"
+        return self.shop.post(path, body, self.shop.bearer(Role.WAREHOUSE))
+
+    def calls(self) -> list[dict[str, Any]]:
+        path = f"/v1/payment_intents/{self.intent}"
+        return [call for call in self.shop.world.get("/calls", service="stripe") if call["path"].startswith(path)]
+
+    def seen(self) -> dict[str, Any]:
+        return self.shop.get(f"/v1/orders/{self.order['id']}", self.shop.bearer(Role.SUPPORT)).json()
+
+    def taken(self) -> tuple[int, int]:
+        """By the provider, and by our books."""
+        (intent,) = self.shop.world.intents(self.buyer.cart_id)
+        (row,) = self.shop.sql("SELECT captured FROM payments WHERE order_id = :id", id=self.order["id"])
+        return intent["amount_received"], row.captured
+
+
+class TestAParcelThatWasBeingHandedOver:
+    """Its money may be taken: it goes out, once, whoever asks for what meanwhile."""
+
+    @pytest.fixture
+    def handover(self, shop, world, terminate):
+        buyer = shop.buyer(quantity=2)
+        order = buyer.buy()
+        (intent,) = world.intents(buyer.cart_id)
+        yield HandOver(shop, terminate, buyer, order, intent["id"])
+        world.forget_scripts()
+
+    def test_goes_out_without_being_asked_for_again(self, handover, world, revive):
+        handover.begin()
+        eventually(lambda: handover.order["id"] in revive())
+        world.forget_scripts()
+        eventually(lambda: handover.seen()["status"] == "partially_shipped")
+        theirs, ours = handover.taken()
+        assert theirs == ours > 0
+
+    def test_is_not_paid_again_under_a_forgotten_key(self, handover, world, revive):
+        handover.begin({"kind": "status_after", "status": 500})
+        world.post("/stripe/forget-keys")
+        eventually(lambda: handover.order["id"] in revive())
+        world.forget_scripts()
+        eventually(lambda: handover.seen()["status"] == "partially_shipped")
+        theirs, ours = handover.taken()
+        assert theirs == ours == handover.seen()["shipments"][0]["captured"]["amount"]
+
+    def test_goes_out_before_another_one(self, handover, world):
+        handover.begin({"kind": "status_after", "status": 500})
+        world.forget_scripts()
+        answer = handover.ask("1Z-SECOND")
+        assert answer.status_code == 201, answer.text
+        numbers = [parcel["tracking_number"] for parcel in handover.seen()["shipments"]]
+        assert numbers == [f"1Z-{which}-{handover.order['number']}" for which in ("FIRST", "SECOND")]
+        theirs, ours = handover.taken()
+        assert theirs == ours == handover.seen()["totals"]["total"]["amount"]
 
 
 def test_who_has_a_process_is_left_alone(shop, revive):

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 
 from models import orders
 from models.addresses import Address
-from models.db.repositories import order_notices, order_search, outbox
+from models.db.repositories import order_notices, order_search, outbox, shipments
 from models.db.repositories.orders import StoredOrder, append, lock_order
 from models.errors import InvalidRequest, InvalidTransition
 from models.ids import new_id
@@ -205,6 +205,7 @@ def stands(connection: Connection, order_id: str) -> OrderStands:
         fulfilment=order.fulfilment,
         unneeded=0 if needed else row.promised,
         since_delivery=row.since_delivery,
+        unfinished=shipments.unfinished(connection, order_id)[0] if row.preparing else None,
     )
 
 
@@ -214,7 +215,8 @@ SELECT o.document,
         WHERE p.order_id = o.id AND p.state IN ('authorised', 'captured')) AS promised,
     coalesce((SELECT extract(epoch FROM now() - e.at) FROM order_events e
         WHERE e.order_id = o.id AND e.type = 'order.delivered' ORDER BY e.version DESC LIMIT 1), 0)::float
-        AS since_delivery
+        AS since_delivery,
+    EXISTS (SELECT 1 FROM shipments s WHERE s.order_id = o.id AND s.status = 'preparing') AS preparing
 FROM orders o WHERE o.id = :order_id
 """)
 

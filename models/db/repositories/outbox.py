@@ -8,6 +8,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
+# A command whose worker dies may be lost with it, once it has written that it has begun. What it wrote then tells its
+# process, unless it has been withdrawn by then: `begun/{what}` is the aggregate.
+UNHEARD_SECONDS = 10.0
+
 
 class Message(NamedTuple):
     """`due` is false while it waits; the others of its aggregate wait with it."""

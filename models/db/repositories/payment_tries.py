@@ -23,7 +23,13 @@ _PLAN = text("""
 WITH planned AS (
     INSERT INTO payments (id, checkout_id, attempt, order_id, provider, state, currency, amount, payment_method_id)
     VALUES (:id, :checkout_id, :attempt, :order_id, :provider, 'pending', :currency, :amount, :method)
-    ON CONFLICT (checkout_id, attempt) DO NOTHING)
+    ON CONFLICT (checkout_id, attempt) DO UPDATE
+        SET provider = excluded.provider, payment_method_id = excluded.payment_method_id
+        WHERE payments.state = 'pending' AND payments.reference IS NULL),
+    unless_lost AS (
+        INSERT INTO outbox (topic, aggregate, data, due_at)
+        VALUES ('payment_retry.changed', 'begun/' || :id, jsonb_build_object('order_id', CAST(:order_id AS text)),
+            now() + make_interval(secs => :unheard)))
 UPDATE payment_retries SET open_try = CAST(:open_try AS jsonb), waits_for = 'provider', updated_at = now()
 WHERE order_id = :order_id
 """)
@@ -57,6 +63,7 @@ def plan(connection: Connection, command: PlanTry) -> TryPlanned:
         customer=usable.customer if usable else None,
         off_session=command.method is None,
         not_before=now,
+        asked=command.asked,
     )
     connection.execute(
         _PLAN,
@@ -68,6 +75,7 @@ def plan(connection: Connection, command: PlanTry) -> TryPlanned:
             "amount": due.amount,
             "method": kept,
             "open_try": charge.model_dump_json(),
+            "unheard": outbox.UNHEARD_SECONDS,
         },
     )
     return TryPlanned(state=RetryState.RETRYING, status=order.status, charge=charge, own_method=kept == own)
@@ -84,7 +92,8 @@ _STATES = {
 }
 
 _NOTE_TRY = text("""
-WITH tried AS (UPDATE payments SET state = :state, reference = coalesce(:reference, reference)
+WITH ended AS (DELETE FROM outbox WHERE aggregate = 'begun/' || :payment_id),
+    tried AS (UPDATE payments SET state = :state, reference = coalesce(:reference, reference)
     WHERE id = :payment_id AND state IN ('pending', 'requires_action'))
 UPDATE payment_retries SET next_action = CAST(:next_action AS jsonb), updated_at = now(),
     open_try = CASE WHEN :state = 'pending' THEN open_try ELSE NULL END

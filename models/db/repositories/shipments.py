@@ -18,19 +18,27 @@ from models.errors import Conflict, NotEnoughToShip
 from models.fulfilment import ParcelPlanned, ShipParcel
 from models.money import Money
 from models.order_notices import OrderNotice
-from models.orders import Order, ShippedLine
+from models.orders import SYSTEM, Order, ShippedLine
+from models.parcels import SERVICE
 from models.states import OrderStatus
 
 _PAYMENT = text("SELECT provider, reference, captured, currency FROM payments WHERE id = :payment_id")
 
+_BEGUN = text("SELECT * FROM shipments WHERE order_id = :order_id AND status = 'preparing' ORDER BY created_at, id")
+
 _PLAN = text("""
-INSERT INTO shipments (id, order_id, status, carrier, tracking_number, lines, capture_amount, location)
-VALUES (:shipment_id, :order_id, 'preparing', :carrier, :tracking_number, CAST(:lines AS jsonb), :capture, :location)
-ON CONFLICT (id) DO NOTHING
+WITH unless_lost AS (
+    INSERT INTO outbox (topic, aggregate, data, due_at)
+    VALUES ('order.changed', 'begun/' || :shipment_id, jsonb_build_object('order_id', CAST(:order_id AS text)),
+        now() + make_interval(secs => :unheard)))
+INSERT INTO shipments (id, order_id, status, carrier, tracking_number, service, lines, capture_amount, location)
+VALUES (:shipment_id, :order_id, 'preparing', :carrier, :tracking_number, :service, CAST(:lines AS jsonb), :capture,
+    :location)
 """)
 
 _SHIP = text("""
-WITH shipment AS (UPDATE shipments SET status = 'shipped', heard_at = now() WHERE id = :shipment_id),
+WITH ended AS (DELETE FROM outbox WHERE aggregate = 'begun/' || :shipment_id),
+    shipment AS (UPDATE shipments SET status = 'shipped', heard_at = now() WHERE id = :shipment_id),
     paid AS (UPDATE payments SET captured = captured + :amount, state = 'captured'
         WHERE id = :payment_id AND :amount > 0
         RETURNING id, currency)
@@ -65,20 +73,19 @@ FROM gone g WHERE s.sku = g.sku AND s.location = g.location
 
 
 def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
-    """What this parcel may take, and from which location. Raises InvalidTransition, NotEnoughToShip (also of what is
-    allocated at that location), Conflict (tracking number known)."""
+    """What this parcel may take, and from which location; or which other parcel has to go out before it.
+
+    Raises InvalidTransition, NotEnoughToShip (also of what is allocated at that location), Conflict (tracking number
+    known).
+    """
     stored, now = lock_order(connection, command.order_id)
     order = stored.order
-    shipped = order.shipment(command.shipment_id)
-    if shipped is not None:
-        return ParcelPlanned(
-            capture=shipped.captured,
-            before=order.payment.captured,
-            final=False,
-            provider=None,
-            reference=None,
-            settled=True,
-        )
+    begun = unfinished(connection, order.id)
+    again = any(parcel.shipment_id == command.shipment_id for parcel in begun)
+    if order.shipment(command.shipment_id) is not None or (command.begun and not again):
+        return _no_plan(order, settled=True)
+    if begun and not again:
+        return _no_plan(order, unfinished=begun[0])
     if order.status is OrderStatus.CONFIRMED:
         order = append(
             connection,
@@ -91,18 +98,8 @@ def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
     order.step(_status_after(order, command.lines))
     order.check_parcel(command.lines)
     capture = order.amount_to_capture(command.lines)
-    try:
-        connection.execute(
-            _PLAN,
-            {
-                **command.model_dump(include={"shipment_id", "order_id", "carrier", "tracking_number"}),
-                "lines": f"[{','.join(line.model_dump_json() for line in command.lines)}]",
-                "capture": capture.amount,
-                "location": _location(connection, order, command),
-            },
-        )
-    except IntegrityError as error:
-        raise Conflict("Another shipment has this carrier and tracking number") from error
+    if not again:
+        _plan(connection, order, command, capture)
     payment = connection.execute(_PAYMENT, {"payment_id": order.payment.id}).first()
     paid = payment is not None and capture.amount > 0
     return ParcelPlanned(
@@ -111,7 +108,55 @@ def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
         final=_status_after(order, command.lines) is OrderStatus.SHIPPED,
         provider=payment.provider if payment and paid else None,
         reference=payment.reference if payment and paid else None,
+        again=again,
     )
+
+
+def _no_plan(order: Order, *, settled: bool = False, unfinished: ShipParcel | None = None) -> ParcelPlanned:
+    zero = Money.zero(order.currency)
+    return ParcelPlanned(
+        capture=zero,
+        before=zero,
+        final=False,
+        provider=None,
+        reference=None,
+        settled=settled,
+        unfinished=unfinished,
+    )
+
+
+def _plan(connection: Connection, order: Order, command: ShipParcel, capture: Money) -> None:
+    values = {
+        **command.model_dump(include={"shipment_id", "order_id", "carrier", "tracking_number"}),
+        "service": command.service if command.tracking_number is None else None,
+        "lines": f"[{','.join(line.model_dump_json() for line in command.lines)}]",
+        "capture": capture.amount,
+        "location": _location(connection, order, command),
+        "unheard": outbox.UNHEARD_SECONDS,
+    }
+    try:
+        connection.execute(_PLAN, values)
+    except IntegrityError as error:
+        raise Conflict("Another shipment has this carrier and tracking number") from error
+
+
+def unfinished(connection: Connection, order_id: str) -> list[ShipParcel]:
+    """Parcels whose handing over has begun and not ended, oldest first, as they were commanded."""
+    return [
+        ShipParcel(
+            order_id=order_id,
+            shipment_id=row.id,
+            lines=[ShippedLine.model_validate(line) for line in row.lines],
+            carrier=row.carrier,
+            tracking_number=None if row.service else row.tracking_number,
+            actor=SYSTEM,
+            cause=row.id,
+            service=row.service or SERVICE,
+            location=row.location,
+            begun=True,
+        )
+        for row in connection.execute(_BEGUN, {"order_id": order_id})
+    ]
 
 
 def confirm_shipment(connection: Connection, command: ShipParcel, captured: Money) -> StoredOrder:
@@ -162,7 +207,13 @@ def confirm_shipment(connection: Connection, command: ShipParcel, captured: Mone
 
 def drop_plan(connection: Connection, shipment_id: str) -> None:
     """Its money could not be taken, so nothing leaves; the tracking number is free again."""
-    connection.execute(text("DELETE FROM shipments WHERE id = :id AND status = 'preparing'"), {"id": shipment_id})
+    connection.execute(
+        text("""
+        WITH ended AS (DELETE FROM outbox WHERE aggregate = 'begun/' || :id)
+        DELETE FROM shipments WHERE id = :id AND status = 'preparing'
+        """),
+        {"id": shipment_id},
+    )
 
 
 def _units(order: Order, parcel: list[ShippedLine]) -> dict[str, int]:

@@ -89,6 +89,7 @@ shipments = Table(
     json_column("lines"),
     Column("capture_amount", BigInteger, nullable=False),
     Column("location", Text, ForeignKey("stock_locations.code")),  # from which all of it leaves; none: from several
+    Column("service", Text),  # of the carrier that its label is bought from; none: the warehouse had one
     Column("label_id", Text),  # the carrier's
     Column("label_url", Text),
     time_column("eta", nullable=True),  # when the carrier means to deliver it

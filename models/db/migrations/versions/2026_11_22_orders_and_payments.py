@@ -35,7 +35,7 @@ def upgrade() -> None:
     op.create_check_constraint(
         op.f("ck_shipments_tracked"), "shipments", "tracking_number IS NOT NULL OR status = 'preparing'"
     )
-    for name in ("location", "label_id", "label_url"):
+    for name in ("location", "service", "label_id", "label_url"):
         op.add_column("shipments", sa.Column(name, sa.Text(), nullable=True))
     op.create_foreign_key(
         "fk_shipments_location_stock_locations", "shipments", "stock_locations", ["location"], ["code"]
@@ -157,7 +157,7 @@ def downgrade() -> None:
         op.drop_column("stock_locations", column)
     op.drop_index("ix_shipments_tracking_number", "shipments")
     op.drop_constraint("fk_shipments_location_stock_locations", "shipments")
-    for column in ("location", "label_id", "label_url", "eta", "heard_at"):
+    for column in ("location", "service", "label_id", "label_url", "eta", "heard_at"):
         op.drop_column("shipments", column)
     op.drop_constraint("ck_shipments_tracked", "shipments")
     op.execute("DELETE FROM shipments WHERE tracking_number IS NULL")  # nothing has left of them
