@@ -196,7 +196,7 @@ def test_a_key_that_is_none_of_ours(forge, kid):
         {"sid": ""},
         {"sid": []},
     ],
-    ids=repr,
+    ids=lambda claims: "".join(claims),
 )
 def test_claims_that_do_not_hold(forge, claims):
     assert forge.status(forge.resigned(claims=claims)) == 401
