@@ -27,6 +27,7 @@ class ProviderRefund(Record):
     """`reference`: the provider's own id. `reason`: its word on why a refund failed or waits.
 
     `refund_id`: ours, from the metadata of a webhook; None for one that somebody made at the provider by hand.
+    `given`: of one that failed, what went back all the same (PayPal gives back by capture); with its own reference.
     """
 
     state: RefundAt
@@ -35,6 +36,8 @@ class ProviderRefund(Record):
     amount: Money | None = None
     reason: str | None = None
     refund_id: Storable | None = None
+    given: Money | None = None
+    given_reference: str | None = None
 
 
 class DisputeAt(StrEnum):

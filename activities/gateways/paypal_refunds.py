@@ -2,7 +2,7 @@
 
 Source: developer.paypal.com/docs/api/payments/v2, "Refund captured payment". All parts carry our refund's id as
 `custom_id`, and the order lists them at once, so that a lost answer is settled by reading the order. Where one part
-fails later the refund has failed; a person's next try of it then asks for that part only.
+fails the refund has failed, and says what the others have given all the same.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ def refund(client: PayPalClient, reference: str, amount: Money, refund_id: str, 
         if left < missing:
             if not parts:
                 raise RefundExceedsBalance(left=Money.of(left, amount.currency).model_dump())
-            return shapes.refund_of(parts, reference).model_copy(
-                update={"state": RefundAt.FAILED, "reason": "refunded_in_part"}
+            found = shapes.refund_of(parts, reference)
+            return shapes.failed(
+                parts, found.model_copy(update={"state": RefundAt.FAILED, "reason": "refunded_in_part"})
             )
         for capture, rest in open_:
             part = min(rest, missing)
@@ -67,13 +68,14 @@ def refund(client: PayPalClient, reference: str, amount: Money, refund_id: str, 
             except PayPalRefused as error:
                 if error.issue in _EXCEEDS:
                     break  # somebody was quicker: the next round sees it
-                return ProviderRefund(
+                refused = ProviderRefund(
                     state=RefundAt.FAILED,
                     payment=reference,
                     amount=amount,
                     reason=error.code,
                     refund_id=refund_id,
                 )
+                return shapes.failed(shapes.refunds_of(_order(client, reference), refund_id), refused)
             missing -= part
     raise OutcomeUnknown("Refunds of this payment go on elsewhere")
 

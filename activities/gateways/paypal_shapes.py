@@ -11,7 +11,6 @@ from models.checkout import PaymentAt, ProviderPayment
 from models.errors import OutcomeUnknown, PaymentMethodInvalid
 from models.money import Money, parse_major
 from models.provider import ProviderRefund, RefundAt
-from models.refunds import refund_of as refund_named
 
 Json = dict[str, Any]
 
@@ -41,7 +40,7 @@ _REFUNDS = {
     "FAILED": RefundAt.FAILED,
     "CANCELLED": RefundAt.CANCELLED,
 }
-_WORST = (RefundAt.FAILED, RefundAt.CANCELLED, RefundAt.PENDING, RefundAt.SUCCEEDED)
+_SLOWEST = (RefundAt.PENDING, RefundAt.FAILED, RefundAt.CANCELLED, RefundAt.SUCCEEDED)
 _LIVE = ("COMPLETED", "PENDING")
 
 
@@ -106,13 +105,8 @@ def captures_of(order: Json) -> list[Json]:
 
 
 def refunds_of(order: Json, refund_id: str) -> list[Json]:
-    """The parts of one try at a refund of ours, and what tries of it before this one have given all the same."""
-    return [
-        one
-        for one in _belonging(order, "refunds")
-        if (name := one.get("custom_id"))
-        and (name == refund_id or (refund_named(name) == refund_named(refund_id) and one["status"] in _LIVE))
-    ]
+    """The parts of one refund of ours."""
+    return [one for one in _belonging(order, "refunds") if one.get("custom_id") == refund_id]
 
 
 def left_of(order: Json, capture: Json) -> int:
@@ -130,17 +124,37 @@ def up(refund: Json) -> str:
 def refund_of(parts: list[Json], payment: str | None) -> ProviderRefund:
     """One refund of ours, which PayPal may hold in a part for each capture: as far along as its slowest part."""
     states = [_REFUNDS.get(one["status"], RefundAt.PENDING) for one in parts]
-    state = next(state for state in _WORST if state in states)
-    amounts = [read_amount(one["amount"]) for one in parts]
+    state = next(state for state in _SLOWEST if state in states)
     reasons = [one["status_details"]["reason"] for one in parts if one.get("status_details", {}).get("reason")]
-    return ProviderRefund(
+    found = ProviderRefund(
         state=state,
-        reference=",".join(one["id"] for one in parts),
+        reference=_names(parts),
         payment=payment,
-        amount=Money.of(sum(amount.amount for amount in amounts), amounts[0].currency),
+        amount=_sum(parts),
         reason=str(reasons[0]).lower() if reasons else None,
         refund_id=parts[0].get("custom_id"),
     )
+    return failed(parts, found) if state in (RefundAt.FAILED, RefundAt.CANCELLED) else found
+
+
+def failed(parts: list[Json], found: ProviderRefund) -> ProviderRefund:
+    """With what these parts have given all the same."""
+    given = [one for one in parts if one["status"] == "COMPLETED"]
+    return found.model_copy(
+        update={
+            "given": _sum(given) if given else None,
+            "given_reference": _names(given) if given else None,
+        }
+    )
+
+
+def _names(parts: list[Json]) -> str:
+    return ",".join(one["id"] for one in parts)
+
+
+def _sum(parts: list[Json]) -> Money:
+    amounts = [read_amount(one["amount"]) for one in parts]
+    return Money.of(sum(amount.amount for amount in amounts), amounts[0].currency)
 
 
 def _next_action(order: Json) -> Json:

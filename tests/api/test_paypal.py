@@ -7,8 +7,10 @@ import time
 
 import pytest
 
+from models.access import Role
 from sandbox.config import SandboxConfig
 from sandbox.paypal_shaped import notifications
+from tests.fixtures.refunds import balances
 from tests.fixtures.shop import THREE_D_SECURE, at_once, eventually, new_key, slug
 
 ORDERS = "/paypal/v2/checkout/orders"
@@ -202,6 +204,39 @@ class TestAfterwards:
         ship(order, 1)
         assert held(world, buyer)[0]["amount_received"] == buyer.total["amount"]
         assert len(held(world, buyer)[0]["paypal"]["purchase_units"][0]["payments"]["captures"]) == 1
+
+    def test_what_one_capture_gave_of_a_refund_that_failed_is_a_refund_of_its_own(self, shop, world, ship):
+        """The other capture's share is free to be asked for anew, and that is all."""
+        buyer = shop.buyer(shop.sku(stock=5, price=3333), 3)
+        order = buy(world, buyer)
+        shares = [ship(order, quantity)["captured"]["amount"] for quantity in (1, 2)]
+        script(world, buyer, {"kind": "refund_status", "status": "failed"}, path="/paypal/v2/payments/captures")
+        headers = {**shop.bearer(Role.SUPPORT), "Idempotency-Key": new_key()}
+        path = f"/v1/support/orders/{order['id']}/refunds"
+        failed = shop.post(path, {"reason": "broken"}, headers).json()["id"]
+
+        def refunds():
+            found = shop.get(f"/v1/orders/{order['id']}", buyer.headers).json()["refunds"]
+            return {refund["id"]: (refund["status"], refund["amount"]["amount"]) for refund in found}
+
+        whole = buyer.total["amount"]
+        eventually(lambda: refunds().get(failed) == ("failed", whole) and len(refunds()) == 2)
+        (given,) = [found for refund_id, found in refunds().items() if refund_id != failed]
+        assert given == ("succeeded", shares[1])
+        assert held(world, buyer)[0]["amount_refunded"] == shares[1]
+        assert balances(shop, order)["sales"] == -shares[0]
+
+        task = f"/v1/ops/needs-attention?status=open&subject={failed}"
+        (open_task,) = shop.get(task, headers).json()["items"]
+        answer = shop.post(f"/v1/ops/needs-attention/{open_task['id']}/resolve", {"outcome": "retry"}, headers)
+        assert answer.status_code == 200, answer.text
+        eventually(lambda: "new one" in str(shop.get(task, headers).json()["items"]))  # a part of it was given
+
+        headers["Idempotency-Key"] = new_key()
+        rest = shop.post(path, {"reason": "broken"}, headers)
+        assert (rest.status_code, rest.json()["amount"]["amount"]) == (201, shares[0])
+        eventually(lambda: held(world, buyer)[0]["amount_refunded"] == whole)
+        eventually(lambda: balances(shop, order)["sales"] == 0)
 
     def test_a_cancelled_order_gives_the_promise_back(self, shop, world):
         sku = shop.sku(stock=1)

@@ -119,7 +119,9 @@ def record(connection: Connection, asked: RefundPart, found: ProviderRefund) -> 
         if part.status is RefundStatus.SUCCEEDED:  # the buyer's bank has sent it back
             _book(connection, part, _BACK)
         _let_go(connection, part)
-    _conclude(connection, stored.order, part.refund_id, found.reason or str(found.state), now)
+    status = _conclude(connection, stored.order, part.refund_id, found.reason or str(found.state), now)
+    if status is RefundStatus.FAILED and found.given is not None and found.given < part.amount:
+        _keep_given_of(connection, part, found.given, found.given_reference)
 
 
 def _same(part: RefundPart, asked: RefundPart) -> bool:
@@ -156,19 +158,20 @@ def _book(connection: Connection, part: RefundPart, entry: tuple[str, str, str])
     )
 
 
-def _conclude(connection: Connection, order: Order, refund_id: str, why: str, now: datetime) -> None:
+def _conclude(connection: Connection, order: Order, refund_id: str, why: str, now: datetime) -> RefundStatus:
     """What the parts make of the whole, once each has its end."""
     parts = _parts(connection, refund_id, order.id)
     ends = {part.status for part in parts}
     if RefundStatus.PENDING in ends:
-        return
+        return RefundStatus.PENDING
     if ends == {RefundStatus.SUCCEEDED}:
         _succeeded(connection, order, refund_id, sum_money((part.amount for part in parts), order.currency), now)
-        return
+        return RefundStatus.SUCCEEDED
     _failed(connection, order, refund_id, why, now)
     given = [part for part in parts if part.status is RefundStatus.SUCCEEDED]
     if given:
         _keep_given(connection, order.id, refund_id, given)
+    return RefundStatus.FAILED
 
 
 def _succeeded(connection: Connection, order: Order, refund_id: str, amount: Money, now: datetime) -> None:
@@ -191,21 +194,42 @@ def _failed(connection: Connection, order: Order, refund_id: str, why: str, now:
 
 def _keep_given(connection: Connection, order_id: str, refund_id: str, given: list[RefundPart]) -> None:
     """One card took its part and the other refused: what was given is a refund of its own, so that the rest is free."""
+    amount = sum_money((part.amount for part in given), given[0].amount.currency)
+    new_id = _given(connection, order_id, refund_id, refund_id, amount, {})
+    connection.execute(
+        text("UPDATE refund_parts SET refund_id = :new_id WHERE refund_id = :refund_id AND state = 'succeeded'"),
+        {"new_id": new_id, "refund_id": refund_id},
+    )
+
+
+def _keep_given_of(connection: Connection, part: RefundPart, given: Money, reference: str | None) -> None:
+    """The same where one payment has given only a share of its part: that share is the refund of its own."""
+    share = {part.payment_id: given.amount}
+    new_id = _given(connection, part.order_id, part.refund_id, part.name, given, share)
+    connection.execute(
+        text("UPDATE refund_parts SET amount = amount - :given WHERE refund_id = :id AND payment_id = :payment_id"),
+        {"given": given.amount, "id": part.refund_id, "payment_id": part.payment_id},
+    )
+    succeeded = {"state": RefundStatus.SUCCEEDED, "reference": reference}
+    connection.execute(_SETTLE_PART, {"refund_id": new_id, "payment_id": part.payment_id, **succeeded})
+    _book(connection, part.model_copy(update={"refund_id": new_id, "amount": given, "attempt": 1}), _GIVEN)
+
+
+def _given(
+    connection: Connection, order_id: str, refund_id: str, name: str, amount: Money, parts: dict[str, int]
+) -> str:
+    """A refund that has succeeded, of what was given of one that failed."""
     stored, now = lock_order(connection, order_id)
-    new_id = derived_id("rfd", refund_id, "given")
-    amount = sum_money((part.amount for part in given), stored.order.currency)
+    new_id = derived_id("rfd", name, "given")
     facts = [
         (orders.REFUND_REQUESTED, refunds.fact(new_id, plan(stored.order, amount, []))),
         (orders.PAYMENT_REFUNDED, {"refund_id": new_id, "amount": amount.model_dump()}),
     ]
     append(connection, stored.order, facts, now=now, actor=SYSTEM, cause=refund_id)
-    refunds.write(connection, order_id, new_id, amount, {}, refund_id)
+    refunds.write(connection, order_id, new_id, amount, parts, refund_id)
     connection.execute(_SETTLE, {"refund_id": new_id, "state": RefundStatus.SUCCEEDED})
-    connection.execute(
-        text("UPDATE refund_parts SET refund_id = :new_id WHERE refund_id = :refund_id AND state = 'succeeded'"),
-        {"new_id": new_id, "refund_id": refund_id},
-    )
     order_notices.tell(connection, order_id, OrderNotice.REFUNDED, new_id)
+    return new_id
 
 
 def retry(connection: Connection, refund_id: str) -> None:
