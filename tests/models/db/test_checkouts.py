@@ -214,6 +214,20 @@ def test_a_void_without_an_order_is_in_the_books_and_out_again_once(shop, transa
     assert (entries[0].debit, entries[0].credit) == (entries[1].credit, entries[1].debit)
 
 
+def test_a_payment_whose_buyer_is_at_the_provider_is_known_by_its_reference(shop, transaction, begin):
+    command = begin(shop.sku())
+    with transaction() as connection:
+        held = checkouts.hold(connection, command)
+    with transaction() as connection:
+        assert payments.open_reference(connection, command.checkout_id) is None
+    shop.sql("UPDATE payments SET state = 'requires_action', reference = 'pi_open' WHERE id = :id", id=held.payment_id)
+    with transaction() as connection:
+        assert payments.open_reference(connection, command.checkout_id) == "pi_open"
+        undone = ProviderPayment(state=PaymentAt.CANCELLED, reference="pi_open", amount=held.total)
+        payments.record_void(connection, command.checkout_id, undone)
+        assert payments.open_reference(connection, command.checkout_id) is None
+
+
 def test_what_nobody_will_capture_is_released_once(shop, transaction, begin):
     command = begin(shop.sku())
     with transaction() as connection:
