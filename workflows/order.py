@@ -220,6 +220,7 @@ class Order(Unwinds):
         await workflow.execute_local_activity_method(
             Fulfilment.confirm_shipment, args=[command, planned], summary="confirm shipment", **DATABASE
         )
+        labels.clear()  # it is on the parcel: another one's refusal takes back nothing of it
         self._now(OrderStatus.SHIPPED if planned.final else OrderStatus.PARTIALLY_SHIPPED)
 
     async def _plan(self, command: ShipParcel) -> ParcelPlanned:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from models.access import Role
 from models.ids import new_id
 from models.payment_retry import Asked
 from tests.fixtures.lost import lose_parcel, lose_try
@@ -47,6 +48,24 @@ def test_a_parcel_goes_out(shop, world):
         return [found["id"] for found in shop.get(f"/v1/orders/{order['id']}", buyer.headers).json()["shipments"]]
 
     eventually(lambda: shipped() == [parcel["id"]])
+    (intent,) = world.intents(buyer.cart_id)
+    assert intent["amount_received"] == buyer.total["amount"]
+
+
+def test_a_parcel_keeps_its_label_when_the_one_that_finds_it_is_refused(shop, world):
+    """Both are of the same units: the first goes out, the second is refused."""
+    buyer = shop.buyer()
+    order = buyer.buy()
+    eventually(lambda: world.mail(buyer.email))
+    parcel = lose_parcel(shop, order, labelled=False, at_once=False)
+    lines = [{"line_id": line["id"], "quantity": line["quantity"]} for line in order["lines"]]
+    body = {"lines": lines, "carrier": "ups", "tracking_number": f"1Z-{parcel['id']}"}
+    answer = shop.post(f"/v1/fulfilment/orders/{order['id']}/shipments", body, shop.bearer(Role.WAREHOUSE))
+    assert answer.status_code == 409, answer.text
+    (sent,) = shop.get(f"/v1/orders/{order['id']}", buyer.headers).json()["shipments"]
+    assert sent["id"] == parcel["id"]
+    (label,) = world.get("/carrier/labels", reference=parcel["id"])
+    assert label["status"] == "purchased"
     (intent,) = world.intents(buyer.cart_id)
     assert intent["amount_received"] == buyer.total["amount"]
 
