@@ -363,7 +363,7 @@ class TestOutage:
             assert {answer.status_code for answer in at_once([buyer.checkout for buyer in crowd])} <= {202, 503}
             began = time.monotonic()
             answer = last.checkout()
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 3  # of the four that the crowd waited
             assert (answer.status_code, answer.json()["alternatives"]) == (503, ["paypal"])
             assert buy(world, last)["status"] == "confirmed"
         finally:
