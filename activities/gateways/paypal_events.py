@@ -38,6 +38,7 @@ STALE = timedelta(days=3, hours=1)
 AHEAD = timedelta(minutes=5)
 WINDOW = timedelta(days=31)
 PAGE = 500
+DENIED = "D"
 
 _HEADERS = ("auth-algo", "cert-url", "transmission-id", "transmission-sig", "transmission-time")
 _KINDS = {
@@ -189,7 +190,10 @@ def _page(client: PayPalClient, start: datetime, end: datetime, number: int) -> 
 
 
 def moved_since(client: PayPalClient, since: datetime) -> Iterator[Movement]:
-    """What succeeded or waits; what PayPal denied did not move. Authorisations come last: those still to be used."""
+    """What succeeded or waits; what PayPal denied did not move, but a refund may have been listed as it waited.
+
+    Authorisations come last: those still to be used.
+    """
     seen = set()
     ended = set()
     held: dict[str, Movement] = {}
@@ -198,7 +202,8 @@ def moved_since(client: PayPalClient, since: datetime) -> Iterator[Movement]:
         kind = _KINDS.get(info.get("transaction_event_code", ""))
         if info.get("transaction_event_code") in ("T0006", "T1302"):
             ended.add(info.get("paypal_reference_id"))
-        if kind is None or info.get("transaction_status") == "D" or info["transaction_id"] in seen:
+        denied = info.get("transaction_status") == DENIED
+        if kind is None or (denied and kind is not MovementKind.REFUND) or info["transaction_id"] in seen:
             continue
         seen.add(info["transaction_id"])
         if info["transaction_amount"]["currency_code"] not in DECIMALS:
@@ -208,6 +213,9 @@ def moved_since(client: PayPalClient, since: datetime) -> Iterator[Movement]:
             held[movement.reference] = movement
         else:
             yield movement
+        if denied:
+            failure = {"kind": MovementKind.REFUND_FAILURE, "reference": f"{movement.reference}:denied"}
+            yield movement.model_copy(update=failure)
     yield from (movement for name, movement in held.items() if name not in ended)
 
 
@@ -237,4 +245,5 @@ def _movement(kind: MovementKind, info: Json, payment: str | None) -> Movement:
         at=datetime.fromisoformat(info["transaction_initiation_date"]),
         checkout_id=held.partition(":")[0] if held and kind is not MovementKind.REFUND else None,
         refund_id=held if kind is MovementKind.REFUND else None,
+        source=info["transaction_id"] if kind is MovementKind.REFUND else None,  # a dispute's id is not in the list
     )

@@ -10,49 +10,16 @@ import pytest
 from models.access import Role
 from sandbox.config import SandboxConfig
 from sandbox.paypal_shaped import notifications
+from tests.fixtures.paypal import approve, buy, held, pay, waiting
 from tests.fixtures.refunds import balances
 from tests.fixtures.shop import THREE_D_SECURE, at_once, eventually, new_key, slug
 
 ORDERS = "/paypal/v2/checkout/orders"
 
 
-def pay(buyer, key=None, **changes):
-    """The click of a buyer who chose PayPal."""
-    body = buyer.body()
-    body["payment"] = {"provider": "paypal", "method": "paypal", **changes}
-    return buyer.call("POST", "/v1/checkouts", body, Idempotency_Key=key or new_key())
-
-
-def held(world, buyer):
-    """What PayPal holds for a cart: its orders, oldest first."""
-    return [one for one in world.get("/paypal/orders") if one["metadata"].get("cart_id") == buyer.cart_id]
-
-
-def approve(world, buyer, result="success"):
-    (order,) = [one for one in held(world, buyer) if one["status"] == "PAYER_ACTION_REQUIRED"]
-    return world.post(f"/paypal/orders/{order['id']}/approve", result=result)
-
-
 def script(world, buyer, outcome, path=ORDERS, **more):
     match = {"path": path, "method": "POST", "metadata": {"cart_id": buyer.cart_id}}
     world.post("/script", service="paypal", match=match, outcomes=[outcome], **more)
-
-
-def waiting(buyer, **more):
-    """The id of a checkout whose buyer was sent to PayPal."""
-    answer = pay(buyer, **more)
-    assert answer.status_code == 202, answer.text
-    assert answer.json()["status"] == "requires_action"
-    return answer.json()["checkout_id"]
-
-
-def buy(world, buyer):
-    """The order of a buyer who approved."""
-    checkout_id = waiting(buyer)
-    approve(world, buyer)
-    found = buyer.ended(checkout_id)
-    assert found["status"] == "confirmed", found
-    return found["order"]
 
 
 def event(resource, kind):

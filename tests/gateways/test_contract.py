@@ -335,7 +335,7 @@ def test_the_providers_list_has_all_that_moved(provider: Provider) -> None:
     reference = provider.held(usd(1_000), metadata)
     provider.gateway.capture(reference, 400, final=False, key="shp_1:capture")
     provider.gateway.capture(reference, 600, final=True, key="shp_2:capture")
-    provider.gateway.refund(reference, usd(250), {"refund_id": "rfd_1"}, "rfd_1:refund")
+    made = provider.gateway.refund(reference, usd(250), {"refund_id": "rfd_1"}, "rfd_1:refund")
     voided = provider.held(usd(800))
     provider.gateway.cancel(voided)
     moved = list(provider.gateway.moved_since(lately()))
@@ -346,5 +346,6 @@ def test_the_providers_list_has_all_that_moved(provider: Provider) -> None:
     assert {one.payment for one in captured} == {reference}
     (refund,) = [one for one in moved if one.kind is MovementKind.REFUND]
     assert (refund.amount, refund.refund_id, refund.payment) == (usd(250), "rfd_1", reference)
+    assert refund.source == made.reference
     held = [one.payment for one in moved if one.kind is MovementKind.AUTHORISATION]
     assert held == [waiting]

@@ -16,6 +16,7 @@ from models.ids import new_id, order_workflow
 from models.orders import SYSTEM, LineQuantity
 from models.reconciliation import Reconcile, RunState
 from tests.fixtures.parcels import ship
+from tests.fixtures.reconciliation import balances, differences, payment_of, reconcile
 from tests.fixtures.shop import THREE_D_SECURE, eventually, new_key
 from workflows import queues
 from workflows.reconciliation import Reconciliation
@@ -27,48 +28,8 @@ def provider(shop):
     return stripe.StripeClient("sk_test_sandbox", base_addresses={"api": shop.world.url})
 
 
-@pytest.fixture(scope="module")
-def reconcile(shop):
-    """One run, in which nothing is too young to be judged; how it ended."""
-
-    def run(**more):
-        command = Reconcile(margin_seconds=0, **more)
-
-        async def start(client):
-            return await client.execute_workflow(
-                Reconciliation.run, command, id=f"reconciliation/{new_key()}", task_queue=queues.ORDERS
-            )
-
-        return shop.temporal(start)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def found(shop):
-    """Differences about a payment, through the API."""
-
-    def read(order_id):
-        answer = shop.get("/v1/ops/differences", shop.bearer(Role.SUPPORT), order_id=order_id)
-        assert answer.status_code == 200, answer.text
-        return [(item["kind"], item["state"]) for item in answer.json()["items"]]
-
-    return read
-
-
-def payment_of(shop, order):
-    (row,) = shop.sql("SELECT * FROM payments WHERE order_id = :id", id=order["id"])
-    return row
-
-
-def balances(shop, order):
-    answer = shop.get("/v1/ops/ledger", shop.bearer(Role.SUPPORT), order_id=order["id"]).json()
-    assert answer["balanced"]
-    return {account: amount for account, amount in answer["balances"].items() if amount}
-
-
 class TestWhereNothingHappened:
-    def test_there_is_no_difference(self, shop, reconcile, found):
+    def test_there_is_no_difference(self, shop):
         order = shop.buyer(quantity=2).buy()
         ship(shop, order, 1)
         waiting = shop.buyer().buy()
@@ -79,19 +40,19 @@ class TestWhereNothingHappened:
         eventually(
             lambda: shop.sql("SELECT 1 FROM refunds WHERE order_id = :id AND state = 'succeeded'", id=bought["id"])
         )
-        assert set(reconcile().values()) == {RunState.DONE}
+        assert set(reconcile(shop).values()) == {RunState.DONE}
         for each in (order, waiting, bought):
-            assert found(each["id"]) == []
+            assert differences(shop, each["id"]) == []
 
-    def test_a_buyer_at_the_bank_is_left_alone(self, shop, world, reconcile):
+    def test_a_buyer_at_the_bank_is_left_alone(self, shop, world):
         buyer = shop.buyer()
         checkout_id = buyer.checkout(THREE_D_SECURE).json()["checkout_id"]
-        reconcile()
+        reconcile(shop)
         world.authenticate(buyer.cart_id)
         assert buyer.ended(checkout_id)["status"] == "confirmed"
 
-    def test_each_run_is_told(self, shop, reconcile):
-        reconcile()
+    def test_each_run_is_told(self, shop):
+        reconcile(shop)
         runs = shop.get("/v1/ops/reconciliations", shop.bearer(Role.SUPPORT), limit=1).json()
         (run,) = runs["items"]
         assert (run["provider"], run["state"]) == ("stripe", "done")
@@ -100,33 +61,31 @@ class TestWhereNothingHappened:
 
 
 class TestWhatIsPutRight:
-    def test_an_authorisation_whose_checkout_has_ended_is_voided(self, shop, world, provider, reconcile, found):
+    def test_an_authorisation_whose_checkout_has_ended_is_voided(self, shop, world, provider):
         """Its metadata name an attempt that ended without it."""
         buyer = shop.buyer()
         declined = buyer.checkout("pm_card_visa_chargeDeclined").json()
         checkout_id = declined["checkout_id"]
         intent = authorise(provider, {"checkout_id": checkout_id, "cart_id": buyer.cart_id, "attempt": "9"})
-        reconcile()
+        reconcile(shop)
         assert provider.v1.payment_intents.retrieve(intent.id).status == "canceled"
         ((order_id,),) = shop.sql("SELECT order_id FROM checkouts WHERE id = :id", id=checkout_id)
-        assert found(order_id) == [("orphaned-authorisation", "healed")]
+        assert differences(shop, order_id) == [("orphaned-authorisation", "healed")]
 
-    def test_a_capture_by_hand_is_written_down(self, shop, provider, reconcile, found):
+    def test_a_capture_by_hand_is_written_down(self, shop, provider):
         order = shop.buyer(quantity=2).buy()
         total = order["totals"]["total"]["amount"]
         with shop.world.webhooks(mode="drop"):
             provider.v1.payment_intents.capture(payment_of(shop, order).reference)
-        reconcile()
-        assert found(order["id"]) == [("capture-unrecorded", "healed")]
+        reconcile(shop)
+        assert differences(shop, order["id"]) == [("capture-unrecorded", "healed")]
         assert balances(shop, order) == {"provider_balance": total, "sales": -total}
         shown = shop.get(f"/v1/orders/{order['id']}", shop.bearer(Role.SUPPORT)).json()
         assert shown["payment_status"] == "captured"
-        reconcile()
-        assert found(order["id"]) == [("capture-unrecorded", "healed")]
+        reconcile(shop)
+        assert differences(shop, order["id"]) == [("capture-unrecorded", "healed")]
 
-    def test_a_parcel_whose_process_died_between_the_capture_and_its_recording_goes_out(
-        self, shop, provider, reconcile, found
-    ):
+    def test_a_parcel_whose_process_died_between_the_capture_and_its_recording_goes_out(self, shop, provider):
         order = shop.buyer(quantity=2).buy()
         eventually(lambda: shop.running(order_workflow(order["id"])))
         shop.temporal(lambda client: client.get_workflow_handle(order_workflow(order["id"])).terminate())
@@ -134,8 +93,8 @@ class TestWhatIsPutRight:
         shipment_id = self.plan(shop, order)
         with shop.world.webhooks(mode="drop"):
             provider.v1.payment_intents.capture(payment_of(shop, order).reference)
-        reconcile()
-        assert found(order["id"]) == [("capture-unrecorded", "healed")]
+        reconcile(shop)
+        assert differences(shop, order["id"]) == [("capture-unrecorded", "healed")]
         assert balances(shop, order) == {"provider_balance": total, "sales": -total}
         shown = shop.get(f"/v1/orders/{order['id']}", shop.bearer(Role.SUPPORT)).json()
         assert [shipment["id"] for shipment in shown["shipments"]] == [shipment_id]
@@ -158,30 +117,30 @@ class TestWhatIsPutRight:
         database.close()
         return command.shipment_id
 
-    def test_a_refund_by_hand_whose_webhook_was_lost_becomes_the_orders(self, shop, provider, reconcile, found):
+    def test_a_refund_by_hand_whose_webhook_was_lost_becomes_the_orders(self, shop, provider):
         order = shop.buyer().buy()
         ship(shop, order)
         with shop.world.webhooks(mode="drop"):
             provider.v1.refunds.create({"payment_intent": payment_of(shop, order).reference, "amount": 700})
-        reconcile()
-        assert found(order["id"]) == [("refund-unrecorded", "healed")]
+        reconcile(shop)
+        assert differences(shop, order["id"]) == [("refund-unrecorded", "healed")]
         eventually(lambda: balances(shop, order)["sales"] == 700 - order["totals"]["total"]["amount"])
-        reconcile()
-        assert found(order["id"]) == [("refund-unrecorded", "healed")]
+        reconcile(shop)
+        assert differences(shop, order["id"]) == [("refund-unrecorded", "healed")]
 
-    def test_a_dispute_whose_webhook_was_lost_is_followed(self, shop, reconcile, found):
+    def test_a_dispute_whose_webhook_was_lost_is_followed(self, shop):
         order = shop.buyer().buy("pm_card_createDispute")
         with shop.world.webhooks(mode="drop"):
             ship(shop, order)
-        reconcile()
-        assert found(order["id"]) == [("dispute-unrecorded", "healed")]
+        reconcile(shop)
+        assert differences(shop, order["id"]) == [("dispute-unrecorded", "healed")]
         eventually(lambda: balances(shop, order).get("disputes") == order["totals"]["total"]["amount"])
-        reconcile()
-        assert found(order["id"]) == [("dispute-unrecorded", "healed")]
+        reconcile(shop)
+        assert differences(shop, order["id"]) == [("dispute-unrecorded", "healed")]
 
 
 class TestWhatIsAPersons:
-    def test_a_payment_that_is_not_ours(self, shop, provider, reconcile):
+    def test_a_payment_that_is_not_ours(self, shop, provider):
         intent = authorise(provider, {})
         taken = provider.v1.payment_intents.create(
             {
@@ -192,12 +151,12 @@ class TestWhatIsAPersons:
                 "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
             }
         )
-        reconcile()
+        reconcile(shop)
         assert shop.tasks(intent.id) == ["unknown-payment"]
         assert shop.tasks(taken.id) == ["unknown-payment"]
         provider.v1.payment_intents.cancel(intent.id)
 
-    def test_what_the_provider_does_not_know_of(self, shop, provider, reconcile, found):
+    def test_what_the_provider_does_not_know_of(self, shop, provider):
         """Our books say that more was taken."""
         order = shop.buyer(quantity=2).buy()
         ship(shop, order, 1)
@@ -207,11 +166,11 @@ class TestWhatIsAPersons:
             " VALUES ('capture', :id, 'never', 'provider_balance', 'sales', 'USD', 1)",
             id=payment.id,
         )
-        reconcile()
-        assert found(order["id"]) == [("capture-missing", "open")]
+        reconcile(shop)
+        assert differences(shop, order["id"]) == [("capture-missing", "open")]
         assert shop.tasks(order["id"]) == ["capture-missing"]
 
-    def test_a_persons_word_closes_it_for_good(self, shop, provider, reconcile, found):
+    def test_a_persons_word_closes_it_for_good(self, shop, provider):
         order = shop.buyer().buy()
         ship(shop, order)
         shop.sql(
@@ -219,16 +178,16 @@ class TestWhatIsAPersons:
             " VALUES ('refund', :id, 'never', 'sales', 'provider_balance', 'USD', 1)",
             id=payment_of(shop, order).id,
         )
-        reconcile()
-        assert found(order["id"]) == [("refund-missing", "open")]
+        reconcile(shop)
+        assert differences(shop, order["id"]) == [("refund-missing", "open")]
         ((task_id,),) = shop.sql("SELECT id FROM tasks WHERE subject = :id", id=order["id"])
         answer = shop.post(f"/v1/ops/needs-attention/{task_id}/resolve", {"outcome": "done"}, shop.bearer(Role.SUPPORT))
         assert answer.status_code == 200, answer.text
-        assert found(order["id"]) == [("refund-missing", "closed")]
-        reconcile()
-        assert found(order["id"]) == [("refund-missing", "closed")]
+        assert differences(shop, order["id"]) == [("refund-missing", "closed")]
+        reconcile(shop)
+        assert differences(shop, order["id"]) == [("refund-missing", "closed")]
 
-    def test_one_that_goes_by_itself_is_closed_with_its_task(self, shop, provider, reconcile, found):
+    def test_one_that_goes_by_itself_is_closed_with_its_task(self, shop, provider):
         order = shop.buyer().buy()
         ship(shop, order)
         enter = (
@@ -237,24 +196,24 @@ class TestWhatIsAPersons:
         )
         payment_id = payment_of(shop, order).id
         shop.sql(enter, kind="refund", id=payment_id, debit="sales", credit="provider_balance")
-        reconcile()
-        assert found(order["id"]) == [("refund-missing", "open")]
+        reconcile(shop)
+        assert differences(shop, order["id"]) == [("refund-missing", "open")]
         shop.sql(enter, kind="refund_failed", id=payment_id, debit="provider_balance", credit="sales")
-        reconcile()
-        assert found(order["id"]) == [("refund-missing", "healed")]
+        reconcile(shop)
+        assert differences(shop, order["id"]) == [("refund-missing", "healed")]
         tasks = shop.sql("SELECT outcome FROM tasks WHERE subject = :id", id=order["id"])
         assert [row.outcome for row in tasks] == ["done"]
 
 
 class TestTheRun:
-    def test_begins_where_the_last_one_ended_less_the_overlap(self, shop, reconcile):
-        reconcile()
-        reconcile(overlap_seconds=60)
+    def test_begins_where_the_last_one_ended_less_the_overlap(self, shop):
+        reconcile(shop)
+        reconcile(shop, overlap_seconds=60)
         runs = "SELECT since, until FROM reconciliation_runs WHERE provider = 'stripe' ORDER BY id DESC LIMIT 2"
         last, before = shop.sql(runs)
         assert last.since == before.until - timedelta(seconds=60)
 
-    def test_goes_on_in_a_new_execution_where_there_is_much_to_settle(self, shop, provider, reconcile):
+    def test_goes_on_in_a_new_execution_where_there_is_much_to_settle(self, shop, provider):
         intents = [authorise(provider, {}) for _ in range(3)]
         workflow_id = f"reconciliation/{new_key()}"
 

@@ -73,10 +73,12 @@ VALUES (:kind, :payment_id, :cause, :debit, :credit, :currency, :amount)
 ON CONFLICT (payment_id, kind, cause) DO NOTHING
 """)
 
+# A part of ours may be several refunds of the provider's: its reference names them all.
 _REFUNDS = text("""
 SELECT m.source FROM provider_movements m
 WHERE m.provider = :provider AND m.payment = :subject AND m.kind = 'refund' AND m.source IS NOT NULL
-    AND NOT EXISTS (SELECT 1 FROM refund_parts f WHERE f.reference = m.source)
+    AND NOT EXISTS (SELECT 1 FROM refund_parts f
+        WHERE f.payment_id = :payment_id AND m.source = ANY (string_to_array(f.reference, ',')))
 ORDER BY m.at
 """)
 
@@ -207,7 +209,7 @@ def _tell_of_refunds(connection: Connection, difference: Difference) -> bool:
     """Made at the provider by hand, and its webhook lost: told as the webhook would have."""
     if difference.order_id is None:
         return False
-    found = connection.execute(_REFUNDS, {"provider": difference.provider, "subject": difference.subject})
+    found = connection.execute(_REFUNDS, difference._asdict())
     references = list(found.scalars())
     for reference in references:
         refund_id = derived_id("rfd", difference.provider, reference)

@@ -18,7 +18,10 @@ WHERE p.provider = :provider AND p.reference = :payment AND p.captured > 0
 """)
 
 
-_KNOWN = text("SELECT 1 FROM refund_parts WHERE reference = :reference")
+_KNOWN = text("""
+SELECT 1 FROM refund_parts
+WHERE payment_id = :payment_id AND :reference = ANY (string_to_array(reference, ','))
+""")
 
 
 def adopt(connection: Connection, ref: RefundRef, found: ProviderRefund) -> bool:
@@ -35,7 +38,7 @@ def adopt(connection: Connection, ref: RefundRef, found: ProviderRefund) -> bool
     stored, now = lock_order(connection, payment.order_id)
     if stored.order.refund(ref.refund_id) is not None:
         return True
-    if connection.execute(_KNOWN, {"reference": ref.found.reference}).first() is not None:
+    if connection.execute(_KNOWN, {"payment_id": payment.id, "reference": ref.found.reference}).first() is not None:
         return False  # ours after all
     planned = plan(stored.order, found.amount, [])
     part = RefundPart(
