@@ -45,10 +45,11 @@ class PaymentMethods:
     """`gateways` by provider name."""
 
     def __init__(self, database: Database, gateways: Mapping[str, StripeCards]) -> None:
-        from models.db.repositories import payment_methods
+        from models.db.repositories import payment_method_saving, payment_methods
 
         self._database = database
         self._gateways = gateways
+        self._saving = payment_method_saving
         self._methods = payment_methods
 
     @activity.defn
@@ -56,7 +57,7 @@ class PaymentMethods:
         """The row that all the rest is noted in. Raises Conflict (too many), IdempotencyKeyReused, NotFound."""
         failpoint("begin_payment_method:before")
         with self._database.transaction() as connection:
-            begun = self._methods.begin(connection, begin)
+            begun = self._saving.begin(connection, begin)
         failpoint("begin_payment_method:after")
         return begun
 
@@ -127,7 +128,7 @@ class PaymentMethods:
         """Raises OutcomeUnknown when it can't be written down: something has happened, and nobody here knows."""
         try:
             with self._database.reading() as connection:
-                self._methods.note(connection, payment_method_id, setup)
+                self._saving.note(connection, payment_method_id, setup)
         except Unavailable as error:
             raise OutcomeUnknown() from error
         return SetupStands.of(setup)
@@ -137,7 +138,7 @@ class PaymentMethods:
         """The bank wants to see the card's owner; how is in the row."""
         failpoint("ask_card_owner:before")
         with self._database.transaction() as connection:
-            asked = self._methods.ask_owner(connection, command)
+            asked = self._saving.ask_owner(connection, command)
         failpoint("ask_card_owner:after")
         return asked
 
@@ -183,7 +184,7 @@ class PaymentMethods:
         """Saved, or merged into the entry that the card has already."""
         failpoint("keep_payment_method:before")
         with self._database.transaction() as connection:
-            told = self._methods.keep(connection, ref.payment_method_id)
+            told = self._saving.keep(connection, ref.payment_method_id)
         failpoint("keep_payment_method:after")
         return told
 
@@ -195,7 +196,7 @@ class PaymentMethods:
             raise InvalidRequest("The provider has not kept the method")
         failpoint("keep_paid_method:before")
         with self._database.transaction() as connection:
-            self._methods.keep_paid(connection, command, setup)
+            self._saving.keep_paid(connection, command, setup)
         failpoint("keep_paid_method:after")
 
     @activity.defn
@@ -203,7 +204,7 @@ class PaymentMethods:
         """The end without a saved card."""
         failpoint("close_payment_method:before")
         with self._database.transaction() as connection:
-            told = self._methods.close(connection, command)
+            told = self._saving.close(connection, command)
         failpoint("close_payment_method:after")
         return told
 

@@ -29,7 +29,7 @@ from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatus
 
 from models.answers import Answer, Told
 from models.checkout import BeginCheckout
-from models.db.repositories import checkout_closing, orders, payment_methods
+from models.db.repositories import checkout_closing, orders, payment_method_saving
 from models.db.session import Database
 from models.errors import HoldfastError, InvalidTransition, NotFound, RequestInProgress, Unavailable
 from models.fulfilment import FulfilOrder
@@ -247,14 +247,14 @@ class Processes:
             gone = None
         log.warning("saving_unanswered", payment_method_id=begin.payment_method_id, abandoned=gone)
         if gone:
-            answer = payment_methods.refusal_answer(Unavailable("Nothing was saved; try again"), begin)
+            answer = payment_method_saving.refusal_answer(Unavailable("Nothing was saved; try again"), begin)
         else:
-            answer = payment_methods.processing_answer(begin)
+            answer = payment_method_saving.processing_answer(begin)
         return Told(status=answer.status, body=answer.body)
 
     def _abandon_saving(self, begin: BeginSave) -> bool:
         with self._database.transaction() as connection:
-            return payment_methods.abandon(connection, begin)
+            return payment_method_saving.abandon(connection, begin)
 
     def _abandon(self, begin: BeginCheckout) -> bool:
         with self._database.transaction() as connection:

@@ -16,7 +16,7 @@ from models.db.repositories import (
     answers,
     attempts,
     checkout_reads,
-    payment_methods,
+    payment_method_saving,
     refund_settling,
     refunds,
     sessions,
@@ -107,7 +107,8 @@ class Janitor:
             account_requests.forget_old(connection)
             attempts.forget_old(connection)
             sessions.forget_old(connection)
-            return checkout_reads.overdue(connection, self._margin), payment_methods.overdue(connection, self._margin)
+            cards = payment_method_saving.overdue(connection, self._margin)
+            return checkout_reads.overdue(connection, self._margin), cards
 
     async def _running(self, workflow_id: str) -> bool:
         handle: Any = self._client.get_workflow_handle(workflow_id)

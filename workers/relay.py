@@ -23,7 +23,7 @@ from temporalio.common import (
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from models.db.repositories import order_commands, outbox, payment_methods, refunds, returns
+from models.db.repositories import order_commands, outbox, payment_method_saving, payment_methods, refunds, returns
 from models.db.repositories.outbox import Message
 from models.db.session import Database
 from models.errors import Unavailable
@@ -81,7 +81,7 @@ class Relay:
             "payment.changed": self._tell_checkout,
             "order.delivered": self._tell_order,
             order_commands.CHANGED: self._tell_order,
-            payment_methods.CHANGED: self._tell_setup,
+            payment_method_saving.CHANGED: self._tell_setup,
             payment_methods.REMOVED: self._start_removal,
             **Attention(database, client).listeners,
             **PaymentNews(settings, client, cancelled=self._tell_order).listeners,

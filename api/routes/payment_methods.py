@@ -21,7 +21,7 @@ from api.schemas import Problem
 from api.services import Services, Shop
 from models.access import Principal
 from models.answers import Answer, Told
-from models.db.repositories import answers, profiles
+from models.db.repositories import answers, payment_method_saving, profiles
 from models.db.repositories import payment_methods as repository
 from models.db.repositories.payment_methods import Standing
 from models.errors import BadCursor, NotFound, PaymentDeclined, SetupExpired
@@ -126,7 +126,7 @@ def _prepare(
             kept = answers.find(connection, key.digest, key.fingerprint)
             if kept is not None:
                 return kept
-            payment_method_id = derived_id("pm", key.digest, str(repository.spent(connection, key.digest)))
+            payment_method_id = derived_id("pm", key.digest, str(payment_method_saving.spent(connection, key.digest)))
     return BeginSave(
         payment_method_id=payment_method_id,
         user_id=caller.user_id,

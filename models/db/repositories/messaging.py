@@ -97,7 +97,7 @@ SELECT event_id FROM stored
 """)
 
 
-# The same for the set-up of a card (models/db/repositories/payment_methods.py, `ask_owner`).
+# The same for the set-up of a card (models/db/repositories/payment_method_saving.py, `ask_owner`).
 _SETUP_WEBHOOK = text("""
 WITH stored AS (
         INSERT INTO webhook_events (provider, event_id, type, subject)
