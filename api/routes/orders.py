@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse
 
 from api import paging
-from api.addresses import Moment
+from api.addresses import Since, Until
 from api.auth import Caller, CartToken, owns_cart
 from api.paging import Cursor, Limit
 from api.schemas import EventPage, OrderOut, OrderPage, Problem
@@ -34,8 +34,10 @@ def list_orders(
     caller: Caller,
     q: Annotated[str | None, Query(max_length=200, description="words that must all match")] = None,
     status: OrderStatus | None = None,
-    placed_from: Annotated[Moment | None, Query(alias="from", description="placed at that moment or later")] = None,
-    placed_to: Annotated[Moment | None, Query(alias="to", description="placed before that moment")] = None,
+    placed_from: Annotated[
+        Since | None, Query(alias="from", description="placed then or later; a day is UTC's")
+    ] = None,
+    placed_to: Annotated[Until | None, Query(alias="to", description="placed before then, or on that day")] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> JSONResponse:

@@ -89,6 +89,8 @@ class TestListing:
     def test_status_and_time_narrow_it(self, shop, customer):
         headers, ids = customer
         now = datetime.now(UTC)
+        days = [order["placed_at"][:10] for order in shop.get("/v1/orders", headers).json()["items"]]
+        before, after = (str((now + timedelta(days=days)).date()) for days in (-2, 1))
         soon, past = ((now + timedelta(minutes=m)).isoformat().replace("+00:00", "Z") for m in (5, -60))
         for params, expected in (
             ({"status": "confirmed"}, ids),
@@ -96,12 +98,23 @@ class TestListing:
             ({"from": past, "to": soon}, ids),
             ({"from": soon}, []),
             ({"to": past}, []),
+            ({"from": min(days), "to": max(days)}, ids),
+            ({"from": after}, []),
+            ({"to": before}, []),
         ):
             found = shop.get("/v1/orders", headers, **params).json()["items"]
             assert [order["id"] for order in found] == expected, params
 
     @pytest.mark.parametrize(
-        "params", [{"status": "lost"}, {"from": "yesterday"}, {"to": "2026-13-01"}, {"q": "x" * 201}]
+        "params",
+        [
+            {"status": "lost"},
+            {"from": "yesterday"},
+            {"from": "2026-02-30"},
+            {"to": "2026-13-01"},
+            {"to": "9999-12-31"},
+            {"q": "x" * 201},
+        ],
     )
     def test_a_bad_filter_is_422(self, shop, customer, params):
         assert shop.get("/v1/orders", customer[0], **params).status_code == 422
