@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -92,12 +93,7 @@ class Processes:
                 ),
                 static_summary=f"Checkout of {begin.cart_id}",
             )
-            return self.client.execute_update_with_start_workflow(
-                Checkout.submit,
-                begin.fingerprint,
-                start_workflow_operation=start,
-                id=f"submit/{begin.fingerprint[:32]}",
-            )
+            return self._start_and_tell(start, Checkout.submit, begin.fingerprint, f"submit/{begin.fingerprint[:32]}")
 
         try:
             return await self._answer(submit)
@@ -127,12 +123,8 @@ class Processes:
                 ),
                 static_summary="A card to be saved",
             )
-            return self.client.execute_update_with_start_workflow(
-                SavePaymentMethod.submit,
-                begin.fingerprint,
-                start_workflow_operation=start,
-                id=f"submit/{begin.fingerprint[:32]}",
-            )
+            update_id = f"submit/{begin.fingerprint[:32]}"
+            return self._start_and_tell(start, SavePaymentMethod.submit, begin.fingerprint, update_id)
 
         try:
             return await self._answer(submit)
@@ -166,9 +158,7 @@ class Processes:
                 search_attributes=_attributes({ORDER_ID: order_id}),
                 static_summary="Fulfilment",
             )
-            return self.client.execute_update_with_start_workflow(
-                update, command, start_workflow_operation=start, id=update_id
-            )
+            return self._start_and_tell(start, update, command, update_id)
 
         try:
             await self._answer(tell)
@@ -192,9 +182,7 @@ class Processes:
                 search_attributes=_attributes({ORDER_ID: order_id}),
                 static_summary="A payment that failed after its order was placed",
             )
-            return self.client.execute_update_with_start_workflow(
-                update, command, start_workflow_operation=start, id=update_id
-            )
+            return self._start_and_tell(start, update, command, update_id)
 
         return await self._answer(tell)
 
@@ -204,6 +192,19 @@ class Processes:
         if stored is None:
             raise NotFound("There is no such order")
         return str(stored.order.status)
+
+    async def _start_and_tell(
+        self, start: WithStartWorkflowOperation[Any, Any], update: Any, command: Any, update_id: str
+    ) -> Any:
+        try:
+            return await self.client.execute_update_with_start_workflow(
+                update, command, start_workflow_operation=start, id=update_id
+            )
+        except Exception:
+            # The operation has failed too; where nobody asks it, asyncio logs that as an error of ours.
+            with contextlib.suppress(Exception):
+                await start.workflow_handle()
+            raise
 
     async def _answer(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Asks until there is an answer, or the deadline. Raises what the process refuses with, or Unavailable."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from tests.fixtures.shop import at_once, eventually, new_key, slug
@@ -210,7 +212,7 @@ class TestScans:
         for status in ("mislaid", "shipped", "preparing", "", None, 1):
             assert scan(shipment, status).status_code == 422, status
 
-    def test_of_a_completed_order_are_refused_and_start_nothing(self, shop, ship, scan, try_to_ship, warehouse):
+    def test_of_a_completed_order_are_refused_and_start_nothing(self, shop, ship, scan, try_to_ship, warehouse, caplog):
         order = shop.buyer().buy()
         shipment = ship(order)
         scan(shipment, "delivered")
@@ -220,3 +222,5 @@ class TestScans:
             assert (answer.status_code, slug(answer)) == (409, "invalid-transition")
             assert answer.json()["state"] in ("completed", "delivered")
         assert not shop.running(f"order/{order['id']}")
+        gc.collect()  # which is when asyncio tells of a failure that nobody has asked for
+        assert "WorkflowAlreadyStartedError" not in caplog.text
