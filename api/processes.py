@@ -55,6 +55,7 @@ log = structlog.get_logger()
 TASK_TIMEOUT = timedelta(seconds=5)
 ABANDON_SECONDS = 2.0
 ASK_AGAIN_SECONDS = 0.05
+UNANSWERED = "Nobody has answered in time; it may happen yet: ask again with the same Idempotency-Key, or look first"
 
 
 class Processes:
@@ -222,7 +223,7 @@ class Processes:
             refusal = refusal_in(error)
             raise refusal.raised() if refusal else Unavailable() from error
         except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
-            raise Unavailable("Nobody has answered in time") from error
+            raise Unavailable(UNANSWERED) from error
         except RPCError as error:
             raise _ours(error) from error
         except RuntimeError as error:  # the SDK's word for "no connection"

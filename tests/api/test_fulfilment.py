@@ -167,6 +167,46 @@ class TestCaptureFailures:
         assert try_to_ship(order, tracking=tracking).status_code == 409
 
 
+class TestNobodyAnswersInTime:
+    """A 503 that tells what to do: it may happen yet, and under its key it happens once."""
+
+    @pytest.fixture
+    def ship_in_a_hurry(self, shop, warehouse):
+        """Through an API that waits a second."""
+        url = shop.api(checkout_deadline_seconds=1)
+
+        def act(order, key):
+            lines = [{"line_id": line["id"], "quantity": line["quantity"]} for line in order["lines"]]
+            body = {"lines": lines, "carrier": "ups", "tracking_number": f"1Z{key}"}
+            path = f"{url}/v1/fulfilment/orders/{order['id']}/shipments"
+            return shop.http.post(path, json=body, headers={**warehouse, "Idempotency-Key": key})
+
+        return act
+
+    def test_what_has_begun_goes_out_once(self, shop, world, warehouse, ship_in_a_hurry):
+        buyer, key = shop.buyer(quantity=2), new_key()
+        order = buyer.buy()
+        world.script(buyer.cart_id, {"kind": "delay", "ms": 2500})
+        answer = ship_in_a_hurry(order, key)
+        assert (answer.status_code, slug(answer)) == (503, "unavailable")
+        assert "Idempotency-Key" in answer.json()["detail"]
+        (out,) = eventually(lambda: order_now(shop, warehouse, order)["shipments"])
+        again = ship_in_a_hurry(order, key)
+        assert (again.status_code, again.json()["id"]) == (201, out["id"])
+        assert world.intents(buyer.cart_id)[0]["amount_received"] == buyer.total["amount"]
+
+    def test_what_nobody_has_taken_up_goes_out_once_too(self, shop, world, warehouse, ship_in_a_hurry):
+        buyer, key = shop.buyer(), new_key()
+        order = buyer.buy()
+        with shop.without(*shop.workers):
+            answer = ship_in_a_hurry(order, key)
+            assert (answer.status_code, slug(answer)) == (503, "unavailable")
+            assert "Idempotency-Key" in answer.json()["detail"]
+        answer = eventually(lambda: found if (found := ship_in_a_hurry(order, key)).status_code == 201 else None, 30)
+        assert [parcel["id"] for parcel in order_now(shop, warehouse, order)["shipments"]] == [answer.json()["id"]]
+        assert world.intents(buyer.cart_id)[0]["amount_received"] == buyer.total["amount"]
+
+
 class TestScans:
     def test_go_on_to_delivered_and_after_the_return_window_to_completed(self, shop, ship, scan, warehouse):
         order = shop.buyer(quantity=2).buy()
