@@ -9,6 +9,9 @@ from deploy.stack.errors import StackError
 from models.settings import Settings
 
 DRAIN_SECONDS = 5  # what running requests get when the process is asked to stop
+# Longer than clients and load balancers keep an idle connection (60 s is usual): who closes it first is never we, or a
+# request that is just on its way is lost with it.
+KEEP_ALIVE_SECONDS = 75
 
 
 def serve_api(settings: Settings) -> None:
@@ -24,6 +27,7 @@ def serve_api(settings: Settings) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
 

@@ -1,5 +1,6 @@
 """`make run` brings up the shop, survives what it should, and leaves no process behind, however it ends."""
 
+import http.client
 import os
 import re
 import signal
@@ -98,6 +99,14 @@ def holdfast(settings: Settings, command: str) -> subprocess.CompletedProcess[st
     )
 
 
+def is_alive(line: http.client.HTTPConnection) -> bool:
+    """Asked through that very connection."""
+    line.request("GET", "/health/live")
+    answer = line.getresponse()
+    answer.read()
+    return answer.status == 200
+
+
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     ports = {f"{name}_port": port for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
@@ -123,6 +132,9 @@ def test_the_story_of_make_run(own: Settings, runs: list[Run]) -> None:
     assert own.api_url in run.text
     assert str(own.temporal_ui_port) in run.text
     assert run.text.count("curl ") == 3
+    line = http.client.HTTPConnection("127.0.0.1", own.api_port)
+    assert is_alive(line)
+    asked = time.monotonic()
 
     second = holdfast(own, "up")
     assert second.returncode == 1
@@ -133,6 +145,9 @@ def test_the_story_of_make_run(own: Settings, runs: list[Run]) -> None:
     wait_until(lambda: read_record(own.data_dir)["processes"]["workers"]["pid"] != before, 10)
     run.wait_for(r"workers stopped unexpectedly \(SIGKILL\); starting it again")
     assert "is confirmed" in holdfast(own, "demo").stdout
+    wait_until(lambda: time.monotonic() > asked + 6, 6)  # idle for longer than uvicorn itself would keep it
+    assert is_alive(line)
+    line.close()
 
     run.program.send_signal(signal.SIGTERM)  # to make alone, as a service manager would
     run.wait_for_silence()
