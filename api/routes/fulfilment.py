@@ -11,9 +11,10 @@ from fastapi.responses import Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from api.addresses import Body, Line, Moment
+from api.addresses import Body, Line
 from api.auth import audience, requires
 from api.idempotency import IdempotencyKey, Key, keep_refusal, key_of, respond
+from api.moments import Moment
 from api.schemas import Problem, ShipmentOut
 from api.services import Services, Shop
 from models.access import Principal, Scope

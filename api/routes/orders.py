@@ -9,8 +9,8 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse
 
 from api import paging
-from api.addresses import Since, Until
 from api.auth import Caller, CartToken, owns_cart
+from api.moments import Since, Until
 from api.paging import Cursor, Limit
 from api.schemas import EventPage, OrderOut, OrderPage, Problem
 from api.services import Services, Shop
