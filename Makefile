@@ -59,4 +59,4 @@ reset: ## Delete the data of a stopped stack: the next run starts over
 	@exec $(BOOTSTRAP) holdfast reset
 
 setup:
-	@$(BOOTSTRAP) python -c ''
+	@$(BOOTSTRAP) --dev python -c ''

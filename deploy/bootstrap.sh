@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes .venv what uv.lock says, on a machine with nothing but Python, and becomes the program named:
-#   deploy/bootstrap.sh PROGRAM [ARGUMENT…]      a program of .venv/bin
+#   deploy/bootstrap.sh [--dev] PROGRAM [ARGUMENT…]      a program of .venv/bin; --dev: with the tools of the tests
 # As root or not, with or without a home; a second run costs a checksum.
 set -eu
 unset PYTHONDONTWRITEBYTECODE # else each of many processes compiles all that it imports, at every start
@@ -69,13 +69,21 @@ sync_environment() {
     find_uv
     [ -x .venv/bin/python ] && .venv/bin/python -c '' 2>/dev/null || set -- --python "$(find_python)"
     echo "Installing the locked environment." >&2
+    [ "$group" = dev ] || set -- --no-dev --inexact "$@" # what a test run has installed stays
     run env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT=.venv "$uv" sync --locked --quiet "$@" ||
         fail "the environment could not be installed: see above; the package index must be reachable"
-    stamp >.venv/.holdfast-stamp
+    for name in run "$group"; do
+        stamp >".venv/.holdfast-$name"
+    done
 }
 
+group=run
+if [ "$1" = --dev ]; then
+    group=dev
+    shift
+fi
 cache_folder
-[ "$(cat .venv/.holdfast-stamp 2>/dev/null)" = "$(stamp)" ] || sync_environment
+[ "$(cat ".venv/.holdfast-$group" 2>/dev/null)" = "$(stamp)" ] || sync_environment
 program=$1
 shift
 exec ".venv/bin/$program" "$@"

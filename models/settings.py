@@ -152,10 +152,16 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        """A SQLAlchemy URL; `postgresql://` is taken to mean psycopg 3."""
+        """A SQLAlchemy URL; `postgresql://` is taken to mean psycopg 3 (`+psycopg2` needs the extra `psycopg2`)."""
         if self.database_url:
             return self.database_url.replace("postgresql://", "postgresql+psycopg://", 1)
         return f"postgresql+psycopg://holdfast:{DEVELOPMENT_DATABASE_PASSWORD}@127.0.0.1:{self.postgres_port}/holdfast"
+
+    @property
+    def libpq_url(self) -> str:
+        """The same database, as libpq and its programs read it: no driver named."""
+        scheme, rest = self.database.split("://", 1)
+        return f"{scheme.split('+')[0]}://{rest}"
 
     @property
     def redis(self) -> str:

@@ -147,9 +147,8 @@ def _processes_in(data: Path) -> list[psutil.Process]:
 
 
 def accepts_us(settings: Settings) -> bool:
-    dsn = settings.database.replace("+psycopg", "", 1)
     with contextlib.suppress(psycopg.Error):
-        psycopg.connect(dsn, connect_timeout=2).close()
+        psycopg.connect(settings.libpq_url, connect_timeout=2).close()
         return True
     return False
 

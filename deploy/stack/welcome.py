@@ -16,7 +16,7 @@ def addresses(settings: Settings) -> dict[str, str]:
         "API docs": f"{settings.api_url}/docs",
         "Sandbox inbox": settings.sandbox_url,
         "Temporal": settings.temporal,
-        "PostgreSQL": settings.database.replace("+psycopg", ""),
+        "PostgreSQL": settings.libpq_url,
         "Valkey": settings.redis,
         "Metrics": f"http://127.0.0.1:{settings.worker_metrics_port}/metrics",
     }

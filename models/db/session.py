@@ -95,4 +95,5 @@ def _retryable(error: DBAPIError) -> bool:
 
 
 def _sqlstate(error: DBAPIError) -> str | None:
-    return getattr(error.orig, "sqlstate", None)
+    """As psycopg 3 names it, and as psycopg2 does."""
+    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import pytest
 
 from models.checkout import BeginCheckout, CloseCheckout, ConfirmOrder, PaymentAt, ProviderPayment, Refusal
 from models.db.repositories import checkout_closing, checkouts, holds, payments
+from models.db.session import Database
 from models.errors import InvalidTransition, OutOfStock, PaymentDeclined
 from models.ids import derived_id, order_of
 from models.money import Money
@@ -15,16 +14,12 @@ from models.states import CheckoutStatus
 from tests.fixtures.shop import new_key
 
 
-@pytest.fixture
-def transaction(shop):
-    @contextmanager
-    def run():
-        with shop.engine.connect() as connection:
-            connection.execution_options(isolation_level="READ COMMITTED")
-            with connection.begin():
-                yield connection
-
-    return run
+@pytest.fixture(params=["psycopg", "psycopg2"])
+def transaction(shop, request):
+    """By each driver that a database URL may name."""
+    database = Database(shop.settings.database.replace("+psycopg", f"+{request.param}"), pool_size=1)
+    yield database.transaction
+    database.close()
 
 
 @pytest.fixture
@@ -201,7 +196,7 @@ def test_a_void_without_an_order_is_in_the_books_and_out_again_once(shop, transa
     command = begin(shop.sku())
     with transaction() as connection:
         held = checkouts.hold(connection, command)
-    undone = ProviderPayment(state=PaymentAt.CANCELLED, reference="pi_void", amount=held.total)
+    undone = ProviderPayment(state=PaymentAt.CANCELLED, reference=f"pi_{command.checkout_id}", amount=held.total)
     for _ in range(2):
         with transaction() as connection:
             payments.record_void(connection, command.checkout_id, undone)
@@ -220,10 +215,12 @@ def test_a_payment_whose_buyer_is_at_the_provider_is_known_by_its_reference(shop
         held = checkouts.hold(connection, command)
     with transaction() as connection:
         assert payments.open_reference(connection, command.checkout_id) is None
-    shop.sql("UPDATE payments SET state = 'requires_action', reference = 'pi_open' WHERE id = :id", id=held.payment_id)
+    reference = f"pi_{command.checkout_id}"
+    statement = "UPDATE payments SET state = 'requires_action', reference = :reference WHERE id = :id"
+    shop.sql(statement, reference=reference, id=held.payment_id)
     with transaction() as connection:
-        assert payments.open_reference(connection, command.checkout_id) == "pi_open"
-        undone = ProviderPayment(state=PaymentAt.CANCELLED, reference="pi_open", amount=held.total)
+        assert payments.open_reference(connection, command.checkout_id) == reference
+        undone = ProviderPayment(state=PaymentAt.CANCELLED, reference=reference, amount=held.total)
         payments.record_void(connection, command.checkout_id, undone)
         assert payments.open_reference(connection, command.checkout_id) is None
 
