@@ -2,7 +2,7 @@
 # Settings come from HOLDFAST_* variables, in the environment or as `make run HOLDFAST_API_PORT=9000`.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check format lint types imports unit crashtest bench reset engines setup
+.PHONY: help run demo test flakes durations check format lint types imports unit crashtest bench reset engines setup
 
 BOOTSTRAP := deploy/bootstrap.sh
 BIN := .venv/bin
@@ -20,15 +20,22 @@ demo: ## Place one order through the HTTP API of the running stack
 engines: ## Bring up only PostgreSQL, Valkey and Temporal
 	@exec $(BOOTSTRAP) python -m deploy.stack
 
-# What kills processes measures nothing: they die before they could tell.
+# Each process has engines and a shop of its own; a third uses the time in which two wait for what they have set off.
+PROCESSES := 3
+
 test: check ## Everything: check, then all tests with coverage and its gates
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not crash"
-	$(BIN)/python -m pytest -m crash
+	$(BIN)/coverage run -m pytest -q -n $(PROCESSES) --durations=25 --junitxml=.test-results.xml
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage json --quiet -o .coverage.json
 	@$(BIN)/coverage report
 	@$(BIN)/python -m deploy.coverage_gate .coverage.json
+
+flakes: setup ## The whole suite N times in random order, then N times beside BUSY busy loops: N= BUSY= TESTS=
+	@$(BIN)/python -m deploy.flakes --runs $(or $(N),5) --busy $(or $(BUSY),2) --processes $(PROCESSES) $(TESTS)
+
+durations: setup ## Write down how long every file of tests takes (tests/durations.json)
+	$(BIN)/pytest -q -n $(PROCESSES) --record-durations
 
 unit: setup ## The tests that need no engine, fast
 	$(BIN)/pytest -m "not crash" tests/models tests/sandbox

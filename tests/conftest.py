@@ -19,7 +19,7 @@ from deploy.stack.ports import free_ports
 from deploy.stack.supervisor import Supervisor
 from models.settings import Environment, Settings
 
-pytest_plugins = ["tests.fixtures.plugin"]
+pytest_plugins = ["tests.fixtures.plugin", "tests.fixtures.schedule"]
 
 PREFIX = "holdfast-test-"
 _numbers = itertools.count(1)
@@ -39,9 +39,10 @@ def data_dir() -> Iterator[Path]:
     """A folder of this session's own; those that killed sessions left behind are cleared away."""
     for abandoned in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         _remove_unless_in_use(abandoned)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    with (folder / "lock").open("w") as lock:
+    made = Path(tempfile.mkdtemp())
+    with (made / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        folder = made.rename(made.with_name(f"{PREFIX}{made.name}"))  # locked before another session can see it
         yield folder
         shutil.rmtree(folder, ignore_errors=True)
 

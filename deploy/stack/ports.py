@@ -1,6 +1,8 @@
 """Ports: whether they are free, who holds the ones that are not, and free ones for tests."""
 
 import contextlib
+import fcntl
+import os
 import random
 import socket
 from collections.abc import Iterable
@@ -8,7 +10,10 @@ from dataclasses import dataclass
 
 import psutil
 
+from deploy.stack.cache import cache_folder
 from deploy.stack.errors import StackError
+
+_claimed: list[int] = []  # file descriptors, open for as long as this process lives: each locks one port
 
 
 @dataclass(frozen=True)
@@ -52,16 +57,35 @@ def accepts(number: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Free ports in a row, outside the range that outgoing connections take theirs from."""
+    """Free ports in a row, outside the range that outgoing connections take theirs from.
+
+    No other process of this user is given any of them while this one lives: a stack listens seconds after it has asked.
+    """
     low, high = _ephemeral_range()
     candidates = range(20_000, low) if low > 21_000 else range(high + 1, 65_000)
     begin = random.randrange(len(candidates))  # noqa: S311  so that two searches rarely meet
     for step in range(0, len(candidates), count):
         first = (begin + step) % (len(candidates) - count)
         row = list(candidates[first : first + count])
-        if all(map(is_free, row)):
+        if all(map(is_free, row)) and _claim(row):
             return row
     raise StackError("no free ports", "close some programs")
+
+
+def _claim(row: Iterable[int]) -> bool:
+    folder = cache_folder() / "ports"
+    folder.mkdir(exist_ok=True)
+    locks: list[int] = []
+    try:
+        for number in row:
+            locks.append(os.open(folder / str(number), os.O_CREAT | os.O_WRONLY, 0o600))
+            fcntl.flock(locks[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        for lock in locks:
+            os.close(lock)
+        return False
+    _claimed.extend(locks)
+    return True
 
 
 def _ephemeral_range() -> tuple[int, int]:

@@ -50,6 +50,14 @@ class Crashing:
         return (self._markers / name).exists()
 
 
+@pytest.fixture(scope="package", autouse=True)
+def _unmeasured() -> Iterator[None]:
+    """Processes that are killed measure no coverage: they die before they can write it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
+
+
 @pytest.fixture(scope="package")
 def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crashing]:
     markers = tmp_path_factory.mktemp("failpoints")

@@ -31,3 +31,8 @@ def test_free_ports_are_free_and_different() -> None:
     numbers = free_ports(5)
     assert len(set(numbers)) == 5
     check_free([Port(number, str(number)) for number in numbers])
+
+
+def test_none_is_given_twice_although_nobody_listens_yet() -> None:
+    numbers = [number for _ in range(40) for number in free_ports(11)]
+    assert len(set(numbers)) == len(numbers)
