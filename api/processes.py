@@ -5,54 +5,47 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 from starlette.concurrency import run_in_threadpool
 from temporalio.client import (
     Client,
-    WithStartWorkflowOperation,
     WorkflowHandle,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from temporalio.common import (
-    SearchAttributeKey,
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
 from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatusCode
+from temporalio.workflow import UpdateMethodMultiParam
 
 from models.answers import Answer, Told
 from models.checkout import BeginCheckout
 from models.db.repositories import checkout_closing, orders, payment_method_saving
 from models.db.session import Database
 from models.errors import HoldfastError, InvalidTransition, NotFound, RequestInProgress, Unavailable
-from models.fulfilment import FulfilOrder
-from models.ids import checkout_workflow, order_workflow, payment_retry_workflow, save_payment_method_workflow
+from models.ids import checkout_workflow, save_payment_method_workflow
 from models.payment_methods import BeginSave, PaymentMethodState
-from models.payment_retry import RetryPayment
-from models.search_attributes import CART_ID, CHECKOUT_STATUS, ORDER_ID, PAYMENT_METHOD_STATE, USER_ID
 from models.settings import Settings
 from models.states import CheckoutStatus
-from workflows import queues
+from workflows import starts
 from workflows.checkout import Checkout
+from workflows.client import with_start
 from workflows.failures import DATA_CONVERTER, refusal_in
 from workflows.order import Order
 from workflows.payment_retry import PaymentRetry
 from workflows.save_payment_method import SavePaymentMethod
+from workflows.starts import Start
 
-T = TypeVar("T")
+W = TypeVar("W")
+Input = TypeVar("Input")
+Result = TypeVar("Result")
+Command = TypeVar("Command")
+R = TypeVar("R")
 
 log = structlog.get_logger()
 
-# A killed worker costs a checkout this long, not the usual ten seconds.
-TASK_TIMEOUT = timedelta(seconds=5)
 ABANDON_SECONDS = 2.0
 ASK_AGAIN_SECONDS = 0.05
 UNANSWERED = "Nobody has answered in time; it may happen yet: ask again with the same Idempotency-Key, or look first"
@@ -82,19 +75,8 @@ class Processes:
         """The checkout's first answer; within the deadline, or 503 (nothing was held) or 202 (something may be)."""
 
         def submit() -> Awaitable[Told]:
-            start = WithStartWorkflowOperation(
-                Checkout.run,
-                begin,
-                id=checkout_workflow(begin.checkout_id),
-                task_queue=queues.CHECKOUT,
-                task_timeout=TASK_TIMEOUT,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                search_attributes=_attributes(
-                    {CART_ID: begin.cart_id, ORDER_ID: begin.order_id, CHECKOUT_STATUS: CheckoutStatus.PROCESSING}
-                ),
-                static_summary=f"Checkout of {begin.cart_id}",
-            )
-            return self._start_and_tell(start, Checkout.submit, begin.fingerprint, f"submit/{begin.fingerprint[:32]}")
+            update_id = f"submit/{begin.fingerprint[:32]}"
+            return self._update_with_start(starts.checkout(begin), Checkout.submit, begin.fingerprint, update_id)
 
         try:
             return await self._answer(submit)
@@ -112,20 +94,9 @@ class Processes:
         """The first answer to somebody's wish to keep a card; else as for `submit`."""
 
         def submit() -> Awaitable[Told]:
-            start = WithStartWorkflowOperation(
-                SavePaymentMethod.run,
-                begin,
-                id=save_payment_method_workflow(begin.payment_method_id),
-                task_queue=queues.CHECKOUT,
-                task_timeout=TASK_TIMEOUT,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                search_attributes=_attributes(
-                    {USER_ID: begin.user_id, PAYMENT_METHOD_STATE: PaymentMethodState.SAVING}
-                ),
-                static_summary="A card to be saved",
-            )
+            process = starts.save_payment_method(begin)
             update_id = f"submit/{begin.fingerprint[:32]}"
-            return self._start_and_tell(start, SavePaymentMethod.submit, begin.fingerprint, update_id)
+            return self._update_with_start(process, SavePaymentMethod.submit, begin.fingerprint, update_id)
 
         try:
             return await self._answer(submit)
@@ -139,53 +110,29 @@ class Processes:
         )
         return await self._answer(lambda: handle.execute_update(SavePaymentMethod.resume))
 
-    async def tell_order(self, order_id: str, update: Any, command: Any, update_id: str) -> None:
-        """An update of the order's process, which is started if the outbox has not got to it yet."""
-
-        def tell() -> Awaitable[None]:
-            start = WithStartWorkflowOperation(
-                Order.run,
-                FulfilOrder(
-                    order_id=order_id,
-                    return_window_seconds=self._settings.return_window_seconds,
-                    resumed=True,  # by an operator's doing it may have come further than its beginning
-                ),
-                id=order_workflow(order_id),
-                task_queue=queues.ORDERS,
-                task_timeout=TASK_TIMEOUT,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                # An order that has run its course is not begun again; one that an operator has ended is.
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-                search_attributes=_attributes({ORDER_ID: order_id}),
-                static_summary="Fulfilment",
-            )
-            return self._start_and_tell(start, update, command, update_id)
-
+    async def update_order(
+        self, order_id: str, update: UpdateMethodMultiParam[[Order, Command], R], command: Command, update_id: str
+    ) -> R:
+        """An update of the order's process, which is started if the outbox has not got to it yet. Raises as `_answer`,
+        and InvalidTransition when the process has completed."""
+        process = starts.order(self._settings, order_id, resumed=True)
         try:
-            await self._answer(tell)
+            return await self._answer(lambda: self._update_with_start(process, update, command, update_id))
         except WorkflowAlreadyStartedError as error:
             state = await run_in_threadpool(self._status_of, order_id)
             raise InvalidTransition(f"The order is {state}: nothing more happens to it", state=state) from error
 
-    async def tell_payment_retry(self, order_id: str, update: Any, command: Any, update_id: str) -> Any:
-        """An update of the order's retries, whose process is started if the outbox has not got to it yet. As `submit`
-        raises: Unavailable does not say that nothing has happened."""
-
-        def tell() -> Awaitable[Any]:
-            start = WithStartWorkflowOperation(
-                PaymentRetry.run,
-                RetryPayment.of(self._settings, order_id),
-                id=payment_retry_workflow(order_id),
-                task_queue=queues.ORDERS,
-                task_timeout=TASK_TIMEOUT,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                search_attributes=_attributes({ORDER_ID: order_id}),
-                static_summary="A payment that failed after its order was placed",
-            )
-            return self._start_and_tell(start, update, command, update_id)
-
-        return await self._answer(tell)
+    async def update_payment_retry(
+        self,
+        order_id: str,
+        update: UpdateMethodMultiParam[[PaymentRetry, Command], R],
+        command: Command,
+        update_id: str,
+    ) -> R:
+        """An update of the order's retries, whose process is started if the outbox has not got to it yet. Raises as
+        `_answer`: Unavailable does not say that nothing has happened."""
+        process = starts.payment_retry(self._settings, order_id)
+        return await self._answer(lambda: self._update_with_start(process, update, command, update_id))
 
     def _status_of(self, order_id: str) -> str:
         with self._database.reading() as connection:
@@ -194,20 +141,25 @@ class Processes:
             raise NotFound("There is no such order")
         return str(stored.order.status)
 
-    async def _start_and_tell(
-        self, start: WithStartWorkflowOperation[Any, Any], update: Any, command: Any, update_id: str
-    ) -> Any:
+    async def _update_with_start(
+        self,
+        process: Start[W, Input, Result],
+        update: UpdateMethodMultiParam[[W, Command], R],
+        command: Command,
+        update_id: str,
+    ) -> R:
+        operation = with_start(process)
         try:
             return await self.client.execute_update_with_start_workflow(
-                update, command, start_workflow_operation=start, id=update_id
+                update, command, start_workflow_operation=operation, id=update_id
             )
         except Exception:
             # The operation has failed too; where nobody asks it, asyncio logs that as an error of ours.
             with contextlib.suppress(Exception):
-                await start.workflow_handle()
+                await operation.workflow_handle()
             raise
 
-    async def _answer(self, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _answer(self, ask: Callable[[], Awaitable[R]]) -> R:
         """Asks until there is an answer, or the deadline. Raises what the process refuses with, or Unavailable."""
         try:
             async with asyncio.timeout(self._settings.checkout_deadline_seconds):
@@ -269,9 +221,3 @@ def _ours(error: RPCError) -> HoldfastError:
     if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:  # ten updates in flight
         return RequestInProgress("Too many requests for this at once")
     return Unavailable()
-
-
-def _attributes(values: dict[str, str]) -> TypedSearchAttributes:
-    return TypedSearchAttributes(
-        [SearchAttributePair(SearchAttributeKey.for_keyword(name), value) for name, value in values.items()]
-    )

@@ -80,6 +80,10 @@ def checkout_workflow(checkout_id: str) -> str:
     return f"checkout/{checkout_id}"
 
 
+def checkout_cleanup_workflow(checkout_id: str) -> str:
+    return f"checkout-cleanup/{checkout_id}"
+
+
 def order_workflow(order_id: str) -> str:
     return f"order/{order_id}"
 

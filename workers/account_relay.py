@@ -8,48 +8,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 from temporalio.client import Client
-from temporalio.common import (
-    SearchAttributeKey,
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
-from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
 
 from activities.gateways.secrets import Vault
-from models.accounts import Link, LinkPurpose, LinkState
+from models.accounts import Link, LinkState
 from models.db.repositories import account_requests, links, notices, order_notices, outbox, payment_retry
 from models.db.repositories.account_requests import Opening
 from models.db.repositories.outbox import Message
 from models.db.session import Database
-from models.ids import link_workflow
 from models.order_notices import OrderNotice
-from models.search_attributes import LINK_STATE, USER_ID
 from models.settings import Settings
 from workers.registry import account_mails, order_mails, payment_texts
-from workers.relay import ACCOUNTS, BATCH, TASK_TIMEOUT, Relay
-from workflows import queues
-from workflows.email_verification import EmailVerification
-from workflows.invitation import Invitation
-from workflows.password_reset import PasswordReset
+from workers.relay import ACCOUNTS, BATCH, Relay
+from workflows import starts
+from workflows.client import signal, start
 
 T = TypeVar("T")
 
 log = structlog.get_logger()
 
 THREADS = 4  # of its own: a mail that takes seconds must not hold up the other relay's reads
-
-STORIES: dict[LinkPurpose, tuple[Any, str]] = {
-    LinkPurpose.EMAIL_VERIFICATION: (EmailVerification.run, "Verification of an e-mail address"),
-    LinkPurpose.PASSWORD_RESET: (PasswordReset.run, "Reset of a password"),
-    LinkPurpose.INVITATION: (Invitation.run, "Invitation to the staff"),
-}
 
 
 class AccountRelay(Relay):
@@ -80,37 +61,11 @@ class AccountRelay(Relay):
 
     async def start_story(self, message: Message) -> None:
         """Of a new link."""
-        link = Link.model_validate(message.data)
-        run, summary = STORIES[link.purpose]
-        try:
-            await self._client.start_workflow(
-                run,
-                link,
-                id=link_workflow(link.purpose, link.user_id, link.number),
-                task_queue=queues.NOTIFICATIONS,
-                task_timeout=TASK_TIMEOUT,
-                request_eager_start=not self._settings.worker_build_id,  # see workers/relay.py
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                search_attributes=TypedSearchAttributes(
-                    [
-                        SearchAttributePair(SearchAttributeKey.for_keyword(USER_ID), link.user_id),
-                        SearchAttributePair(SearchAttributeKey.for_keyword(LINK_STATE), LinkState.LIVE),
-                    ]
-                ),
-                static_summary=summary,
-            )
-        except WorkflowAlreadyStartedError:
-            return  # told before
+        await start(self._client, starts.mailed_link(self._settings, Link.model_validate(message.data)))
 
     async def end_story(self, message: Message) -> None:
         """Of a link that was used or replaced."""
-        handle = self._client.get_workflow_handle(message.data["workflow_id"])
-        try:
-            await handle.signal("ended", LinkState(message.data["how"]))
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:  # it has ended: nothing left to tell
-                raise
+        await signal(self._client, message.data["workflow_id"], "ended", LinkState(message.data["how"]))
 
     async def send_notice(self, message: Message) -> None:
         await self._in_thread(lambda: self._mails.send_notice(message.data["notice_id"]))

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 
 from models.attention import Outcome, TaskResolved
 from models.db.repositories import disputes, tasks
 from models.db.repositories.outbox import Message
 from models.db.session import Database
+from workflows.client import signal
 
 
 class Attention:
@@ -28,11 +28,7 @@ class Attention:
     async def tell_resolution(self, message: Message) -> None:
         """To the process that waits for it; one that was terminated meanwhile finds it when it begins anew."""
         word = TaskResolved(outcome=Outcome(message.data["outcome"]), task_id=message.data["task_id"])
-        try:
-            await self._client.get_workflow_handle(message.data["workflow_id"]).signal("resolve_task", word)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
+        await signal(self._client, message.data["workflow_id"], "resolve_task", word)
 
     async def settle_dispute(self, message: Message) -> None:
         """Raises Unavailable while the capture that it is about is not in our books."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import structlog
-from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client
+from temporalio.service import RPCError
 
-from models.checkout import CheckoutRef
 from models.db.repositories import (
     account_requests,
     answers,
@@ -25,9 +22,8 @@ from models.db.session import Database
 from models.errors import Unavailable
 from models.ids import checkout_workflow, refund_workflow, save_payment_method_workflow
 from models.payment_methods import BeginSave
-from workflows import queues
-from workflows.cleanup import CheckoutCleanup
-from workflows.save_payment_method import SavePaymentMethod
+from workflows import starts
+from workflows.client import is_running, start
 
 ROUND_SECONDS = 30.0
 MARGIN_SECONDS = 60.0
@@ -54,19 +50,12 @@ class Janitor:
         checkouts, cards = await asyncio.to_thread(self._overdue)
         started = []
         for checkout_id in checkouts:
-            if not await self._running(checkout_workflow(checkout_id)):
+            if not await is_running(self._client, checkout_workflow(checkout_id)):
                 log.warning("checkout_without_process", checkout_id=checkout_id)
-                await self._client.start_workflow(
-                    CheckoutCleanup.run,
-                    CheckoutRef(checkout_id=checkout_id),
-                    id=f"checkout-cleanup/{checkout_id}",
-                    task_queue=queues.CHECKOUT,
-                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                    static_summary="A checkout whose process is gone",
-                )
+                await start(self._client, starts.checkout_cleanup(checkout_id))
                 started.append(checkout_id)
         for begun in cards:
-            if not await self._running(save_payment_method_workflow(begun.payment_method_id)):
+            if not await is_running(self._client, save_payment_method_workflow(begun.payment_method_id)):
                 await self._save_again(begun)
                 started.append(begun.payment_method_id)
         return started + await self._refunds()
@@ -75,7 +64,7 @@ class Janitor:
         """The relay starts them: each finds what has been done."""
         told = []
         for unfinished in await asyncio.to_thread(self._unfinished_refunds):
-            if not await self._running(refund_workflow(unfinished.id)):
+            if not await is_running(self._client, refund_workflow(unfinished.id)):
                 log.warning("refund_without_process", refund_id=unfinished.id)
                 await asyncio.to_thread(self._tell_refund, unfinished)
                 told.append(unfinished.id)
@@ -92,14 +81,7 @@ class Janitor:
     async def _save_again(self, begun: BeginSave) -> None:
         """The same process once more: it finds what there is at the provider, and has no time to wait for the bank."""
         log.warning("saving_without_process", payment_method_id=begun.payment_method_id)
-        await self._client.start_workflow(
-            SavePaymentMethod.run,
-            begun,
-            id=save_payment_method_workflow(begun.payment_method_id),
-            task_queue=queues.CHECKOUT,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary="A card whose process is gone",
-        )
+        await start(self._client, starts.save_payment_method(begun))
 
     def _overdue(self) -> tuple[list[str], list[BeginSave]]:
         with self._database.transaction() as connection:
@@ -109,12 +91,3 @@ class Janitor:
             sessions.forget_old(connection)
             cards = payment_method_saving.overdue(connection, self._margin)
             return checkout_reads.overdue(connection, self._margin), cards
-
-    async def _running(self, workflow_id: str) -> bool:
-        handle: Any = self._client.get_workflow_handle(workflow_id)
-        try:
-            return (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return False
-            raise

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
 
 import structlog
 from temporalio.client import Client
-from temporalio.common import (
-    SearchAttributeKey,
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
-from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from models import orders
 from models.db.repositories import parcels
 from models.db.repositories.outbox import Message
 from models.db.session import Database
 from models.errors import HoldfastError, Unavailable
-from models.fulfilment import FollowParcel
-from models.ids import shipment_workflow
-from models.search_attributes import ORDER_ID
 from models.settings import Settings
-from workflows import queues
+from workflows import starts
+from workflows.client import start
 from workflows.shipment import Shipment
-
-TASK_TIMEOUT = timedelta(seconds=5)
 
 log = structlog.get_logger()
 
@@ -52,28 +39,8 @@ class ParcelNews:
 
     async def follow(self, message: Message) -> None:
         """Tells the parcel's process to look; begins it where there is none, also where an operator has ended it."""
-        order_id, shipment_id = message.data["order_id"], message.data["shipment_id"]
-        about = SearchAttributePair(SearchAttributeKey.for_keyword(ORDER_ID), order_id)
-        try:
-            await self._client.start_workflow(
-                Shipment.run,
-                FollowParcel(
-                    order_id=order_id,
-                    shipment_id=shipment_id,
-                    poll_seconds=self._settings.parcel_poll_seconds,
-                    silent_seconds=self._settings.parcel_silent_seconds,
-                ),
-                id=shipment_workflow(shipment_id),
-                task_queue=queues.ORDERS,
-                task_timeout=TASK_TIMEOUT,
-                start_signal="look",
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-                search_attributes=TypedSearchAttributes([about]),
-                static_summary=f"Parcel of {order_id}",
-            )
-        except WorkflowAlreadyStartedError:
-            return  # it has come to its end
+        process = starts.shipment(self._settings, message.data["order_id"], message.data["shipment_id"])
+        await start(self._client, process, signal=Shipment.look)
 
     async def apply(self, message: Message) -> None:
         await asyncio.to_thread(self._apply, message.data["tracking_number"])

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
 
 from temporalio.client import Client
-from temporalio.common import (
-    SearchAttributeKey,
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
-from temporalio.service import RPCError, RPCStatusCode
 
 from models.db.repositories import order_commands, payment_retry
 from models.db.repositories.outbox import Message
 from models.ids import payment_retry_workflow
-from models.payment_retry import RetryPayment, Waiting
-from models.search_attributes import ORDER_ID, PAYMENT_RETRY_STATE
 from models.settings import Settings
-from workflows import queues
+from workflows import starts
+from workflows.client import signal, start
 from workflows.payment_retry import PaymentRetry
-
-TASK_TIMEOUT = timedelta(seconds=5)
 
 Listener = Callable[[Message], Awaitable[None]]
 
@@ -46,35 +34,13 @@ class PaymentNews:
         }
 
     async def start(self, message: Message) -> None:
-        await start_payment_retry(self._client, self._settings, message.data["order_id"])
+        """The signal also keeps one that is just ending."""
+        process = starts.payment_retry(self._settings, message.data["order_id"])
+        await start(self._client, process, signal=PaymentRetry.changed)
 
     async def tell(self, message: Message) -> None:
-        handle = self._client.get_workflow_handle(payment_retry_workflow(message.data["order_id"]))
-        try:
-            await handle.signal("changed")
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:  # nothing of it is being retried
-                raise
+        await signal(self._client, payment_retry_workflow(message.data["order_id"]), PaymentRetry.changed)
 
     async def order_cancelled(self, message: Message) -> None:
         await self._cancelled(message)
         await self.tell(message)
-
-
-async def start_payment_retry(client: Client, settings: Settings, order_id: str) -> None:
-    """Once: one that runs is told to look, which is also how one that is just ending learns that it goes on."""
-    attributes = {ORDER_ID: order_id, PAYMENT_RETRY_STATE: Waiting.PROVIDER}
-    await client.start_workflow(
-        PaymentRetry.run,
-        RetryPayment.of(settings, order_id),
-        id=payment_retry_workflow(order_id),
-        task_queue=queues.ORDERS,
-        task_timeout=TASK_TIMEOUT,
-        start_signal="changed",
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,  # an order's payment can fail twice
-        search_attributes=TypedSearchAttributes(
-            [SearchAttributePair(SearchAttributeKey.for_keyword(name), value) for name, value in attributes.items()]
-        ),
-        static_summary="A payment that failed after its order was placed",
-    )

@@ -7,56 +7,40 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
-from typing import Any
 
 import structlog
 from opentelemetry import context, propagate
 from temporalio.client import Client
-from temporalio.common import (
-    SearchAttributeKey,
-    SearchAttributePair,
-    TypedSearchAttributes,
-    WorkflowIDConflictPolicy,
-    WorkflowIDReusePolicy,
-)
-from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from models.db.repositories import order_commands, outbox, payment_method_saving, payment_methods, refunds, returns
 from models.db.repositories.outbox import Message
 from models.db.session import Database
 from models.errors import Unavailable
-from models.fulfilment import FulfilOrder
 from models.ids import (
     checkout_workflow,
     order_workflow,
-    refund_workflow,
-    remove_payment_method_workflow,
     return_workflow,
     save_payment_method_workflow,
 )
-from models.payment_methods import PaymentMethodRef, PaymentMethodState
 from models.refunds import FoundRefund, RefundRef
-from models.returns import ReturnRef
-from models.search_attributes import ORDER_ID, ORDER_STATUS, PAYMENT_METHOD_STATE
 from models.settings import Settings
-from models.states import OrderStatus
+from models.states import RefundStatus
 from workers.attention import Attention
 from workers.parcels import ParcelNews
 from workers.payment_news import PaymentNews
-from workflows import queues
+from workflows import starts
 from workflows.checkout import Checkout
+from workflows.client import signal, start
 from workflows.order import Order
 from workflows.refund import Refund
-from workflows.remove_payment_method import RemovePaymentMethod
 from workflows.return_ import Return
 from workflows.save_payment_method import SavePaymentMethod
+from workflows.starts import Start
 
 BATCH = 100
 AT_ONCE = 8
 IDLE_SECONDS = 0.1
-TASK_TIMEOUT = timedelta(seconds=5)
 
 FAILURES = (Unavailable, RPCError, RuntimeError, OSError)  # the SDK says RuntimeError for "no connection"
 
@@ -166,113 +150,36 @@ class Relay:
             context.detach(token)
 
     async def _start_order(self, message: Message) -> None:
-        order_id = message.data["order_id"]
-        try:
-            await self._client.start_workflow(
-                Order.run,
-                FulfilOrder(
-                    order_id=order_id,
-                    return_window_seconds=self._settings.return_window_seconds,
-                    resumed=message.data.get("resumed", False),
-                ),
-                id=order_workflow(order_id),
-                task_queue=queues.ORDERS,
-                task_timeout=TASK_TIMEOUT,
-                # The worker of this queue is in this process: no dispatch. But it may not be the current build's, and
-                # the server (1.29) doesn't ask.
-                request_eager_start=not self._settings.worker_build_id,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-                search_attributes=TypedSearchAttributes(
-                    [
-                        SearchAttributePair(SearchAttributeKey.for_keyword(ORDER_ID), order_id),
-                        SearchAttributePair(SearchAttributeKey.for_keyword(ORDER_STATUS), OrderStatus.CONFIRMED),
-                    ]
-                ),
-                static_summary=f"Fulfilment of {message.data.get('number', order_id)}",
-            )
-        except WorkflowAlreadyStartedError:
-            return  # told before
+        resumed = message.data.get("resumed", False)
+        await start(self._client, starts.order(self._settings, message.data["order_id"], resumed=resumed))
 
     async def _tell_checkout(self, message: Message) -> None:
-        await self._signal(checkout_workflow(message.data["checkout_id"]), Checkout.payment_changed)
+        await signal(self._client, checkout_workflow(message.data["checkout_id"]), Checkout.payment_changed)
 
     async def _tell_order(self, message: Message) -> None:
-        await self._signal(order_workflow(message.data["order_id"]), Order.changed)
+        await signal(self._client, order_workflow(message.data["order_id"]), Order.changed)
 
     async def _start_refund(self, message: Message) -> None:
         """Begun anew it finds what has been done, so a repeat does no harm."""
-        await self._begin_refund(message)
+        await start(self._client, self._refund(message))
 
     async def _tell_refund(self, message: Message) -> None:
         """Also of one whose process has ended: a bank may send money back, and people make refunds by hand."""
-        await self._begin_refund(message, start_signal="changed")
+        await start(self._client, self._refund(message), signal=Refund.changed)
 
-    async def _begin_refund(self, message: Message, **more: Any) -> None:
-        data = message.data
-        found = FoundRefund.model_validate(data) if message.topic == refunds.FOUND else None
-        about = SearchAttributePair(SearchAttributeKey.for_keyword(ORDER_ID), data["order_id"])
-        await self._client.start_workflow(
-            Refund.run,
-            RefundRef(refund_id=data["refund_id"], found=found),
-            id=refund_workflow(data["refund_id"]),
-            task_queue=queues.ORDERS,
-            task_timeout=TASK_TIMEOUT,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-            search_attributes=TypedSearchAttributes([about]),
-            static_summary=f"Refund of {data['order_id']}",
-            **more,
-        )
+    def _refund(self, message: Message) -> Start[Refund, RefundRef, RefundStatus | None]:
+        found = FoundRefund.model_validate(message.data) if message.topic == refunds.FOUND else None
+        return starts.refund(message.data["order_id"], message.data["refund_id"], found)
 
     async def _start_return(self, message: Message) -> None:
-        return_id = message.data["return_id"]
-        about = SearchAttributePair(SearchAttributeKey.for_keyword(ORDER_ID), message.data["order_id"])
-        try:
-            await self._client.start_workflow(
-                Return.run,
-                ReturnRef(return_id=return_id),
-                id=return_workflow(return_id),
-                task_queue=queues.ORDERS,
-                task_timeout=TASK_TIMEOUT,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-                search_attributes=TypedSearchAttributes([about]),
-                static_summary=f"Return of {message.data['order_id']}",
-            )
-        except WorkflowAlreadyStartedError:
-            return  # told before
+        await start(self._client, starts.return_(message.data["order_id"], message.data["return_id"]))
 
     async def _tell_return(self, message: Message) -> None:
-        await self._signal(return_workflow(message.data["return_id"]), Return.changed)
+        await signal(self._client, return_workflow(message.data["return_id"]), Return.changed)
 
     async def _tell_setup(self, message: Message) -> None:
         workflow_id = save_payment_method_workflow(message.data["payment_method_id"])
-        await self._signal(workflow_id, SavePaymentMethod.setup_changed)
+        await signal(self._client, workflow_id, SavePaymentMethod.setup_changed)
 
     async def _start_removal(self, message: Message) -> None:
-        payment_method_id = message.data["payment_method_id"]
-        state = SearchAttributePair(
-            SearchAttributeKey.for_keyword(PAYMENT_METHOD_STATE), str(PaymentMethodState.REMOVING)
-        )
-        try:
-            await self._client.start_workflow(
-                RemovePaymentMethod.run,
-                PaymentMethodRef(payment_method_id=payment_method_id),
-                id=remove_payment_method_workflow(payment_method_id),
-                task_queue=queues.CHECKOUT,
-                task_timeout=TASK_TIMEOUT,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-                search_attributes=TypedSearchAttributes([state]),
-                static_summary="Removal of a saved card",
-            )
-        except WorkflowAlreadyStartedError:
-            return  # told before
-
-    async def _signal(self, workflow_id: str, signal: Any) -> None:
-        try:
-            await self._client.get_workflow_handle(workflow_id).signal(signal)
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:  # it has ended: nothing left to tell
-                raise
+        await start(self._client, starts.remove_payment_method(message.data["payment_method_id"]))

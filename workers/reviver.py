@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from itertools import islice
-from typing import Any
 
 import structlog
-from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from models.db.repositories import unfinished
 from models.db.repositories.unfinished import Kind, Unfinished
 from models.db.session import Database
 from models.errors import Unavailable
+from workflows.client import is_running
 
 ROUND_SECONDS = 30.0
 MARGIN_SECONDS = 120.0  # younger ones may still be on their way through the outbox and Temporal's list
@@ -71,7 +71,7 @@ class Reviver:
         while some := list(islice(remaining, AT_ONCE)):
             running = await self._running([kind.workflow_id(each.id) for each in some])
             missing = [each for each in some if kind.workflow_id(each.id) not in running]
-            lost += [each for each in missing if not await self._is_running(kind.workflow_id(each.id))]
+            lost += [each for each in missing if not await is_running(self._client, kind.workflow_id(each.id))]
         return lost
 
     async def _running(self, workflow_ids: list[str]) -> set[str]:
@@ -79,15 +79,6 @@ class Reviver:
         listed = ", ".join(f"'{workflow_id}'" for workflow_id in workflow_ids)
         query = f"ExecutionStatus = 'Running' AND WorkflowId IN ({listed})"
         return {execution.id async for execution in self._client.list_workflows(query, page_size=AT_ONCE)}
-
-    async def _is_running(self, workflow_id: str) -> bool:
-        handle: Any = self._client.get_workflow_handle(workflow_id)
-        try:
-            return (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
-        except RPCError as error:
-            if error.status is RPCStatusCode.NOT_FOUND:
-                return False
-            raise
 
     def _tell(self, kind: Kind, lost: Unfinished) -> None:
         with self._database.transaction() as connection:

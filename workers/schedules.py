@@ -9,7 +9,6 @@ import structlog
 from temporalio.client import (
     Client,
     Schedule,
-    ScheduleActionStartWorkflow,
     ScheduleAlreadyRunningError,
     ScheduleIntervalSpec,
     ScheduleOverlapPolicy,
@@ -21,10 +20,9 @@ from temporalio.client import (
 from temporalio.service import RPCError
 
 from models.ids import RECONCILIATION
-from models.reconciliation import Reconcile
 from models.settings import Settings
-from workflows import queues
-from workflows.reconciliation import Reconciliation
+from workflows import starts
+from workflows.client import scheduled
 
 CATCH_UP = timedelta(hours=1)  # a run that was missed for longer is the next one's: it reads from where the last ended
 
@@ -46,13 +44,7 @@ async def ensure(client: Client, settings: Settings) -> None:
 def reconciliation(settings: Settings) -> Schedule:
     """One at a time: a run that takes longer than the interval is not overtaken."""
     return Schedule(
-        action=ScheduleActionStartWorkflow(
-            Reconciliation.run,
-            Reconcile(margin_seconds=settings.reconciliation_margin_seconds),
-            id=RECONCILIATION,
-            task_queue=queues.ORDERS,
-            static_summary="The providers' lists against our books",
-        ),
+        action=scheduled(starts.reconciliation(settings)),
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(seconds=settings.reconciliation_seconds))]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=CATCH_UP),
     )

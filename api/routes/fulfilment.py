@@ -92,7 +92,7 @@ async def create_shipment(
         key_digest=key.digest if key else None,
         fingerprint=key.fingerprint if key else None,
     )
-    ship = shop.processes.tell_order(order_id, Order.ship, command, f"ship/{shipment_id}")
+    ship = shop.processes.update_order(order_id, Order.ship, command, f"ship/{shipment_id}")
     return respond(request, await _told(request, shop, key, order_id, shipment_id, ship))
 
 
@@ -124,7 +124,7 @@ async def create_scan(
         key_digest=key.digest if key else None,
         fingerprint=key.fingerprint if key else None,
     )
-    scan = shop.processes.tell_order(order_id, Order.scan, command, f"scan/{cause}")
+    scan = shop.processes.update_order(order_id, Order.scan, command, f"scan/{cause}")
     return respond(request, await _told(request, shop, key, order_id, shipment_id, scan))
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
+from temporalio.workflow import UpdateMethodMultiParam
 
 from api.addresses import Body, Line
 from api.auth import Caller, CartToken, audience, owns_cart, requires
@@ -22,7 +23,7 @@ from models.errors import HoldfastError, InvalidTransition, NotFound, Unavailabl
 from models.ids import new_id
 from models.orders import Actor
 from models.payment_methods import is_saved_id
-from models.payment_retry import Asked, PayWith, Steer
+from models.payment_retry import Asked, PayWith, RetryState, Steer
 from models.states import OrderStatus
 from workflows.payment_retry import PaymentRetry
 
@@ -62,7 +63,7 @@ async def pay_with_another_method(
     if isinstance(known, Answer):
         return respond(request, known, replayed=True)
     try:
-        told = await shop.processes.tell_payment_retry(
+        told = await shop.processes.update_payment_retry(
             order_id, PaymentRetry.pay, known, f"pay/{key.digest if key else new_id('evt')}"
         )
     except Unavailable:
@@ -112,7 +113,7 @@ async def _steer(
     order_id: str,
     idempotency_key: str | None,
     kind: str,
-    update: Any,
+    update: UpdateMethodMultiParam[[PaymentRetry, Steer], RetryState],
 ) -> Response:
     route = f"POST /v1/support/orders/{order_id}/payment-retry/{kind}"
     key = key_of(idempotency_key, audience(caller, None), route, {})
@@ -122,7 +123,7 @@ async def _steer(
     steer = Steer(actor=Actor(type=caller.kind, id=caller.user_id))
     try:
         await run_in_threadpool(_check_retrying, shop, order_id, kind)
-        await shop.processes.tell_payment_retry(
+        await shop.processes.update_payment_retry(
             order_id, update, steer, f"{kind}/{key.digest if key else new_id('evt')}"
         )
     except HoldfastError as error:

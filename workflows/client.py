@@ -1,0 +1,97 @@
+"""What processes ask of Temporal's client: start, signal, describe. The API and the workers share it.
+
+It is apart from `starts`, which is data: no workflow imports either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from temporalio.client import (
+    Client,
+    ScheduleActionStartWorkflow,
+    WithStartWorkflowOperation,
+    WorkflowExecutionStatus,
+    WorkflowHandle,
+)
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from workflows.starts import TASK_TIMEOUT, Start
+
+W = TypeVar("W")
+Input = TypeVar("Input")
+Result = TypeVar("Result")
+
+
+async def start(client: Client, process: Start[W, Input, Result], *, signal: Callable[[W], None] | None = None) -> bool:
+    """Idempotent: a running execution only gets the signal. False when one has ended so that none may follow it."""
+    try:
+        await client.start_workflow(
+            process.run,
+            process.input,
+            id=process.id,
+            task_queue=process.queue,
+            task_timeout=TASK_TIMEOUT,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=process.reuse,
+            search_attributes=process.search_attributes,
+            static_summary=process.summary,
+            start_signal=signal.__name__ if signal else None,
+            request_eager_start=process.eager,
+        )
+    except WorkflowAlreadyStartedError:
+        return False
+    return True
+
+
+def with_start(process: Start[W, Input, Result]) -> WithStartWorkflowOperation[W, Result]:
+    """For an update of the execution, which is started unless it runs."""
+    return WithStartWorkflowOperation(
+        process.run,
+        process.input,
+        id=process.id,
+        task_queue=process.queue,
+        task_timeout=TASK_TIMEOUT,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=process.reuse,
+        search_attributes=process.search_attributes,
+        static_summary=process.summary,
+    )
+
+
+def scheduled(process: Start[W, Input, Result]) -> ScheduleActionStartWorkflow:
+    """For a schedule, whose overlap policy stands in for the reuse policy."""
+    return ScheduleActionStartWorkflow(
+        process.run,
+        process.input,
+        id=process.id,
+        task_queue=process.queue,
+        task_timeout=TASK_TIMEOUT,
+        typed_search_attributes=process.search_attributes,
+        static_summary=process.summary,
+    )
+
+
+async def signal(client: Client, workflow_id: str, name: str | Callable[[W], None], *arguments: object) -> bool:
+    """False when there is no such execution, or it has ended. A signal with arguments goes by its name."""
+    handle: WorkflowHandle[W, object] = client.get_workflow_handle(workflow_id)
+    try:
+        await handle.signal(name if isinstance(name, str) else name.__name__, args=arguments)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
+
+
+async def is_running(client: Client, workflow_id: str) -> bool:
+    handle: WorkflowHandle[object, object] = client.get_workflow_handle(workflow_id)
+    try:
+        return (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
