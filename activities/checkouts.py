@@ -10,12 +10,12 @@ from activities.failpoints import failpoint
 from activities.gateways.tracing import trace_context
 from models.answers import Told
 from models.checkout import (
-    AbandonedCheckout,
     ActionRequired,
     BeginCheckout,
     CheckoutRef,
     CloseCheckout,
     ConfirmOrder,
+    OrphanedCheckout,
     ReleaseHold,
     RequireAction,
     StockHeld,
@@ -80,7 +80,7 @@ class Checkouts:
         failpoint("release_hold:after")
 
     @activity.defn
-    def abandoned_checkout(self, ref: CheckoutRef) -> AbandonedCheckout | None:
+    def orphaned_checkout(self, ref: CheckoutRef) -> OrphanedCheckout | None:
         """What a checkout without a process left behind; None when it has ended."""
         with self._database.reading() as connection:
-            return self._reads.abandoned(connection, ref.checkout_id)
+            return self._reads.orphaned(connection, ref.checkout_id)

@@ -46,7 +46,7 @@ R = TypeVar("R")
 
 log = structlog.get_logger()
 
-ABANDON_SECONDS = 2.0
+EXPIRE_SECONDS = 2.0
 ASK_AGAIN_SECONDS = 0.05
 UNANSWERED = "Nobody has answered in time; it may happen yet: ask again with the same Idempotency-Key, or look first"
 
@@ -81,7 +81,7 @@ class Processes:
         try:
             return await self._answer(submit)
         except (Unavailable, NotFound):  # nobody in time, or the process was terminated under the waiting buyer
-            return await self._give_up(begin)
+            return await self._checkout_unanswered(begin)
 
     async def resume(self, checkout_id: str) -> Told:
         """Looks at the payment now. Raises Unavailable, or NotFound when the process has ended."""
@@ -101,7 +101,7 @@ class Processes:
         try:
             return await self._answer(submit)
         except (Unavailable, NotFound):
-            return await self._give_up_saving(begin)
+            return await self._saving_unanswered(begin)
 
     async def resume_saving(self, payment_method_id: str) -> Told:
         """Looks at the set-up now. Raises Unavailable, or NotFound when the process has ended."""
@@ -181,38 +181,38 @@ class Processes:
         except RuntimeError as error:  # the SDK's word for "no connection"
             raise Unavailable() from error
 
-    async def _give_up(self, begin: BeginCheckout) -> Told:
+    async def _checkout_unanswered(self, begin: BeginCheckout) -> Told:
         """The database is the judge: what has not begun never will, so a 503 is the truth."""
         try:
-            gone = await asyncio.wait_for(run_in_threadpool(self._abandon, begin), ABANDON_SECONDS)
+            expired = await asyncio.wait_for(run_in_threadpool(self._expire_unanswered, begin), EXPIRE_SECONDS)
         except (HoldfastError, TimeoutError):
-            gone = None
-        log.warning("checkout_unanswered", checkout_id=begin.checkout_id, abandoned=gone)
-        if gone:
+            expired = None
+        log.warning("checkout_unanswered", checkout_id=begin.checkout_id, expired=expired)
+        if expired:
             answer = checkout_closing.refusal_answer(Unavailable("Nothing was charged; try again"), begin)
         else:
             answer = Answer.of(202, {"checkout_id": begin.checkout_id, "status": CheckoutStatus.PROCESSING})
         return Told(status=answer.status, body=answer.body)
 
-    async def _give_up_saving(self, begin: BeginSave) -> Told:
+    async def _saving_unanswered(self, begin: BeginSave) -> Told:
         try:
-            gone = await asyncio.wait_for(run_in_threadpool(self._abandon_saving, begin), ABANDON_SECONDS)
+            expired = await asyncio.wait_for(run_in_threadpool(self._expire_unanswered_saving, begin), EXPIRE_SECONDS)
         except (HoldfastError, TimeoutError):
-            gone = None
-        log.warning("saving_unanswered", payment_method_id=begin.payment_method_id, abandoned=gone)
-        if gone:
+            expired = None
+        log.warning("saving_unanswered", payment_method_id=begin.payment_method_id, expired=expired)
+        if expired:
             answer = payment_method_saving.refusal_answer(Unavailable("Nothing was saved; try again"), begin)
         else:
             answer = payment_method_saving.processing_answer(begin)
         return Told(status=answer.status, body=answer.body)
 
-    def _abandon_saving(self, begin: BeginSave) -> bool:
+    def _expire_unanswered_saving(self, begin: BeginSave) -> bool:
         with self._database.transaction() as connection:
-            return payment_method_saving.abandon(connection, begin)
+            return payment_method_saving.expire_unanswered(connection, begin)
 
-    def _abandon(self, begin: BeginCheckout) -> bool:
+    def _expire_unanswered(self, begin: BeginCheckout) -> bool:
         with self._database.transaction() as connection:
-            return checkout_closing.abandon(connection, begin)
+            return checkout_closing.expire_unanswered(connection, begin)
 
 
 def _ours(error: RPCError) -> HoldfastError:

@@ -182,7 +182,7 @@ class CheckoutRef(Record):
     checkout_id: str
 
 
-class AbandonedCheckout(Record):
+class OrphanedCheckout(Record):
     """A live checkout without a process, as far as the database remembers it."""
 
     begin: BeginCheckout

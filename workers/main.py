@@ -31,10 +31,11 @@ from models.db.session import Database
 from models.settings import Environment, Settings
 from workers import schedules
 from workers.account_relay import AccountRelay
-from workers.janitor import Janitor
+from workers.orphans import Sweeper
 from workers.registry import Work, build
 from workers.relay import Relay
-from workers.reviver import Reviver
+from workers.retention import Retention
+from workers.rounds import Rounds
 from workflows import queues
 from workflows.failures import DATA_CONVERTER
 
@@ -72,7 +73,7 @@ async def _run(settings: Settings, names: tuple[str, ...]) -> None:
 
 
 async def _until_stopped(stop: asyncio.Event, background: list[asyncio.Task[None]]) -> None:
-    """A relay or janitor that dies takes the worker with it: whoever supervises starts them all again."""
+    """A relay or sweeper that dies takes the worker with it: whoever supervises starts them all again."""
     asked = asyncio.create_task(stop.wait())
     ended, _ = await asyncio.wait({asked, *background}, return_when=asyncio.FIRST_COMPLETED)
     for task in (asked, *background):
@@ -87,11 +88,10 @@ def _background(
 ) -> Iterator[Coroutine[Any, Any, None]]:
     if queues.ORDERS in names:
         yield Relay(settings, database, client).run()
-        yield Reviver(database, client).run()
+        yield Rounds("orphans", Sweeper(settings, database, client).round, database).run()
+        yield Rounds("retention", Retention(database).round, database).run()
     if queues.NOTIFICATIONS in names:
         yield AccountRelay(settings, database, client).run()
-    if queues.CHECKOUT in names:
-        yield Janitor(database, client).run()
 
 
 async def connect(settings: Settings) -> Client:

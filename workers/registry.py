@@ -87,7 +87,7 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
                 checkouts.confirm_order,
                 checkouts.close_checkout,
                 checkouts.release_hold,
-                checkouts.abandoned_checkout,
+                checkouts.orphaned_checkout,
                 payments.authorise_payment,
                 payments.settle_payment,
                 payments.look_up_payment,

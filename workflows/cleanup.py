@@ -7,7 +7,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from activities.checkouts import Checkouts
     from activities.payments import Payments
-    from models.checkout import AbandonedCheckout, CheckoutRef, CloseCheckout, Refusal, VoidPayment
+    from models.checkout import CheckoutRef, CloseCheckout, OrphanedCheckout, Refusal, VoidPayment
     from models.errors import CheckoutExpired
     from models.states import CheckoutStatus
     from workflows.checkout import AUTHORISE_ATTEMPTS
@@ -15,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.options import COMPENSATION, DATABASE
 
 
-def _void(found: AbandonedCheckout, attempt: int) -> Undo:
+def _void(found: OrphanedCheckout, attempt: int) -> Undo:
     void = VoidPayment(
         checkout_id=found.begin.checkout_id,
         attempt=attempt,
@@ -36,8 +36,8 @@ class CheckoutCleanup(Unwinds):
     @workflow.run
     async def run(self, ref: CheckoutRef) -> CheckoutStatus:
         """Void whatever any of its attempts left at the provider, then close it as expired."""
-        found: AbandonedCheckout | None = await workflow.execute_local_activity_method(
-            Checkouts.abandoned_checkout, ref, summary="what it left", **DATABASE
+        found: OrphanedCheckout | None = await workflow.execute_local_activity_method(
+            Checkouts.orphaned_checkout, ref, summary="what it left", **DATABASE
         )
         if found is None:
             return CheckoutStatus.CONFIRMED  # it ended by itself after all

@@ -257,7 +257,7 @@ class TestTheBank:
         assert wallet.ended(found["id"]).state == "failed"
         assert [setup["status"] for setup in wallet.setups()] == ["canceled"]
 
-    def test_whose_process_was_terminated_the_janitor_brings_it_to_its_end(self, shop, wallet):
+    def test_whose_process_was_terminated_the_sweeper_brings_it_to_its_end(self, shop, wallet):
         key = new_key()
         found = wallet.save(THREE_D_SECURE, key=key).json()
         done = wallet.save(THREE_D_SECURE_TOO).json()
@@ -270,7 +270,7 @@ class TestTheBank:
         assert wallet.save(THREE_D_SECURE, key=key).status_code == 409
         assert sorted(setup["status"] for setup in wallet.setups()) == ["canceled", "succeeded"]
 
-    def test_the_janitor_leaves_the_living_alone(self, shop, wallet):
+    def test_the_sweeper_leaves_the_living_alone(self, shop, wallet):
         found = wallet.save(THREE_D_SECURE).json()
         assert found["id"] not in clean_up(shop)
 

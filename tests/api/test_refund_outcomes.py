@@ -11,7 +11,7 @@ from models.refunds import RefundRef
 from tests.fixtures.refunds import FAILS, WAITS, at_the_provider, balances, by_hand, given, resolve
 from tests.fixtures.retries import Failed
 from tests.fixtures.shop import eventually, new_key
-from workers.janitor import Janitor
+from workers.orphans import Sweeper
 from workflows import queues
 from workflows.refund import Refund
 
@@ -216,7 +216,7 @@ class TestEndedByHand:
             eventually(lambda: not shop.running(workflow_id))
         assert len(at_the_provider(world, refund["id"])) == 1
 
-    def test_and_the_janitor_finds_it_where_no_word_comes(self, shop, world, bought, give, settled):
+    def test_and_the_sweeper_finds_it_where_no_word_comes(self, shop, world, bought, give, settled):
         database = Database(shop.settings.database, pool_size=1)
         with world.webhooks(mode="drop"):
             _, order = bought(WAITS)
@@ -227,7 +227,7 @@ class TestEndedByHand:
             async def terminate(client):
                 await client.get_workflow_handle(refund_workflow(refund["id"])).terminate()
                 world.post(f"/stripe/refunds/{made['id']}/settle", status="succeeded")
-                return await Janitor(database, client, margin=0.0).round()
+                return await Sweeper(shop.settings, database, client, margin=0.0).round()
 
             assert refund["id"] in shop.temporal(terminate)
             assert settled(order)["payment_status"] == "refunded"

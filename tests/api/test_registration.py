@@ -477,7 +477,7 @@ class TestRepeats:
 
 
 class TestForgetting:
-    """By the janitor, after 30 days."""
+    """By the workers, after 30 days."""
 
     def test_who_never_confirmed(self, shop):
         old, new, asked_again = Mailbox(shop), Mailbox(shop), Mailbox(shop)

@@ -155,7 +155,7 @@ class TestSteppingIn:
             assert shop.stock(sku) == (1, 0)
             assert answers[0].status_code == 503
 
-    def test_what_was_terminated_the_janitor_cleans_up(self, shop, world, at_the_bank):
+    def test_what_was_terminated_the_sweeper_cleans_up(self, shop, world, at_the_bank):
         buyer, checkout_id, sku = at_the_bank
         workflow_id = checkout_workflow(checkout_id)
         shop.temporal(lambda client: client.get_workflow_handle(workflow_id).terminate())
@@ -166,7 +166,7 @@ class TestSteppingIn:
         assert [intent["status"] for intent in world.intents(buyer.cart_id)] == ["canceled"]
         assert buyer.buy()["status"] == "confirmed"
 
-    def test_the_janitor_leaves_the_living_alone(self, shop, at_the_bank):
+    def test_the_sweeper_leaves_the_living_alone(self, shop, at_the_bank):
         buyer, checkout_id, _ = at_the_bank
         assert checkout_id not in clean_up(shop)
         assert buyer.read_checkout(checkout_id)["status"] == "requires_action"

@@ -22,7 +22,7 @@ from models.ids import (
 from tests.fixtures.cards import Wallet
 from tests.fixtures.parcels import deliver, ship
 from tests.fixtures.shop import Shop, eventually, new_key
-from workers.reviver import Reviver
+from workers.orphans import Sweeper
 
 DOWN = {"kind": "status_before", "status": 503}
 
@@ -35,7 +35,7 @@ def revive(shop):
         database = Database(shop.settings.database, pool_size=2)
 
         async def round_(client):
-            return await Reviver(database, client, margin=-1_000_000, page=100_000, **more).round()
+            return await Sweeper(shop.settings, database, client, margin=-1_000_000, page=100_000, **more).round()
 
         try:
             return shop.temporal(round_)
@@ -235,10 +235,10 @@ def test_a_page_at_a_time_reaches_all(shop, terminate):
     database = Database(shop.settings.database, pool_size=2)
 
     async def rounds(client):
-        reviver = Reviver(database, client, margin=-1_000_000, page=3)
+        sweeper = Sweeper(shop.settings, database, client, margin=-1_000_000, page=3)
         told = []
         for _ in range(200):
-            told += await reviver.round()
+            told += await sweeper.round()
             if set(lost) <= set(told):
                 break
         return told

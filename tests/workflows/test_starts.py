@@ -23,8 +23,7 @@ def started(shop):
 
     def read(workflow_id):
         async def first_event(client):
-            async for event in client.get_workflow_handle(workflow_id).fetch_history_events():
-                return event
+            return await anext(client.get_workflow_handle(workflow_id).fetch_history_events())
 
         event = eventually(lambda: shop.running(workflow_id) and shop.temporal(first_event))
         start = event.workflow_execution_started_event_attributes

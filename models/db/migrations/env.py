@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from alembic import context
 
-from models.db.tables import accounts, attention, audit, carts, catalog, checkouts, messaging, orders, payment_retries
+from models.db.tables import (
+    accounts,
+    attention,
+    audit,
+    carts,
+    catalog,
+    checkouts,
+    leases,
+    messaging,
+    orders,
+    payment_retries,
+)
 from models.db.tables.base import metadata
 
 __all__ = [
@@ -14,6 +25,7 @@ __all__ = [
     "carts",
     "catalog",
     "checkouts",
+    "leases",
     "messaging",
     "orders",
     "payment_retries",

@@ -66,18 +66,18 @@ def refusal_answer(error: HoldfastError, begin: BeginCheckout) -> Answer:
     return Answer.refusal(error, instance="/v1/checkouts", request_id=begin.request_id)
 
 
-_ABANDON = text("""
+_EXPIRE_UNANSWERED = text("""
 INSERT INTO checkouts (id, cart_id, order_id, customer_id, status, reason, key_digest, retryable, currency, total)
 VALUES (:checkout_id, :cart_id, :order_id, :customer_id, 'refused', 'unavailable', :key_digest, true, :currency, :total)
 ON CONFLICT (id) DO NOTHING RETURNING id
 """)
 
 
-def abandon(connection: Connection, begin: BeginCheckout) -> bool:
-    """Nobody has picked the attempt up: closes it before it can begin. False: it has begun, so it goes on."""
+def expire_unanswered(connection: Connection, begin: BeginCheckout) -> bool:
+    """Closes a checkout that no worker has answered, before it begins. False: it has begun, so it goes on."""
     return (
         connection.execute(
-            _ABANDON,
+            _EXPIRE_UNANSWERED,
             {
                 **begin.model_dump(include={"checkout_id", "cart_id", "order_id", "customer_id", "key_digest"}),
                 "currency": begin.expected_total.currency,

@@ -1,4 +1,4 @@
-"""Checkouts as they stand: for the buyer who asks, and for the janitor who looks after what was left."""
+"""Checkouts as they stand: for their buyers, and for the clean-up of orphans."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 from models import orders
 from models.answers import rfc3339
-from models.checkout import AbandonedCheckout, BeginCheckout
+from models.checkout import BeginCheckout, OrphanedCheckout
 from models.money import Money
 from models.states import CheckoutStatus
 
@@ -57,7 +57,7 @@ WHERE c.id = :checkout_id AND c.status IN ('processing', 'requires_action')
 """)
 
 
-def abandoned(connection: Connection, checkout_id: str) -> AbandonedCheckout | None:
+def orphaned(connection: Connection, checkout_id: str) -> OrphanedCheckout | None:
     """A live checkout as the row remembers it; None when it has ended."""
     row = connection.execute(_LIVE, {"checkout_id": checkout_id}).mappings().first()
     if row is None:
@@ -77,16 +77,4 @@ def abandoned(connection: Connection, checkout_id: str) -> AbandonedCheckout | N
         payment_action_seconds=0,
         payment_lookup_seconds=0,
     )
-    return AbandonedCheckout(begin=begin, paying=row["provider"] is not None, created_at=row["created_at"])
-
-
-_OVERDUE = text("""
-SELECT id FROM checkouts WHERE status IN ('processing', 'requires_action')
-    AND greatest(hold_expires_at, action_expires_at) < now() - make_interval(secs => :margin)
-ORDER BY id LIMIT 100
-""")
-
-
-def overdue(connection: Connection, margin: float) -> list[str]:
-    """Live checkouts whose every deadline passed `margin` seconds ago: do they still have a process?"""
-    return list(connection.execute(_OVERDUE, {"margin": margin}).scalars())
+    return OrphanedCheckout(begin=begin, paying=row["provider"] is not None, created_at=row["created_at"])

@@ -254,17 +254,17 @@ def processing_answer(begun: BeginSave) -> Answer:
     )
 
 
-_ABANDON = text("""
+_EXPIRE_UNANSWERED = text("""
 INSERT INTO payment_methods (id, user_id, provider, state, token, key_digest, reason, retryable)
 VALUES (:payment_method_id, :user_id, :provider, 'failed', :method, :key_digest, 'unavailable', true)
 ON CONFLICT (id) DO NOTHING RETURNING id
 """)
 
 
-def abandon(connection: Connection, command: BeginSave) -> bool:
-    """Nobody has picked it up: closes it before it can begin. False: it has begun, so it goes on."""
+def expire_unanswered(connection: Connection, command: BeginSave) -> bool:
+    """Closes a card to save that no worker has answered, before it begins. False: it has begun, so it goes on."""
     values = command.model_dump(include={"payment_method_id", "user_id", "provider", "method", "key_digest"})
-    return connection.execute(_ABANDON, values).first() is not None
+    return connection.execute(_EXPIRE_UNANSWERED, values).first() is not None
 
 
 def spent(connection: Connection, key_digest: str) -> int:
@@ -277,29 +277,27 @@ def spent(connection: Connection, key_digest: str) -> int:
     )
 
 
-_OVERDUE = text("""
+_BEGUN = text("""
 SELECT p.*, coalesce(k.fingerprint, '') AS fingerprint
 FROM payment_methods p LEFT JOIN kept_answers k ON k.key_digest = p.key_digest
-WHERE p.state IN ('saving', 'requires_action')
-    AND coalesce(p.action_expires_at, p.updated_at) < now() - make_interval(secs => :margin)
-ORDER BY p.id LIMIT 100
+WHERE p.id = :payment_method_id AND p.state IN ('saving', 'requires_action')
 """)
 NO_TIME = 1.0  # seconds
 
 
-def overdue(connection: Connection, margin: float) -> list[BeginSave]:
-    """Live ones whose deadline passed `margin` seconds ago, as they began: do they still have a process?"""
-    return [
-        BeginSave(
-            payment_method_id=row["id"],
-            user_id=row["user_id"],
-            provider=row["provider"],
-            method=row["token"],
-            key_digest=row["key_digest"],
-            fingerprint=row["fingerprint"],
-            request_id="",
-            payment_action_seconds=NO_TIME,
-            payment_lookup_seconds=NO_TIME,
-        )
-        for row in connection.execute(_OVERDUE, {"margin": margin}).mappings()
-    ]
+def read_begun(connection: Connection, payment_method_id: str) -> BeginSave | None:
+    """The input of the workflow of a card that is being saved, for its restart; None when it has ended."""
+    row = connection.execute(_BEGUN, {"payment_method_id": payment_method_id}).mappings().first()
+    if row is None:
+        return None
+    return BeginSave(
+        payment_method_id=row["id"],
+        user_id=row["user_id"],
+        provider=row["provider"],
+        method=row["token"],
+        key_digest=row["key_digest"],
+        fingerprint=row["fingerprint"],
+        request_id="",
+        payment_action_seconds=NO_TIME,
+        payment_lookup_seconds=NO_TIME,
+    )

@@ -1,4 +1,4 @@
-"""Where the ladder of a failed payment stands, as people and the janitor see it."""
+"""Where the ladder of a failed payment stands, as people see it."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ Each word is compared with what the books have, under the order's lock, so that 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -284,25 +283,3 @@ def close_tasks(connection: Connection, refund_id: str) -> None:
     """Nobody has to look at it any more."""
     for task_id in connection.execute(_OPEN_TASKS, {"subject": refund_id}).scalars().all():
         tasks.close_obsolete(connection, task_id)
-
-
-class Unfinished(NamedTuple):
-    id: str
-    order_id: str
-
-
-_UNFINISHED = text("""
-SELECT id, order_id FROM refunds
-WHERE state = 'pending' AND updated_at < now() - make_interval(secs => :margin)
-UNION
-SELECT r.id, r.order_id FROM tasks t JOIN refunds r ON r.id = t.subject
-WHERE t.kind = 'refund-failed' AND r.state = 'failed' AND r.updated_at < now() - make_interval(secs => :margin)
-    AND (t.closed_at IS NULL OR t.outcome = 'retry' AND t.closed_at > r.updated_at)
-    AND NOT EXISTS (SELECT 1 FROM tasks n WHERE n.subject = t.subject AND n.kind = t.kind AND n.id > t.id)
-ORDER BY id LIMIT 100
-""")
-
-
-def unfinished(connection: Connection, margin: float) -> list[Unfinished]:
-    """Those that have a process, or should: on their way, a person's to decide, or decided. `margin` in seconds."""
-    return [Unfinished(*row) for row in connection.execute(_UNFINISHED, {"margin": margin})]

@@ -77,6 +77,10 @@ promotion_uses = Table(
     Column("checkout_id", Text, ForeignKey("checkouts.id"), primary_key=True),
     Column("customer_id", Text),
     Column("final", Boolean, nullable=False, server_default=text("false")),
+    Index("ix_promotion_uses_checkout_id", "checkout_id"),
+    Index(
+        "ix_promotion_uses_customer", "customer_id", "promotion_id", postgresql_where=text("customer_id IS NOT NULL")
+    ),
 )
 
 _PROMISED = text("state IN ('authorised', 'captured') AND amount > captured + released")

@@ -90,6 +90,7 @@ tasks = Table(
     Column("note", Text),  # of whoever resolved it
     json_column("closed_by", nullable=True),
     CheckConstraint(one_of("outcome", Outcome), name="outcome"),
+    Index("ix_tasks_subject", "subject", "kind", "id"),  # open and closed
     Index("ix_tasks_open", "id", postgresql_where=text("closed_at IS NULL")),
     Index("uq_tasks_open", "kind", "subject", unique=True, postgresql_where=text("closed_at IS NULL")),
 )

@@ -134,22 +134,22 @@ def test_a_closed_one_cannot_be_confirmed_and_a_confirmed_one_not_closed(shop, t
     assert shop.stock(sku) == (3, 1)
 
 
-def test_what_was_abandoned_before_it_began_never_begins(shop, transaction, begin):
+def test_what_expired_unanswered_before_it_began_never_begins(shop, transaction, begin):
     sku = shop.sku(stock=3)
     command = begin(sku)
     with transaction() as connection:
-        assert checkout_closing.abandon(connection, command)
+        assert checkout_closing.expire_unanswered(connection, command)
     with transaction() as connection:
         assert checkouts.hold(connection, command).settled is not None
     assert shop.stock(sku) == (3, 0)
 
 
-def test_what_has_begun_cannot_be_abandoned(shop, transaction, begin):
+def test_what_has_begun_does_not_expire_unanswered(shop, transaction, begin):
     command = begin(shop.sku())
     with transaction() as connection:
         checkouts.hold(connection, command)
     with transaction() as connection:
-        assert not checkout_closing.abandon(connection, command)
+        assert not checkout_closing.expire_unanswered(connection, command)
 
 
 def test_a_hold_that_runs_out_is_given_back_once(shop, transaction, begin):

@@ -1,0 +1,21 @@
+"""Deletes rows whose retention has passed: stored answers, account requests, sign-in attempts, sessions."""
+
+from __future__ import annotations
+
+import asyncio
+
+from models.db.repositories import account_requests, answers, attempts, sessions
+from models.db.session import Database
+
+
+class Retention:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def round(self) -> None:
+        await asyncio.to_thread(self._forget_old)
+
+    def _forget_old(self) -> None:
+        with self._database.transaction() as connection:
+            for repository in (answers, account_requests, attempts, sessions):
+                repository.forget_old(connection)
