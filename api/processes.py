@@ -36,11 +36,8 @@ from workflows.failures import DATA_CONVERTER, refusal_in
 from workflows.order import Order
 from workflows.payment_retry import PaymentRetry
 from workflows.save_payment_method import SavePaymentMethod
-from workflows.starts import Start
+from workflows.starts import Input, Result, Start, W
 
-W = TypeVar("W")
-Input = TypeVar("Input")
-Result = TypeVar("Result")
 Command = TypeVar("Command")
 R = TypeVar("R")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import structlog
 from temporalio.client import Client
@@ -22,11 +22,7 @@ from models.payment_methods import BeginSave
 from models.settings import Settings
 from workflows import starts
 from workflows.client import is_running, start
-from workflows.starts import Start
-
-W = TypeVar("W")
-Input = TypeVar("Input")
-Result = TypeVar("Result")
+from workflows.starts import Input, Result, Start, W
 
 MARGIN_SECONDS = 60.0  # younger rows may still be on their way through the outbox and Temporal
 PAGE = 1000  # rows of each kind in a round; the next round goes on behind them

@@ -6,7 +6,6 @@ It is apart from `starts`, which is data: no workflow imports either.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
 from temporalio.client import (
     Client,
@@ -19,11 +18,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from workflows.starts import TASK_TIMEOUT, Start
-
-W = TypeVar("W")
-Input = TypeVar("Input")
-Result = TypeVar("Result")
+from workflows.starts import TASK_TIMEOUT, Input, Result, Start, W
 
 
 async def start(client: Client, process: Start[W, Input, Result], *, signal: Callable[[W], None] | None = None) -> bool:

@@ -12,6 +12,8 @@ from tests.fixtures.cards import Wallet
 from tests.fixtures.record import clean_up
 from tests.fixtures.retries import Failed
 from tests.fixtures.shop import THREE_D_SECURE, eventually
+from workflows import starts
+from workflows.client import signal, start
 
 ROOMS = ("api", "workers", "workflows", "activities", "deploy")
 CALLS = (".start_workflow(", "WithStartWorkflowOperation(", "ScheduleActionStartWorkflow(")
@@ -84,6 +86,18 @@ def test_a_card_to_save_by_the_api_and_by_the_sweeper(shop, started, terminate):
     finally:
         shop.world.forget_scripts()
     assert by_api["attributes"] == {"UserId": wallet.person.id, "PaymentMethodState": "saving"}
+
+
+def test_what_has_completed_is_neither_started_again_nor_signalled(shop):
+    wallet = Wallet(shop)
+    entry = wallet.saved()["id"]
+    wallet.call("DELETE", f"/{entry}")
+    assert wallet.ended(entry).state == "removed"
+    process = starts.remove_payment_method(entry)
+    eventually(lambda: not shop.running(process.id))
+    assert shop.temporal(lambda client: start(client, process)) is False
+    assert shop.temporal(lambda client: signal(client, process.id, "changed")) is False
+    assert shop.temporal(lambda client: signal(client, "no/such", "changed")) is False
 
 
 def test_nothing_starts_beside_the_table():
