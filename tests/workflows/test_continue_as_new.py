@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.service import RPCError, RPCStatusCode
 
 from models.access import Role
 from models.fulfilment import FulfilOrder, ShipParcel
@@ -66,13 +65,7 @@ def say(shop, order, update, *arguments, key=None):
 
     async def ask(client):
         handle = client.get_workflow_handle(order_workflow(order["id"]))
-        while True:
-            try:
-                return await handle.execute_update(update, *arguments, id=key)
-            except RPCError as error:
-                # Given up with the task that carried it, since that one ended the execution: the API asks again too.
-                if error.status is not RPCStatusCode.FAILED_PRECONDITION:
-                    raise
+        return await handle.execute_update(update, *arguments, id=key)
 
     return shop.temporal(ask)
 
