@@ -68,10 +68,11 @@ class SavePaymentMethod(Unwinds, AcceptsUpdates):
         try:
             begun = await self._begin_saving()
             if begun.ended is not None and begun.settled is not None:
-                return self._settle(begun.ended, begun.settled)
-            self._customer = await self._ensure_customer()
-            await self._wait_for_the_bank(await self._set_up(begun))
-            state = self._settle(PaymentMethodState.SAVED, await self._keep())
+                state = self._settle(begun.ended, begun.settled)
+            else:
+                self._customer = await self._ensure_customer()
+                await self._wait_for_the_bank(await self._set_up(begun))
+                state = self._settle(PaymentMethodState.SAVED, await self._keep())
         except (FailureError, HoldfastError, asyncio.CancelledError) as error:
             state = await self._refuse(refusal_in(error) or Refusal.of(Unavailable()))
         await self._updates_recorded()
