@@ -102,7 +102,11 @@ def test_updates_that_race_it_are_all_answered(shop, world, order):
         body = {"lines": [{"line_id": line, "quantity": 1}], "carrier": "ups", "tracking_number": new_key()}
         return shop.post(path, body, {**shop.bearer(Role.WAREHOUSE), "Idempotency-Key": new_key()})
 
-    answers = [answer for eight in at_once([lambda: [parcel() for _ in range(8)]] * 3) for answer in eight]
+    answers = []
+    for _ in range(5):
+        answers += [answer for eight in at_once([lambda: [parcel() for _ in range(8)]] * 3) for answer in eight]
+        if len(continued(shop, order)) >= 2:
+            break
     assert {answer.status_code for answer in answers} <= {201, 409}, [answer.text for answer in answers]
     assert len({answer.json()["id"] for answer in answers if answer.status_code == 201}) == 5
     assert len(continued(shop, order)) >= 2
