@@ -164,7 +164,8 @@ class Processes:
                     try:
                         return await ask()
                     except RPCError as error:
-                        # The server gave the update up with the task that carried it (new events came in between).
+                        # The server has discarded the task with the update (see workflows/updates.py): that of a
+                        # checkout that ended in its first one, or one in which a validator refused.
                         if error.status is not RPCStatusCode.FAILED_PRECONDITION:
                             raise
                         await asyncio.sleep(ASK_AGAIN_SECONDS)

@@ -39,6 +39,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.compensation import Compensations, Unwinds
     from workflows.failures import refusal_in
     from workflows.options import CAPTURE, COMPENSATION, DATABASE, LABEL, MAIL, MAIL_LATER
+    from workflows.updates import AcceptsUpdates, recorded
 
 STATUS = SearchAttributeKey.for_keyword(ORDER_STATUS)
 ENDS = (OrderStatus.CANCELLED, OrderStatus.RETURNED)
@@ -63,7 +64,7 @@ WORDS = {
 
 
 @workflow.defn(name="Order", failure_exception_types=[HoldfastError])
-class Order(Unwinds):
+class Order(Unwinds, AcceptsUpdates):
     @workflow.init
     def __init__(self, order: FulfilOrder) -> None:
         self._order = order
@@ -87,7 +88,7 @@ class Order(Unwinds):
             status = await self._close_return_window(stands, timedelta(seconds=order.return_window_seconds))
         for beside in self._beside:
             await beside
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        await self._updates_recorded()
         return self._now(status)
 
     async def _until_it_has_arrived(self) -> OrderStands:
@@ -143,6 +144,8 @@ class Order(Unwinds):
         """Between two looks there is nothing to remember but the input: here a long history is left behind."""
         with contextlib.suppress(asyncio.TimeoutError):
             await workflow.wait_condition(lambda: self._news or self._is_long(), timeout=patience, timeout_summary=why)
+        if self._is_long():
+            await self._updates_recorded()
         if not self._news and self._is_long():
             workflow.continue_as_new(self._order.model_copy(update={"resumed": True, "told": True}))
 
@@ -165,21 +168,25 @@ class Order(Unwinds):
         self._news = True
 
     @workflow.update
+    @recorded
     async def cancel(self, by: By = NOBODY) -> OrderStatus:
         """Before anything has left: stock back at once, then the money."""
         return await self._steer(OrderCommands.cancel_order, by, "cancel")
 
     @workflow.update
+    @recorded
     async def cancel_remainder(self, by: By = NOBODY) -> OrderStatus:
         """What has not left never will; the rest goes on to the buyer."""
         return await self._steer(OrderCommands.cancel_remainder, by, "cancel the rest")
 
     @workflow.update
+    @recorded
     async def hold(self, by: By = NOBODY) -> OrderStatus:
         """Nothing leaves until it is released."""
         return await self._steer(OrderCommands.hold_order, by, "hold")
 
     @workflow.update
+    @recorded
     async def release(self, by: By = NOBODY) -> OrderStatus:
         """What was on hold goes on."""
         return await self._steer(OrderCommands.release_order, by, "release")
@@ -193,6 +200,7 @@ class Order(Unwinds):
         return self._now(status)
 
     @workflow.update
+    @recorded
     async def ship(self, command: ShipParcel) -> None:
         """The warehouse hands over a parcel: planned, labelled, paid, then out. Refused whole or done whole."""
         await self._ship(command)
@@ -235,6 +243,7 @@ class Order(Unwinds):
             await self._ship(parcel)
 
     @workflow.update
+    @recorded
     async def scan(self, command: ScanParcel) -> None:
         """The carrier's word on a parcel."""
         async with self._parcels:

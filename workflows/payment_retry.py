@@ -45,6 +45,7 @@ with workflow.unsafe.imports_passed_through():
     from models.states import OrderStatus
     from workflows.compensation import Compensations, Unwinds
     from workflows.options import COMPENSATION, DATABASE, PAYMENT_GLANCE, PAYMENT_LOOKUP
+    from workflows.updates import AcceptsUpdates, recorded
 
 STATE = SearchAttributeKey.for_keyword(PAYMENT_RETRY_STATE)
 CHARGE_KEYS = 3
@@ -53,7 +54,7 @@ FAILED_THERE = TryStands(state=PaymentAt.DECLINED, decline_code="processing_erro
 
 
 @workflow.defn(name="PaymentRetry", failure_exception_types=[HoldfastError])
-class PaymentRetry(Unwinds):
+class PaymentRetry(Unwinds, AcceptsUpdates):
     @workflow.init
     def __init__(self, begin: RetryPayment) -> None:
         self._begin = begin
@@ -77,11 +78,11 @@ class PaymentRetry(Unwinds):
         while self._ended is None:
             await self._until_due()
             if workflow.info().is_continue_as_new_suggested():
-                await workflow.wait_condition(workflow.all_handlers_finished)
+                await self._updates_recorded()
                 workflow.continue_as_new(begin)
             async with self._charging:
                 await self._act()
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        await self._updates_recorded()
         if self._news and await self._has_failed_again():
             workflow.continue_as_new(begin)
         return self._ended.state
@@ -94,6 +95,7 @@ class PaymentRetry(Unwinds):
         self._news = True
 
     @workflow.update
+    @recorded
     async def pay(self, command: PayWith) -> Told:
         """A new method, tried at once: 200 paid, 202 the bank wants to see the buyer. Raises PaymentDeclined (the
         ladder goes on), PaymentMethodInvalid, NotFound, InvalidTransition."""
@@ -116,6 +118,7 @@ class PaymentRetry(Unwinds):
             raise PaymentDeclined(decline_code=code, order_id=self._begin.order_id)
 
     @workflow.update
+    @recorded
     async def try_now(self, steer: Steer = NOBODY) -> RetryState:
         """Support has reason to think that the order's own method works now."""
         await workflow.wait_condition(lambda: self._ready)
@@ -134,6 +137,7 @@ class PaymentRetry(Unwinds):
             return self._state
 
     @workflow.update
+    @recorded
     async def extend(self, steer: Steer = NOBODY) -> RetryState:
         """A week more, with one more try at its end."""
         await workflow.wait_condition(lambda: self._ready)
@@ -148,6 +152,7 @@ class PaymentRetry(Unwinds):
             return self._state
 
     @workflow.update
+    @recorded
     async def give_up(self, steer: Steer = NOBODY) -> RetryState:
         """Nobody will pay: the order, or what is left of it, is cancelled now."""
         await workflow.wait_condition(lambda: self._ready)

@@ -14,6 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from models.returns import ReceiveReturn, RefuseReturn, ReturnRef, ReturnStands
     from models.states import ReturnStatus
     from workflows.options import DATABASE
+    from workflows.updates import AcceptsUpdates, recorded
 
 Command = TypeVar("Command", ReceiveReturn, RefuseReturn)
 
@@ -30,7 +31,7 @@ WORDS = {
 
 
 @workflow.defn(name="Return", failure_exception_types=[HoldfastError])
-class Return:
+class Return(AcceptsUpdates):
     @workflow.init
     def __init__(self, ref: ReturnRef) -> None:
         self._ref = ref
@@ -48,7 +49,7 @@ class Return:
                 stands = await workflow.execute_local_activity_method(
                     Returns.expire_return, self._ref, summary="nothing has come", **DATABASE
                 )
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        await self._updates_recorded()
         self._tell(stands)
         return stands.status
 
@@ -80,11 +81,13 @@ class Return:
         self._news = True
 
     @workflow.update
+    @recorded
     async def receive(self, command: ReceiveReturn = ALL_OF_IT) -> ReturnStatus:
         """The parcel is here: stock back, money back. `{}` is all of it, fit to be sold again."""
         return await self._do(Returns.receive_return, command, "receive")
 
     @workflow.update
+    @recorded
     async def refuse(self, command: RefuseReturn = NOBODY) -> ReturnStatus:
         """It is not taken back."""
         return await self._do(Returns.refuse_return, command, "refuse")

@@ -41,13 +41,14 @@ with workflow.unsafe.imports_passed_through():
     from workflows.compensation import Compensations, Unwinds
     from workflows.failures import refusal_in
     from workflows.options import COMPENSATION, DATABASE, PAYMENT, PAYMENT_GLANCE, PAYMENT_LOOKUP
+    from workflows.updates import AcceptsUpdates, recorded
 
 STATE = SearchAttributeKey.for_keyword(PAYMENT_METHOD_STATE)
 SET_UP_ATTEMPTS = 3
 
 
 @workflow.defn(name="SavePaymentMethod", failure_exception_types=[HoldfastError])
-class SavePaymentMethod(Unwinds):
+class SavePaymentMethod(Unwinds, AcceptsUpdates):
     @workflow.init
     def __init__(self, begin: BeginSave) -> None:
         self._begin = begin
@@ -67,18 +68,20 @@ class SavePaymentMethod(Unwinds):
         try:
             begun = await self._begin_saving()
             if begun.ended is not None and begun.settled is not None:
-                return self._settle(begun.ended, begun.settled)
-            self._customer = await self._ensure_customer()
-            await self._wait_for_the_bank(await self._set_up(begun))
-            state = self._settle(PaymentMethodState.SAVED, await self._keep())
+                state = self._settle(begun.ended, begun.settled)
+            else:
+                self._customer = await self._ensure_customer()
+                await self._wait_for_the_bank(await self._set_up(begun))
+                state = self._settle(PaymentMethodState.SAVED, await self._keep())
         except (FailureError, HoldfastError, asyncio.CancelledError) as error:
             state = await self._refuse(refusal_in(error) or Refusal.of(Unavailable()))
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        await self._updates_recorded()
         return state
 
     # What others say to it
 
     @workflow.update
+    @recorded
     async def submit(self, fingerprint: str) -> Told:
         """The owner's wish: the first answer there is. A repeated one joins what runs."""
         await workflow.wait_condition(lambda: self._answer is not None)
@@ -91,6 +94,7 @@ class SavePaymentMethod(Unwinds):
             raise IdempotencyKeyReused()
 
     @workflow.update
+    @recorded
     async def resume(self) -> Told:
         """The owner is back from the bank: looks at once, and says how things stand."""
         self._nudges += 1

@@ -7,7 +7,7 @@ import pytest
 from models.access import Role
 from models.ids import order_workflow
 from models.order_commands import By
-from tests.fixtures.shop import ADDRESSES, VISA, at_once, command, eventually, new_key, slug
+from tests.fixtures.shop import ADDRESSES, VISA, at_once, eventually, new_key, slug
 from workflows.order import Order
 
 
@@ -197,9 +197,9 @@ class TestHolding:
 
         async def steer(client):
             handle = client.get_workflow_handle_for(Order.run, order_workflow(order["id"]))
-            held = await command(handle, "hold", {})
-            released = await command(handle, Order.release, By())
-            cancelled = await command(handle, "cancel")
+            held = await handle.execute_update("hold", {})
+            released = await handle.execute_update(Order.release, By())
+            cancelled = await handle.execute_update("cancel")
             return [held, released, cancelled]
 
         assert shop.temporal(steer) == ["on_hold", "confirmed", "cancelled"]

@@ -13,7 +13,7 @@ from models.access import Role
 from models.ids import payment_retry_workflow
 from tests.fixtures.cards import Wallet
 from tests.fixtures.retries import Failed
-from tests.fixtures.shop import THREE_D_SECURE, VISA, at_once, command, eventually, new_key, slug
+from tests.fixtures.shop import THREE_D_SECURE, VISA, at_once, eventually, new_key, slug
 
 DECLINED = "pm_card_visa_chargeDeclinedInsufficientFunds"
 
@@ -351,8 +351,8 @@ class TestSupport:
     def test_types_the_same_in_the_temporal_ui(self, shop, guest):
         async def type_(client):
             handle = client.get_workflow_handle(payment_retry_workflow(guest.id))
-            await command(handle, "extend", {})
-            return await command(handle, "pay", {"method": VISA})
+            await handle.execute_update("extend", {})
+            return await handle.execute_update("pay", {"method": VISA})
 
         assert shop.temporal(type_)["status"] == 200
         assert guest.retry()["extensions"] == 1

@@ -6,7 +6,7 @@ import pytest
 
 from models.access import Role
 from models.ids import order_workflow, return_workflow
-from tests.fixtures.shop import at_once, command, eventually, new_key, slug
+from tests.fixtures.shop import at_once, eventually, new_key, slug
 
 
 def lines_of(order, quantity=1, **more):
@@ -447,7 +447,7 @@ class TestMoneyAndGoodsTogether:
         receive(announced(buyer, order, 1))
         assert shop.stock(sku) == (10, 2)
         workflow_id = order_workflow(order["id"])
-        shop.temporal(lambda client: command(client.get_workflow_handle(workflow_id), "cancel_remainder", {}))
+        shop.temporal(lambda client: client.get_workflow_handle(workflow_id).execute_update("cancel_remainder", {}))
         assert shop.stock(sku) == (10, 0)
         now = eventually(lambda: (now := read(buyer, order))["payment"]["released"]["amount"] and now)
         (intent,) = world.intents(buyer.cart_id)

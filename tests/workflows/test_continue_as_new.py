@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.service import RPCError, RPCStatusCode
 
 from models.access import Role
 from models.fulfilment import FulfilOrder, ShipParcel
@@ -66,13 +65,7 @@ def say(shop, order, update, *arguments, key=None):
 
     async def ask(client):
         handle = client.get_workflow_handle(order_workflow(order["id"]))
-        while True:
-            try:
-                return await handle.execute_update(update, *arguments, id=key)
-            except RPCError as error:
-                # Given up with the task that carried it, since that one ended the execution: the API asks again too.
-                if error.status is not RPCStatusCode.FAILED_PRECONDITION:
-                    raise
+        return await handle.execute_update(update, *arguments, id=key)
 
     return shop.temporal(ask)
 
@@ -109,7 +102,11 @@ def test_updates_that_race_it_are_all_answered(shop, world, order):
         body = {"lines": [{"line_id": line, "quantity": 1}], "carrier": "ups", "tracking_number": new_key()}
         return shop.post(path, body, {**shop.bearer(Role.WAREHOUSE), "Idempotency-Key": new_key()})
 
-    answers = [answer for eight in at_once([lambda: [parcel() for _ in range(8)]] * 3) for answer in eight]
+    answers = []
+    for _ in range(5):
+        answers += [answer for eight in at_once([lambda: [parcel() for _ in range(8)]] * 3) for answer in eight]
+        if len(continued(shop, order)) >= 2:
+            break
     assert {answer.status_code for answer in answers} <= {201, 409}, [answer.text for answer in answers]
     assert len({answer.json()["id"] for answer in answers if answer.status_code == 201}) == 5
     assert len(continued(shop, order)) >= 2

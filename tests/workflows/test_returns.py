@@ -14,7 +14,7 @@ from models.ids import order_workflow, return_workflow
 from models.returns import ReturnRef
 from models.states import ReturnStatus
 from tests.fixtures.parcels import deliver, ship
-from tests.fixtures.shop import command, eventually
+from tests.fixtures.shop import eventually
 from workflows import queues
 from workflows.return_ import Return
 
@@ -52,7 +52,7 @@ def state_of(shop, return_id):
 
 def update(shop, return_id, name, *arguments):
     async def ask(client):
-        return await command(client.get_workflow_handle(return_workflow(return_id)), name, *arguments)
+        return await client.get_workflow_handle(return_workflow(return_id)).execute_update(name, *arguments)
 
     return shop.temporal(ask)
 

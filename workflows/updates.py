@@ -1,0 +1,48 @@
+"""Updates that keep their answers: no execution ends in the workflow task that accepted one.
+
+A task that ends its execution is discarded by the server when another event (most often a signal) has arrived since it
+began, and with it go the updates that it accepted: their callers get FAILED_PRECONDITION, although the activities have
+run. An update whose acceptance is in the history is answered by whichever task ends the execution after all.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from temporalio import workflow
+
+NEXT_TASK: Final = timedelta(milliseconds=1)
+
+
+class AcceptsUpdates:
+    """Of every workflow that has updates."""
+
+    _accepted_at = 0  # the length of the history in the task that accepted the last update
+
+    async def _updates_recorded(self) -> None:
+        """Before every end, also that of `continue_as_new`: handlers have finished, acceptances are in the history."""
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        while self._accepted_at == workflow.info().get_current_history_length():
+            await workflow.sleep(NEXT_TASK, summary="record the updates")
+            await workflow.wait_condition(workflow.all_handlers_finished)
+
+
+Flow = TypeVar("Flow", bound=AcceptsUpdates)
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def recorded(
+    handler: Callable[Concatenate[Flow, Parameters], Awaitable[Result]],
+) -> Callable[Concatenate[Flow, Parameters], Awaitable[Result]]:
+    """Under every `@workflow.update` (tests/workflows/test_updates.py): notes the task that accepted it."""
+
+    async def handle(self: Flow, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        self._accepted_at = workflow.info().get_current_history_length()
+        return await handler(self, *args, **kwargs)
+
+    functools.update_wrapper(handle, handler)  # the SDK reads the handler's name and types
+    return handle
