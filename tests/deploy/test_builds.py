@@ -19,7 +19,7 @@ def nobody(temporal: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def test_a_build_without_workers_gets_nothing(nobody: Settings) -> None:
-    with pytest.raises(StackError, match="Temporal says: no Worker Deployment found with name .?nobody"):
+    with pytest.raises(StackError, match=r"Temporal says: no Worker Deployment found with name .?nobody"):
         ask(nobody, lambda found: found.make_current("v1"))
     with pytest.raises(StackError, match="nobody"):
         ask(nobody, lambda found: found.ramp("v1", 5))
