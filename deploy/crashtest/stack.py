@@ -4,8 +4,9 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +14,7 @@ from typing import Any, Self
 from deploy.seed import seed_catalogue
 from deploy.stack import engines, plan
 from deploy.stack.ports import free_ports
+from deploy.stack.process import Process
 from deploy.stack.supervisor import Supervisor
 from models.db.migrate import upgrade
 from models.db.session import Database
@@ -33,13 +35,17 @@ SHORT = {
 
 
 class PrivateStack:
-    """`with PrivateStack() as stack`: engines, sandbox, workers and API, supervised without ever giving up."""
+    """`with PrivateStack() as stack`: engines, sandbox, workers and API, supervised without ever giving up.
 
-    def __init__(self, changes: Mapping[str, Any] = SHORT) -> None:
+    `worker`: the program that its worker runs, where it is not `holdfast worker`.
+    """
+
+    def __init__(self, changes: Mapping[str, Any] = SHORT, *, worker: Sequence[str] = ()) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="holdfast-crashtest-"))
         ports = dict(zip((f"{name}_port" for name in PORTS), free_ports(len(PORTS) + MORE_PORTS), strict=False))
         self.settings = Settings.model_validate({"data_dir": self.folder, **ports, **changes})
         self.supervisor = Supervisor(self.folder / "logs", on_event=lambda line: None, restarts=None)
+        self._worker = worker
         self.keep = False  # the folder, for whoever looks into what went wrong
 
     def __enter__(self) -> Self:
@@ -67,7 +73,11 @@ class PrivateStack:
             seed_catalogue(database)
         finally:
             database.close()
-        engines.start_together(self.supervisor, plan.holdfast(settings))
+        engines.start_together(self.supervisor, [self.worker(settings), plan.holdfast(settings)[1]])
+
+    def worker(self, settings: Settings) -> Process:
+        process = plan.holdfast(settings)[0]
+        return replace(process, command=self._worker) if self._worker else process
 
     def kill(self, victim: str) -> bool:
         """SIGKILL; the supervisor brings it back. False when it was dead already. `worker` is all that there are."""

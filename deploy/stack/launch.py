@@ -29,10 +29,15 @@ def main(arguments: list[str]) -> None:
     parent, death_signal, user, reach, *command = arguments
     if user != "-":
         become(int(user), reach=reach == "1")
-    _prctl(PR_SET_PDEATHSIG, int(death_signal))
-    if os.getppid() != int(parent):  # it died before the line above
-        sys.exit(1)
+    die_with(int(parent), int(death_signal))
     os.execv(command[0], command)  # noqa: S606  that is its purpose
+
+
+def die_with(parent: int, death_signal: int) -> None:
+    """Get this signal when the parent ends."""
+    _prctl(PR_SET_PDEATHSIG, death_signal)
+    if os.getppid() != parent:  # it died before the line above
+        sys.exit(1)
 
 
 def become(uid: int, *, reach: bool) -> None:

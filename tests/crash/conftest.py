@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from deploy.crashtest.stack import PrivateStack
-from deploy.stack import plan
 
 ACTIVITIES = Path(__file__).parents[2] / "activities"
 WORKERS = 3  # so that there is one to go on while another starts again
+
+WORKER = (sys.executable, "-m", "tests.fixtures.forked_worker")
 
 TIMES = {
     "hold_seconds": 6.0,
@@ -64,10 +66,10 @@ def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crashing]:
     for name in failpoints():
         (markers / name).touch()  # struck already: nothing happens there until it is armed
     spec = ";".join(f"{name}=kill@{markers / name}" for name in failpoints())
-    with PrivateStack({**TIMES, "failpoints": spec}) as stack:
+    with PrivateStack({**TIMES, "failpoints": spec}, worker=WORKER) as stack:
         stack.supervisor.back_off = (0.1,)  # they die on purpose
         for number in range(2, WORKERS + 1):
             port = stack.settings.worker_metrics_port + number - 1
-            another = plan.holdfast(stack.settings.model_copy(update={"worker_metrics_port": port}))
-            stack.supervisor.start(replace(another[0], name=f"workers-{number}"))
+            another = stack.worker(stack.settings.model_copy(update={"worker_metrics_port": port}))
+            stack.supervisor.start(replace(another, name=f"workers-{number}"))
         yield Crashing(stack, markers)
