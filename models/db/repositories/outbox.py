@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple, cast, overload
 
 from sqlalchemy import Connection, text
+
+from models.topics import P, Topic
 
 # A command whose worker dies may be lost with it, once it has written that it has begun. What it wrote then tells its
 # process, unless it has been withdrawn by then: `begun/{what}` is the aggregate.
@@ -34,14 +36,44 @@ VALUES (:topic, :aggregate, CAST(:data AS jsonb), now() + make_interval(secs => 
 """)
 
 
+@overload
 def publish(
-    connection: Connection, topic: str, aggregate: str, data: dict[str, Any], *, after_seconds: float = 0.0
+    connection: Connection, topic: str, aggregate: str, event: dict[str, Any], *, after_seconds: float = 0.0
+) -> None: ...
+@overload
+def publish(
+    connection: Connection, topic: Topic[P], aggregate: str, event: P, *, after_seconds: float = 0.0
+) -> None: ...
+def publish(
+    connection: Connection,
+    topic: str | Topic[P],
+    aggregate: str,
+    event: dict[str, Any] | P,
+    *,
+    after_seconds: float = 0.0,
 ) -> None:
-    """In the transaction of the fact it tells of; told no sooner than `after_seconds` from now."""
+    """In the transaction of the event; delivered no sooner than `after_seconds` from now."""
+    if isinstance(topic, Topic):
+        publish_all(connection, topic, [(aggregate, cast(P, event))], after_seconds=after_seconds)
+        return
     connection.execute(
         _PUBLISH,
-        {"topic": topic, "aggregate": aggregate, "data": json.dumps(data), "after_seconds": after_seconds},
+        {"topic": topic, "aggregate": aggregate, "data": json.dumps(event), "after_seconds": after_seconds},
     )
+
+
+def publish_all(
+    connection: Connection, topic: Topic[P], events: Iterable[tuple[str, P]], *, after_seconds: float = 0.0
+) -> None:
+    """`events`: (aggregate, payload), in their order. Without a consumer there is no statement."""
+    if not topic.consumers:
+        return
+    values = [
+        {"topic": topic.name, "aggregate": aggregate, "data": event.model_dump_json(), "after_seconds": after_seconds}
+        for aggregate, event in events
+    ]
+    if values:
+        connection.execute(_PUBLISH, values)
 
 
 _PENDING = text("""
