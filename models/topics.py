@@ -14,7 +14,9 @@ from typing import Generic, NamedTuple, TypeVar
 from models.accounts import Link, LinkState
 from models.attention import Outcome
 from models.base import Record
+from models.checkout import CheckoutRef
 from models.order_notices import OrderNotice
+from models.payment_methods import PaymentMethodRef
 
 P = TypeVar("P", bound=Record)
 
@@ -46,14 +48,6 @@ class OrderConfirmed(Record):
     order_id: str
     number: str | None = None
     resumed: bool = False
-
-
-class CheckoutRef(Record):
-    checkout_id: str
-
-
-class PaymentMethodChanged(Record):
-    payment_method_id: str
 
 
 class RefundChanged(Record):
@@ -151,8 +145,8 @@ TRACKING_RECEIVED = Topic("tracking.received", TrackingReceived, _ORDERS)
 PAYMENT_CHANGED = Topic("payment.changed", CheckoutRef, _PROCESSES)
 PAYMENT_FAILED = Topic("payment.failed", OrderRef, _PROCESSES)
 PAYMENT_RETRY_CHANGED = Topic("payment_retry.changed", OrderRef, _PROCESSES)
-PAYMENT_METHOD_CHANGED = Topic("payment_method.changed", PaymentMethodChanged, _PROCESSES)
-PAYMENT_METHOD_REMOVED = Topic("payment_method.removed", PaymentMethodChanged, _PROCESSES)
+PAYMENT_METHOD_CHANGED = Topic("payment_method.changed", PaymentMethodRef, _PROCESSES)
+PAYMENT_METHOD_REMOVED = Topic("payment_method.removed", PaymentMethodRef, _PROCESSES)
 REFUND_REQUESTED = Topic("refund.requested", RefundChanged, _PROCESSES)
 REFUND_CHANGED = Topic("refund.changed", RefundChanged, _PROCESSES)
 REFUND_FOUND = Topic("refund.found", RefundFound, _PROCESSES)

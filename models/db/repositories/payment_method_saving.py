@@ -23,6 +23,7 @@ from models.payment_methods import (
     CloseSave,
     KeepPaidMethod,
     OwnerAsked,
+    PaymentMethodRef,
     PaymentMethodState,
     ProviderSetup,
     SaveBegun,
@@ -201,7 +202,7 @@ def _merge(connection: Connection, mine: Any, same: Any) -> Any:
     }
     connection.execute(_FOLLOW, follow)
     if another:
-        event = topics.PaymentMethodChanged(payment_method_id=mine["id"])
+        event = PaymentMethodRef(payment_method_id=mine["id"])
         outbox.publish(connection, topics.PAYMENT_METHOD_REMOVED, mine["id"], event)
     return entry
 

@@ -12,7 +12,7 @@ from models.answers import rfc3339
 from models.db.repositories import outbox
 from models.db.repositories.profiles import lock_account
 from models.errors import Conflict, InvalidTransition, NotFound
-from models.payment_methods import LIVE_SETUP, MAX_METHODS, PaymentMethodState
+from models.payment_methods import LIVE_SETUP, MAX_METHODS, PaymentMethodRef, PaymentMethodState
 
 
 class Standing(NamedTuple):
@@ -88,7 +88,7 @@ def remove(connection: Connection, user_id: str, payment_method_id: str) -> None
     connection.execute(_REMOVE, {"id": payment_method_id})
     if row["is_default"]:
         connection.execute(_NEXT_DEFAULT, {"user_id": user_id})
-    event = topics.PaymentMethodChanged(payment_method_id=payment_method_id)
+    event = PaymentMethodRef(payment_method_id=payment_method_id)
     outbox.publish(connection, topics.PAYMENT_METHOD_REMOVED, payment_method_id, event)
 
 
