@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
+from models.db.wake_ups import wake_after_commit
 from models.topics import RENAMED, TOPICS
 
 PER_AGGREGATE = 20
@@ -104,6 +105,7 @@ WITH letters AS (
     DELETE FROM dead_letters WHERE id = ANY(CAST(:ids AS bigint[])) OR consumer = :consumer RETURNING *)
 INSERT INTO outbox (consumer, topic, aggregate, data, trace, created_at)
 SELECT consumer, topic, aggregate, data, trace, created_at FROM letters ORDER BY id
+RETURNING consumer
 """)
 
 
@@ -195,4 +197,6 @@ def list_dead_letters(connection: Connection, consumer: str | None = None, *, li
 
 def requeue(connection: Connection, ids: Sequence[int] = (), *, consumer: str | None = None) -> int:
     """Those of these ids, or all of a consumer, with all their attempts again; how many those were."""
-    return connection.execute(_REQUEUE, {"ids": list(ids), "consumer": consumer}).rowcount
+    consumers = connection.execute(_REQUEUE, {"ids": list(ids), "consumer": consumer}).scalars().all()
+    wake_after_commit(connection, consumers)
+    return len(consumers)
