@@ -14,8 +14,8 @@ import psycopg
 from sqlalchemy import Connection
 
 CHANNEL = "outbox"
-GAP_SECONDS = 0.01
-"""At most so often a process notifies: a busy relay finds the rest by itself."""
+GAP_SECONDS = 0.05
+"""Between two notifications of a process."""
 
 _INFO = "holdfast_consumers"
 

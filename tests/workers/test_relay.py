@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 from temporalio.common import MetricMeter
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -430,3 +431,10 @@ class TestMetrics:
             "holdfast_outbox_dead_letters": 1,
         }
         assert meter.values["holdfast_outbox_backlog", "processes"] == 0
+
+    def test_an_unknown_consumer_is_reported_and_keeps_its_messages(self, bench):
+        bench.publish(1)
+        with capture_logs() as logs:
+            Monitor(bench.database, Metrics(MetricMeter.noop)).round()
+        reported = [entry["log_level"] for entry in logs if entry.get("consumer") == bench.consumer]
+        assert (reported, bench.left()) == (["error"], [1])

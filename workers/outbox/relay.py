@@ -32,6 +32,7 @@ BATCH = 100  # aggregates
 AT_ONCE = 8
 LEASE_SECONDS = 10.0
 POLL_SECONDS = 5.0  # without a wake-up
+PAUSE_SECONDS = 0.05  # after a small batch: what is published meanwhile is the next one
 RECOVERY_SECONDS = 1.0  # while the database is away
 SET_ASIDE_SECONDS = 30.0
 ATTEMPTS = 1450  # a day: each after a minute, the first ones sooner
@@ -98,13 +99,16 @@ class Relay:
         while True:
             self._wake_up.clear()
             try:
-                wait = None if await self.round() else await asyncio.to_thread(self._next_due)
+                claimed = await self.round()
+                wait = 0.0 if claimed else await asyncio.to_thread(self._next_due)
             except Unavailable:
                 log.warning("outbox_unavailable", consumer=self._consumer)
-                wait = RECOVERY_SECONDS
-            if wait is not None:
+                claimed, wait = 0, RECOVERY_SECONDS
+            if wait:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake_up.wait(), wait)
+            elif claimed < BATCH:
+                await asyncio.sleep(PAUSE_SECONDS)
 
     async def round(self) -> int:
         """One batch; how many messages were claimed."""

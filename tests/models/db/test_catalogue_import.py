@@ -56,10 +56,11 @@ def product(database, slug, currency="USD"):
 def test_what_changes_is_published(database, load, monkeypatch):
     for name in ("PRODUCT_CHANGED", "PRICE_CHANGED"):
         monkeypatch.setattr(topics, name, getattr(topics, name)._replace(consumers=("search",)))
-    rows = "pub,Published,,wool,PUB-S,S,10.00,11.00\npub,,,,PUB-M,M,10.00,11.00\n"
+    header = PRODUCTS.rstrip() + ",price.JPY,price.KWD\n"
+    rows = "pub,Published,,wool,PUB-S,S,10.00,11.00,1500,3.000\npub,,,,PUB-M,M,10.00,11.00,1500,3.000\n"
 
     def published(content):
-        load("products", PRODUCTS + content)
+        load("products", header + content)
         with database.reading() as connection:
             taken = connection.execute(text("DELETE FROM outbox WHERE consumer = 'search' RETURNING id, topic, data"))
             return [(row.topic, *row.data.values()) for row in sorted(taken)]
