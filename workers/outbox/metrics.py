@@ -34,6 +34,8 @@ class Metrics:
         self._backlog = meter.create_gauge("holdfast_outbox_backlog")
         self._age = meter.create_gauge_float("holdfast_outbox_oldest_age_seconds")
         self._dead = meter.create_gauge("holdfast_outbox_dead_letters")
+        self._consumers = {str(consumer) for consumer in Consumer}
+        self._topics = {(str(consumer), topic.name) for topic in TOPICS.values() for consumer in topic.consumers}
 
     def count(self, consumer: Consumer, *, delivered: Iterable[Message], failed: Iterable[Message]) -> None:
         for counter, messages in ((self._delivered, delivered), (self._failed, failed)):
@@ -41,13 +43,15 @@ class Metrics:
                 counter.add(number, {"consumer": consumer, "topic": topic})
 
     def report(self, backlog: Iterable[Backlog], dead: Mapping[tuple[str, str], int]) -> None:
+        """Also the zeros: a gauge keeps its last value."""
         found = {each.consumer or "none": each for each in backlog}
-        for consumer in {*(str(each) for each in Consumer), *found}:
+        self._consumers |= found.keys()
+        for consumer in self._consumers:
             each = found.get(consumer)
             self._backlog.set(each.messages if each else 0, {"consumer": consumer})
             self._age.set(max(0.0, each.age) if each else 0.0, {"consumer": consumer})
-        known = [(str(consumer), topic.name) for topic in TOPICS.values() for consumer in topic.consumers]
-        for consumer, topic in {*known, *dead}:
+        self._topics |= dead.keys()
+        for consumer, topic in self._topics:
             self._dead.set(dead.get((consumer, topic), 0), {"consumer": consumer, "topic": topic})
 
 
