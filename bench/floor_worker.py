@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 from bench.empty import QUEUE, Empty
 from models.settings import Settings
-from workers.main import connect, worker
+from workers.main import connect, runtime, worker
 from workers.registry import Work
 
 
@@ -16,7 +16,7 @@ async def main() -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     settings = Settings()
-    client = await connect(settings)
+    client = await connect(settings, runtime(settings))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(worker(settings, client, QUEUE, Work([Empty], [], 24), stack))
         await stop.wait()

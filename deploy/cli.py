@@ -26,6 +26,8 @@ staff_app = typer.Typer(help="The staff.", no_args_is_help=True)
 app.add_typer(staff_app, name="staff")
 orders_app = typer.Typer(help="The orders.", no_args_is_help=True)
 app.add_typer(orders_app, name="orders")
+outbox_app = typer.Typer(help="The outbox's dead letters.", no_args_is_help=True)
+app.add_typer(outbox_app, name="outbox")
 deploy_app = typer.Typer(help="The workers' builds: forward, in part, and back.", no_args_is_help=True)
 app.add_typer(deploy_app, name="deploy")
 
@@ -245,6 +247,27 @@ def rebuild_orders(
 
     with told_in_one_line():
         raise typer.Exit(0 if rebuild(read_settings(), print, check=check) else 1)
+
+
+@outbox_app.command("list")
+def list_dead_letters(consumer: Annotated[str | None, typer.Option(help="Of this consumer alone.")] = None) -> None:
+    """Show the oldest dead letters, each with its last error."""
+    from deploy.outbox import dead_letters
+
+    with told_in_one_line():
+        print(dead_letters(read_settings(), consumer))
+
+
+@outbox_app.command("requeue")
+def requeue_dead_letters(
+    ids: Annotated[list[int] | None, typer.Argument(metavar="ID…", help="As `list` shows them.")] = None,
+    consumer: Annotated[str | None, typer.Option(help="All of this consumer.")] = None,
+) -> None:
+    """Have dead letters delivered again, behind what their aggregates have published since."""
+    from deploy.outbox import requeue
+
+    with told_in_one_line():
+        print(f"{requeue(read_settings(), ids or [], consumer)} requeued")
 
 
 @app.command()

@@ -61,6 +61,7 @@ class Settings(BaseSettings):
 
     # Existing servers; empty means the stack's embedded one at its port above.
     database_url: str = Field("", repr=False)  # may hold a password
+    database_listen_url: str = Field("", repr=False)  # for LISTEN, where database_url is that of a pooler
     redis_url: str = ""
     temporal_address: str = ""
     temporal_namespace: str = "default"
@@ -162,6 +163,10 @@ class Settings(BaseSettings):
         """The same database, as libpq and its programs read it: no driver named."""
         scheme, rest = self.database.split("://", 1)
         return f"{scheme.split('+')[0]}://{rest}"
+
+    @property
+    def listen_url(self) -> str:
+        return self.database_listen_url or self.libpq_url
 
     @property
     def redis(self) -> str:

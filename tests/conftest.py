@@ -1,5 +1,7 @@
 """The real engines for the tests that ask: each started once a session, on free ports, gone with pytest."""
 
+from __future__ import annotations
+
 import fcntl
 import itertools
 import os
@@ -7,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -18,6 +21,9 @@ from deploy.stack.engines import start_together
 from deploy.stack.ports import free_ports
 from deploy.stack.supervisor import Supervisor
 from models.settings import Environment, Settings
+
+if TYPE_CHECKING:
+    from models.db.session import Database
 
 pytest_plugins = ["tests.fixtures.plugin", "tests.fixtures.schedule"]
 
@@ -129,6 +135,23 @@ def fresh_database_url(postgres: Settings) -> Iterator[str]:
     name = f"fresh_{os.getpid()}_{next(_numbers)}"
     _administer(postgres, f"CREATE DATABASE {name}")
     yield postgres.database.rsplit("/", 1)[0] + f"/{name}"
+    _administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def outbox_database(postgres: Settings) -> Iterator[Database]:
+    """Migrated, and without workers: what a test publishes is delivered by its own relays. A test has a consumer of its
+    own."""
+    from models.db.migrate import upgrade
+    from models.db.session import Database
+
+    name = f"outbox_{os.getpid()}"
+    _administer(postgres, f"CREATE DATABASE {name}")
+    url = postgres.database.rsplit("/", 1)[0] + f"/{name}"
+    upgrade(url)
+    database = Database(url, pool_size=10)
+    yield database
+    database.close()
     _administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 

@@ -30,10 +30,12 @@ from models import collector
 from models.db.session import Database
 from models.settings import Environment, Settings
 from workers import schedules
-from workers.account_relay import AccountRelay
 from workers.orphans import Sweeper
+from workers.outbox.consumers import Context, consumers_of, file_of
+from workers.outbox.metrics import Metrics, Monitor
+from workers.outbox.relay import Relay
+from workers.outbox.wake_ups import WakeUps
 from workers.registry import Work, build
-from workers.relay import Relay
 from workers.retention import Retention
 from workers.rounds import Rounds
 from workflows import queues
@@ -58,14 +60,19 @@ async def _run(settings: Settings, names: tuple[str, ...]) -> None:
         loop.add_signal_handler(number, stop.set)
     database = Database(settings.database, pool_size=16, application="holdfast-worker")
     try:
-        client = await connect(settings)
+        telemetry = runtime(settings)
+        client = await connect(settings, telemetry)
         async with AsyncExitStack() as stack:
             work = build(settings, database)
             if queues.ORDERS in names:
                 await schedules.ensure(client, settings)
             for name in names:
                 await stack.enter_async_context(worker(settings, client, name, work[name], stack))
-            background = [asyncio.create_task(job) for job in _background(settings, database, client, names)]
+            jobs = (
+                *_outbox(Context(settings, database, client), Metrics(telemetry.metric_meter), names),
+                *_background(settings, database, client, names),
+            )
+            background = [asyncio.create_task(job) for job in jobs]
             log.info("worker_ready", queues=names)
             await _until_stopped(stop, background)
     finally:
@@ -83,22 +90,35 @@ async def _until_stopped(stop: asyncio.Event, background: list[asyncio.Task[None
         task.result()
 
 
+def _outbox(context: Context, metrics: Metrics, names: tuple[str, ...]) -> Iterator[Coroutine[Any, Any, None]]:
+    """A relay for each consumer that a worker of these queues runs."""
+    wake_ups = WakeUps(context.settings.listen_url)
+    consumers = list(consumers_of(names))
+    for consumer in consumers:
+        handlers = file_of(consumer).handlers(context)
+        yield Relay(consumer, handlers, context.database, wake_ups.of(consumer), metrics).run()
+    if consumers:
+        yield wake_ups.run()
+    if queues.ORDERS in names:
+        yield Monitor(context.database, metrics).run()
+
+
 def _background(
     settings: Settings, database: Database, client: Client, names: tuple[str, ...]
 ) -> Iterator[Coroutine[Any, Any, None]]:
     if queues.ORDERS in names:
-        yield Relay(settings, database, client).run()
         yield Rounds("orphans", Sweeper(settings, database, client).round, database).run()
         yield Rounds("retention", Retention(database).round, database).run()
-    if queues.NOTIFICATIONS in names:
-        yield AccountRelay(settings, database, client).run()
 
 
-async def connect(settings: Settings) -> Client:
+def runtime(settings: Settings) -> Runtime:
+    """Serves the SDK's metrics and ours."""
+    address = f"127.0.0.1:{settings.worker_metrics_port}"
+    return Runtime(telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=address)))
+
+
+async def connect(settings: Settings, telemetry: Runtime) -> Client:
     """Waits for the server: a worker that starts before it is a worker that starts with it."""
-    runtime = Runtime(
-        telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=f"127.0.0.1:{settings.worker_metrics_port}"))
-    )
     while True:
         try:
             return await Client.connect(
@@ -107,7 +127,7 @@ async def connect(settings: Settings) -> Client:
                 data_converter=DATA_CONVERTER,
                 interceptors=[TracingInterceptor()],
                 grpc_compression=GrpcCompression.NONE,
-                runtime=runtime,
+                runtime=telemetry,
             )
         except RuntimeError as error:
             log.warning("temporal_unreachable", address=settings.temporal, error=str(error))

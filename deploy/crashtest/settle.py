@@ -12,7 +12,7 @@ from deploy.invariants.facts import executions
 from models.settings import Settings
 
 _UNSETTLED = text("""
-SELECT (SELECT count(*) FROM outbox) AS untold,
+SELECT (SELECT count(*) FROM outbox) AS undelivered,
     (SELECT count(*) FROM checkouts WHERE status IN ('processing', 'requires_action')) AS undecided,
     (SELECT count(*) FROM orders o WHERE NOT EXISTS (
         SELECT 1 FROM notifications n WHERE n.event = o.id || '\\:1' AND n.state <> 'sending')) AS unmailed,

@@ -41,6 +41,7 @@ STATEMENTS = {
     "returns": "SELECT id, order_id, state, lines, restocked, refund_id FROM returns",
     "notifications": "SELECT id, event, topic, channel, state, attempts FROM notifications",
     "outbox": "SELECT id, topic, aggregate, attempts FROM outbox",
+    "dead_letters": "SELECT id, topic, aggregate, error FROM dead_letters",
     "kept": "SELECT key_digest, status, body FROM kept_answers",
     "completed_carts": "SELECT id, completed_order_id FROM carts WHERE completed_order_id IS NOT NULL",
     "cards": "SELECT id, user_id, provider, state, reason, reference, same_as, is_default FROM payment_methods",
@@ -92,6 +93,7 @@ class Facts:
     returns: list[Row] = field(default_factory=list)
     notifications: list[Row] = field(default_factory=list)
     outbox: list[Row] = field(default_factory=list)
+    dead_letters: list[Row] = field(default_factory=list)
     kept: list[Row] = field(default_factory=list)
     completed_carts: list[Row] = field(default_factory=list)
     cards: list[Row] = field(default_factory=list)

@@ -40,9 +40,11 @@ def one_mail_a_notice(facts: Facts) -> Iterator[str]:
 
 
 def outbox_is_drained(facts: Facts) -> Iterator[str]:
-    """Everything that happened has been told."""
+    """Every event has been delivered to each of its consumers."""
     for row in facts.outbox:
         yield f"message {row['id']}, {row['topic']} of {row['aggregate']}, waits after {row['attempts']} attempts"
+    for row in facts.dead_letters:
+        yield f"message {row['id']}, {row['topic']} of {row['aggregate']}, is a dead letter: {row['error']}"
 
 
 def no_checkout_is_left(facts: Facts) -> Iterator[str]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from models.db.wake_ups import CHANNEL, Notifier, take_consumers
 from models.errors import Unavailable
+
+_NOTIFY = text("SELECT pg_notify(:channel, consumer) FROM unnest(CAST(:consumers AS text[])) AS consumer")
 
 
 class Database:
@@ -21,18 +24,32 @@ class Database:
         self.engine = _engine(url, pool_size, application)
         # A pool of its own: switching a connection to autocommit and back costs more than keeping two kinds.
         self._reading = _engine(url, pool_size, application, isolation_level="AUTOCOMMIT")
+        self._notifier = Notifier(self._notify)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A connection inside one transaction: committed on the way out, rolled back on any error."""
-        with self._translated(), self.engine.begin() as connection:
+        with self._translated(), self.engine.connect() as connection, self._waking(connection), connection.begin():
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection on which each statement stands alone: two round trips fewer than a transaction."""
-        with self._translated(), self._reading.connect() as connection:
+        with self._translated(), self._reading.connect() as connection, self._waking(connection):
             yield connection
+
+    @contextmanager
+    def _waking(self, connection: Connection) -> Iterator[None]:
+        """Wakes the consumers of what was published and committed. After an error it is not known what was: relays
+        find it when they poll."""
+        take_consumers(connection)  # of a transaction that failed
+        yield
+        if consumers := take_consumers(connection):
+            self._notifier.wake(consumers)
+
+    def _notify(self, consumers: Collection[str]) -> None:
+        with suppress(SQLAlchemyError), self._reading.connect() as connection:
+            connection.execute(_NOTIFY, {"channel": CHANNEL, "consumers": list(consumers)})
 
     def ping(self) -> None:
         """One round trip. Raises Unavailable."""
@@ -47,7 +64,7 @@ class Database:
             # The server has gone, or a migration has outdated prepared statements: no connection is kept from before.
             outdated = error.connection_invalidated or _sqlstate(error) == CACHED_PLAN_CHANGED
             if outdated:
-                self.close()
+                self._dispose()
             if outdated or _retryable(error):
                 raise Unavailable("The database is not available for the moment") from error
             raise
@@ -55,6 +72,10 @@ class Database:
             raise Unavailable("The database is busy") from error
 
     def close(self) -> None:
+        self._notifier.close()
+        self._dispose()
+
+    def _dispose(self) -> None:
         self.engine.dispose()
         self._reading.dispose()
 

@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy import Engine, event
 
 from models.db.repositories import account_requests
-from models.db.repositories.outbox import Message
+from models.db.repositories.deliveries import Message
 from models.db.session import Database
-from models.errors import Unavailable
 from models.ids import new_id
+from models.topics import TOPICS
 from tests.fixtures.mailbox import PASSWORD, Mailbox, new_address, token_in
 from tests.fixtures.people import member
 from tests.fixtures.shop import at_once, eventually, slug
-from workers.account_relay import AccountRelay
+from workers.outbox.consumers import Context, file_of
 
 
 def links_of(shop, email):
@@ -29,12 +29,12 @@ def links_of(shop, email):
 
 def settled(shop):
     """Nothing about accounts waits in the outbox."""
-    eventually(lambda: not shop.sql("SELECT 1 FROM outbox WHERE topic LIKE 'account.%' OR topic LIKE 'link.%'"))
+    eventually(lambda: not shop.sql("SELECT 1 FROM outbox WHERE topic LIKE 'account%' OR topic LIKE 'link.%'"))
 
 
 def settled_but_for(shop, topic):
     """Those wait, and nothing else does."""
-    statement = "SELECT DISTINCT topic FROM outbox WHERE topic LIKE 'account.%' OR topic LIKE 'link.%'"
+    statement = "SELECT DISTINCT topic FROM outbox WHERE topic LIKE 'account%' OR topic LIKE 'link.%'"
     eventually(lambda: [row.topic for row in shop.sql(statement)] == [topic])
 
 
@@ -307,7 +307,7 @@ class TestOutages:
         reader, owner = Mailbox(shop), Mailbox(shop, member(shop).email)
         with shop.without("sandbox"):
             assert [reader.register().status_code, owner.register().status_code] == [202, 202]
-            settled_but_for(shop, "account.notice")
+            settled_but_for(shop, "account_notification.requested")
         assert reader.confirm(reader.token(within=60)).status_code == 200
         owner.mail("you already have an account", within=60)
         settled(shop)
@@ -345,7 +345,8 @@ def statements():
 
     def record(connection, cursor, statement, parameters, context, many):
         ours = threading.current_thread() is threading.main_thread()
-        if not ours and "notifications" not in statement:  # the mail provider's webhooks come when they like
+        # The mail provider's webhooks come when they like; wake-ups are sent afterwards by a thread of their own.
+        if not ours and "notifications" not in statement and "pg_notify" not in statement:
             said.append(statement)
 
     event.listen(Engine, "before_cursor_execute", record)
@@ -408,13 +409,14 @@ def ratio_of_times(make, rounds):
 
 @pytest.fixture
 def hear(shop):
-    """One message of the outbox, as the accounts' relay hears it."""
+    """One message of the outbox, as its consumer handles it."""
     database = Database(shop.settings.database, pool_size=1)
 
     def tell(topic, data):
         async def ask(client):
-            relay = AccountRelay(shop.settings, database, client)
-            await relay._tell(Message(0, topic, "", data, None, True))
+            (consumer,) = TOPICS[topic].consumers
+            handlers = file_of(consumer).handlers(Context(shop.settings, database, client))
+            await handlers[topic](Message(0, topic, "", data))
 
         shop.temporal(ask)
 
@@ -468,12 +470,8 @@ class TestRepeats:
         reader.mail()
         (notice,) = shop.sql("SELECT * FROM notices WHERE email = :email", email=reader.email)
         for _ in range(2):
-            hear("account.notice", {"notice_id": notice.id})
+            hear("account_notification.requested", {"notice_id": notice.id})
         assert len(reader.mails()) == 1
-
-    def test_what_can_not_be_told_is_tried_again_and_ends_nobody(self, hear):
-        with pytest.raises(Unavailable):
-            hear("account.requested", {})
 
 
 class TestForgetting:

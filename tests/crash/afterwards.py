@@ -16,8 +16,9 @@ from temporalio.service import RPCError
 from api.tokens import Tokens
 from deploy.crashtest.buyers import Buyer, Notebook
 from deploy.crashtest.client import PAUSE, Body, Response, TooLate, insist
+from models import topics
 from models.access import Principal, Role
-from models.db.repositories import outbox, returns
+from models.db.repositories import outbox
 from models.ids import new_id, order_workflow, return_workflow
 from models.settings import Settings
 from workflows.failures import DATA_CONVERTER
@@ -156,8 +157,8 @@ class Afterwards:
         with engine.connect() as connection:
             connection.execute(text("UPDATE returns SET expires_at = now() WHERE id = ANY(:ids)"), {"ids": ids})
             for return_id in ids:
-                about = {"return_id": return_id, "order_id": self.id}
-                outbox.publish(connection, returns.CHANGED, return_id, about)
+                event = topics.ReturnChanged(return_id=return_id, order_id=self.id)
+                outbox.publish(connection, topics.RETURN_CHANGED, return_id, event)
         engine.dispose()
         self.wait_for(lambda order: all(back["status"] == "expired" for back in order["returns"]))
 

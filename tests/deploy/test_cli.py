@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from deploy import outbox
 from deploy.cli import app
 from deploy.serve import serve_sandbox
 from deploy.stack.errors import StackError
 from deploy.tokens import issue
 from models.access import Role
+from models.db.session import Database
 from models.settings import Environment, Settings
 
 COMMANDS = (
@@ -29,6 +31,7 @@ COMMANDS = (
     "token",
     "staff",
     "audit",
+    "outbox",
     "deploy",
     "reset",
 )
@@ -71,6 +74,26 @@ def test_nothing_of_development_runs_in_production() -> None:
         issue(production, "admin", None)
     with pytest.raises(StackError, match="the sandbox does not run in production"):
         serve_sandbox(production, None)
+
+
+def test_dead_letters_are_listed_and_requeued(outbox_database: Database) -> None:
+    settings = Settings(database_url=outbox_database.engine.url.render_as_string(hide_password=False))
+    letter = """
+        INSERT INTO dead_letters (id, consumer, topic, aggregate, data, attempts, error, created_at)
+        VALUES (-1, 'cli', 'order.changed', 'ord_1', '{}', 1450, 'KeyError: order_id', now())
+    """
+    with outbox_database.reading() as connection:
+        connection.exec_driver_sql(letter)
+    shown = outbox.dead_letters(settings, "cli")
+    assert shown.startswith("-1  cli  order.changed  ord_1  1450 attempts")
+    assert shown.endswith("KeyError: order_id")
+    with pytest.raises(StackError, match="name ids or a consumer"):
+        outbox.requeue(settings, [], None)
+    assert outbox.requeue(settings, [-1], None) == 1
+    assert outbox.dead_letters(settings, "cli") == "no dead letters"
+    with outbox_database.reading() as connection:
+        taken = connection.exec_driver_sql("DELETE FROM outbox WHERE consumer = 'cli' RETURNING topic, attempts").all()
+    assert [tuple(row) for row in taken] == [("order.changed", 0)]
 
 
 def test_a_bad_setting_is_named_in_one_line() -> None:

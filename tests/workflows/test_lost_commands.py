@@ -74,5 +74,5 @@ def test_what_has_ended_tells_nobody(shop, failed):
     """It costs nothing where nothing is lost."""
     assert failed.pay().status_code == 200
     assert failed.ship().status_code == 201
-    begun = "SELECT count(*) FROM outbox WHERE aggregate LIKE 'begun/%' AND data ->> 'order_id' = :id"
+    begun = "SELECT count(*) FROM outbox WHERE aggregate LIKE 'scheduled/%' AND data ->> 'order_id' = :id"
     assert shop.sql(begun, id=failed.id)[0][0] == 0

@@ -10,13 +10,12 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
+from models import topics
 from models.accounts import LinkPurpose, NoticeKind, RequestKind, account_key, email_key
 from models.db.repositories import links, notices, outbox, users
 from models.db.repositories.links import Digest, StoredLink
 from models.db.repositories.users import User
 from models.ids import new_id
-
-TOPIC = "account.requested"
 
 # Until a registration's mail has left (and it leaves no sooner than this), another one for that address that came
 # within these seconds of it is the same click.
@@ -98,7 +97,8 @@ def submit(
             "waited_seconds": waited_seconds,
         },
     )
-    outbox.publish(connection, TOPIC, account_key(email).hex(), {"request_id": request_id})
+    event = topics.AccountRequested(request_id=request_id)
+    outbox.publish(connection, topics.ACCOUNT_REQUESTED, account_key(email).hex(), event)
 
 
 def open_request(connection: Connection, request_id: str, opening: Opening) -> None:

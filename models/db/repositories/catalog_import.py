@@ -12,9 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, func, literal_column, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from models import topics
 from models.catalog import facet_values
 from models.catalog_import import CategoryRow, LocationRow, ProductImport, VariantImport
 from models.csv_tables import RowError
+from models.db.repositories import outbox
 from models.db.tables.catalog import (
     categories,
     product_prices,
@@ -24,6 +26,7 @@ from models.db.tables.catalog import (
     variants,
 )
 from models.ids import new_id
+from models.topics import PriceChanged, ProductChanged
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtext('holdfast.import'))")
 
@@ -63,12 +66,14 @@ class Written:
 
 @dataclass(slots=True)
 class _Change:
-    """A product as it shall be. `variants` are all of its variants, those that the file doesn't name last."""
+    """A product as it shall be. `variants` are all of its variants, those that the file doesn't name last; `repriced`
+    the SKUs whose prices change."""
 
     product_id: str
     new: bool
     product: ProductImport
     variants: Sequence[tuple[str, VariantImport]]
+    repriced: Sequence[str]
 
 
 def lock_imports(connection: Connection) -> None:
@@ -187,14 +192,16 @@ def _change(product: ProductImport, stored: Mapping[Any, Any] | None, product_id
     """None if what is stored is the same already."""
     if stored is None:
         named = [(new_id("var"), variant) for variant in product.variants]
-        return _Change(product_id, True, product, named)
+        return _Change(product_id, True, product, named, [variant.sku for variant in product.variants])
     before = [(row["id"], VariantImport(**{**row, "row": 0})) for row in stored["variants"]]
     after = _merged(before, product.variants)
     names = ("title", "description", "status", "category", "attributes")
     same = all(getattr(product, name) == stored[name] for name in names)
     if same and [(key, _content(v)) for key, v in before] == [(key, _content(v)) for key, v in after]:
         return None
-    return _Change(stored["id"], False, product, after)
+    prices = {variant.sku: variant.prices for _, variant in before}
+    repriced = [variant.sku for _, variant in after if variant.prices != prices.get(variant.sku)]
+    return _Change(stored["id"], False, product, after, repriced)
 
 
 def _merged(
@@ -227,6 +234,14 @@ def _write(connection: Connection, changes: Sequence[_Change], category_ids: Map
     rows = [row for change in changes for row in _variant_rows(change)]
     upsert(connection, variants, rows, key=("sku",), keep=("id",), written=Written())
     _write_prices(connection, changes)
+    _publish(connection, changes)
+
+
+def _publish(connection: Connection, changes: Sequence[_Change]) -> None:
+    products_changed = ((change.product_id, ProductChanged(product_id=change.product_id)) for change in changes)
+    outbox.publish_all(connection, topics.PRODUCT_CHANGED, products_changed)
+    repriced = ((sku, PriceChanged(sku=sku)) for change in changes for sku in change.repriced)
+    outbox.publish_all(connection, topics.PRICE_CHANGED, repriced)
 
 
 def _write_prices(connection: Connection, changes: Sequence[_Change]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, text
 from sqlalchemy.exc import IntegrityError
 
-from models import orders
+from models import orders, topics
 from models.accounts import email_key
 from models.answers import Answer, Told, rfc3339
 from models.carts import Cart, Quote, chosen_option, quote
@@ -23,7 +23,7 @@ from models.checkout import (
     RequireAction,
     StockHeld,
 )
-from models.db.repositories import answers, holds
+from models.db.repositories import answers, holds, outbox
 from models.db.repositories.carts import lock_cart, read_cart, read_rules
 from models.db.repositories.checkout_closing import refusal_answer
 from models.db.repositories.order_search import terms
@@ -257,7 +257,8 @@ FROM checkouts c WHERE c.id = :checkout_id FOR UPDATE
 
 CONFIRMED = Told(status=201)
 
-_CONFIRM = text("""
+_CONFIRM = outbox.statement(
+    """
 WITH placed AS (
         INSERT INTO orders (id, number, version, status, payment_status, customer_id, cart_id, checkout_id, currency,
             total, document, email, email_key, shipping_address, billing_address, placed_at)
@@ -269,8 +270,7 @@ WITH placed AS (
         VALUES (:order_id, 1, 'order.confirmed', :now, CAST(:actor AS jsonb), :checkout_id, CAST(:data AS jsonb))),
     found_by AS (INSERT INTO order_terms (term, placed_at, order_id)
         SELECT term, :now, :order_id FROM unnest(CAST(:terms AS text[])) AS term),
-    published AS (INSERT INTO outbox (topic, aggregate, data, trace)
-        VALUES ('order.confirmed', :order_id, CAST(:published AS jsonb), CAST(:trace AS jsonb))),
+    published AS ({order_confirmed}),
     allocated AS (UPDATE stock_holds SET state = 'allocated' WHERE checkout_id = :checkout_id AND state = 'held'),
     used AS (UPDATE promotion_uses SET final = true WHERE checkout_id = :checkout_id),
     payment AS (UPDATE payments SET state = 'authorised', reference = :reference WHERE id = :payment_id
@@ -282,7 +282,11 @@ WITH placed AS (
     checkout AS (UPDATE checkouts SET status = 'confirmed', next_action = NULL, updated_at = now()
         WHERE id = :checkout_id)
 UPDATE kept_answers SET status = 201, body = :body WHERE key_digest = :key_digest
-""")
+""",
+    order_confirmed=outbox.insert(
+        topics.ORDER_CONFIRMED, "SELECT CAST(:order_id AS text), CAST(:published AS jsonb)", trace=":trace"
+    ),
+)
 
 
 def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str] | None = None) -> Told:
@@ -305,8 +309,8 @@ def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str]
     }
     answer = Answer.of(201, body)
     try:
-        connection.execute(
-            _CONFIRM,
+        _CONFIRM.execute(
+            connection,
             {
                 **command.model_dump(include={"checkout_id", "order_id", "payment_id", "reference"}),
                 "cart_id": row["cart_id"],
@@ -319,7 +323,7 @@ def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str]
                 "now": row["now"],
                 "actor": event.actor.model_dump_json(),
                 "data": json.dumps(event.data),
-                "published": json.dumps({"order_id": command.order_id, "number": order.number}),
+                "published": topics.OrderConfirmed(order_id=command.order_id, number=order.number).model_dump_json(),
                 "trace": json.dumps(trace) if trace else None,
                 "body": answer.body,
             },

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from models import orders
+from models import orders, topics
 from models.checkout import OpenTask
-from models.db.repositories import disputes, outbox, refunds, shipments, tasks
+from models.db.repositories import disputes, outbox, shipments, tasks
 from models.db.repositories.orders import append, lock_order
 from models.disputes import DisputeState
 from models.fulfilment import ShipParcel
@@ -214,8 +214,8 @@ def _tell_of_refunds(connection: Connection, difference: Difference) -> bool:
     for reference in references:
         refund_id = derived_id("rfd", difference.provider, reference)
         made = FoundRefund(provider=difference.provider, reference=reference, payment=difference.subject)
-        about = {"refund_id": refund_id, "order_id": difference.order_id, **made.model_dump()}
-        outbox.publish(connection, refunds.FOUND, refund_id, about)
+        event = topics.RefundFound(refund_id=refund_id, order_id=difference.order_id, **made.model_dump())
+        outbox.publish(connection, topics.REFUND_FOUND, refund_id, event)
     return bool(references)
 
 

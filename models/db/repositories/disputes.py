@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from models import orders
+from models import orders, topics
 from models.checkout import OpenTask
 from models.db.repositories import outbox, tasks
 from models.db.repositories.orders import append, lock_order
@@ -17,10 +17,9 @@ from models.money import Money
 from models.orders import SYSTEM
 from models.provider import ProviderDispute, ProviderEvent
 
-CHANGED = "dispute.changed"
-
 # What has been decided is never open again, whatever arrives late.
-_STORE = text("""
+_STORE = outbox.statement(
+    """
 WITH stored AS (
         INSERT INTO webhook_events (provider, event_id, type, subject)
         VALUES (:provider, :event_id, :type, :payment) ON CONFLICT DO NOTHING RETURNING event_id),
@@ -29,13 +28,15 @@ WITH stored AS (
         SELECT :provider, :reference, CAST(:payment AS text), :state, :currency, :amount, :reason FROM stored
         ON CONFLICT (provider, reference) DO UPDATE SET state = excluded.state, updated_at = now()
         WHERE d.state = 'open'),
-    told AS (
-        INSERT INTO outbox (topic, aggregate, data)
-        SELECT 'dispute.changed', CAST(:reference AS text),
-            jsonb_build_object('provider', CAST(:provider AS text), 'reference', CAST(:reference AS text))
-        FROM stored)
+    published AS ({dispute_changed})
 SELECT event_id FROM stored
-""")
+""",
+    dispute_changed=outbox.insert(
+        topics.DISPUTE_CHANGED,
+        "SELECT CAST(:reference AS text), jsonb_build_object("
+        "'provider', CAST(:provider AS text), 'reference', CAST(:reference AS text)) FROM stored",
+    ),
+)
 
 _LOCK = text("SELECT * FROM disputes WHERE provider = :provider AND reference = :reference FOR UPDATE")
 
@@ -69,7 +70,7 @@ def store_webhook(connection: Connection, provider: str, event: ProviderEvent) -
     dispute = event.dispute
     assert dispute is not None
     values = {"provider": provider, "event_id": event.id, "type": event.type, **_values(dispute)}
-    return connection.execute(_STORE, values).first() is not None
+    return _STORE.execute(connection, values).first() is not None
 
 
 def _values(dispute: ProviderDispute) -> dict[str, Any]:
@@ -145,4 +146,5 @@ def found(
     """One that only the provider's list tells of; our books follow it as if its webhook had come."""
     values = {"provider": provider, "reference": reference, "payment": payment, "state": state}
     connection.execute(_FIND, {**values, "currency": amount.currency, "amount": amount.amount})
-    outbox.publish(connection, CHANGED, reference, {"provider": provider, "reference": reference})
+    event = topics.DisputeChanged(provider=provider, reference=reference)
+    outbox.publish(connection, topics.DISPUTE_CHANGED, reference, event)

@@ -12,14 +12,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
+from models import topics
 from models.access import Role
 from models.accounts import Link, LinkPurpose, LinkState, email_key
 from models.db.repositories import outbox
 from models.errors import Gone
 from models.ids import link_workflow, new_id
-
-OPENED = "link.opened"
-ENDED = "link.ended"
 
 Digest = Callable[[str], bytes]
 """From a link's id to what is kept of its secret: `Vault.link_digest`."""
@@ -119,7 +117,7 @@ def create(
         },
     ).scalar_one()
     link = Link(id=link_id, user_id=user_id, purpose=purpose, number=number, lifetime_seconds=lifetime_seconds)
-    outbox.publish(connection, OPENED, link_id, link.model_dump(), after_seconds=after_seconds)
+    outbox.publish(connection, topics.LINK_OPENED, link_id, link, after_seconds=after_seconds)
     return link
 
 
@@ -184,7 +182,8 @@ def expire(connection: Connection, link_id: str) -> LinkState | None:
 def _end(connection: Connection, link: StoredLink, state: LinkState) -> None:
     """With the word to its process."""
     if connection.execute(_END, {"id": link.id, "state": state}).rowcount:
-        outbox.publish(connection, ENDED, link.id, {"workflow_id": link.workflow_id, "how": state})
+        event = topics.LinkEnded(workflow_id=link.workflow_id, how=state)
+        outbox.publish(connection, topics.LINK_ENDED, link.id, event)
 
 
 def _link(row: Any) -> StoredLink:

@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
+from models import topics
 from models.accounts import NoticeKind
 from models.db.repositories import outbox
 from models.ids import new_id
-
-TOPIC = "account.notice"
 
 _TELL = text("""
 INSERT INTO notices (id, user_id, kind, email)
@@ -45,7 +44,8 @@ def tell(
     notice_id = connection.execute(_TELL, values).scalar()
     if notice_id is None:
         return False
-    outbox.publish(connection, TOPIC, user_id, {"notice_id": notice_id})
+    event = topics.AccountNotification(notice_id=notice_id)
+    outbox.publish(connection, topics.ACCOUNT_NOTIFICATION_REQUESTED, user_id, event)
     return True
 
 

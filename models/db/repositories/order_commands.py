@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from models import orders
+from models import orders, topics
 from models.addresses import Address
 from models.db.repositories import order_notices, order_search, outbox, shipments
 from models.db.repositories.orders import StoredOrder, append, lock_order
@@ -19,9 +19,6 @@ from models.order_notices import OrderNotice
 from models.order_stream import parcels_have_ended
 from models.orders import Actor, Order
 from models.states import OrderStatus
-
-CANCELLED = "order.cancelled"
-CHANGED = "order.changed"  # the order's process is told to look
 
 _DONE = text("SELECT 1 FROM order_events WHERE order_id = :order_id AND type = :type AND cause = :cause LIMIT 1")
 
@@ -87,7 +84,7 @@ def _cancel(connection: Connection, order: Order, event: str, by: By, now: datet
     connection.execute(_GIVE_BACK, checkout)
     if whole:
         connection.execute(_UNUSE_CODES, checkout)
-    outbox.publish(connection, CANCELLED, order.id, {"order_id": order.id})
+    outbox.publish(connection, topics.ORDER_CANCELLED, order.id, topics.OrderRef(order_id=order.id))
     order_notices.tell(connection, order.id, OrderNotice.CANCELLED, f"{order.id}:{order.version}")
     return order
 
@@ -223,7 +220,7 @@ FROM orders o WHERE o.id = :order_id
 
 def _append(connection: Connection, order: Order, event: str, by: By, now: datetime) -> Order:
     order = append(connection, order, [(event, {})], now=now, actor=by.actor, cause=by.cause)
-    outbox.publish(connection, CHANGED, order.id, {"order_id": order.id})
+    outbox.publish(connection, topics.ORDER_CHANGED, order.id, topics.OrderRef(order_id=order.id))
     return order
 
 

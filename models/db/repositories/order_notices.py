@@ -1,13 +1,12 @@
-"""Mails about an order, meant in the transaction of the fact and sent when they can be (workers/account_relay.py)."""
+"""Mails about an order, published with the fact and sent by `workers/outbox/notifications.py`."""
 
 from __future__ import annotations
 
 from sqlalchemy import Connection
 
+from models import topics
 from models.db.repositories import outbox
 from models.order_notices import OrderNotice
-
-TOPIC = "notice.order"
 
 
 def tell(connection: Connection, order_id: str, kind: OrderNotice, subject: str) -> None:
@@ -15,4 +14,5 @@ def tell(connection: Connection, order_id: str, kind: OrderNotice, subject: str)
 
     An aggregate of its own: a mail that has to wait for its provider does not hold up the order.
     """
-    outbox.publish(connection, TOPIC, f"mail/{order_id}", {"order_id": order_id, "kind": kind, "subject": subject})
+    event = topics.OrderNotification(order_id=order_id, kind=kind, subject=subject)
+    outbox.publish(connection, topics.ORDER_NOTIFICATION_REQUESTED, f"mail/{order_id}", event)

@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, text
 
-from models import orders
+from models import orders, topics
 from models.answers import rfc3339
 from models.checkout import OpenTask
-from models.db.repositories import order_commands, order_notices, outbox, returns, tasks
+from models.db.repositories import order_notices, outbox, returns, tasks
 from models.db.repositories.orders import StoredOrder, append, lock_order
 from models.errors import NotFound
 from models.fulfilment import DeclareLost, ParcelRef, ParcelStands, ScanParcel
@@ -31,22 +30,23 @@ from models.states import ORDER_TRANSITIONS, PARCEL_ENDS, SHIPMENT_TRANSITIONS, 
 EXPECTED_SECONDS = 90 * 86_400
 """So long the warehouse may take to find and count what a carrier says it has brought back."""
 
-HEARD = "carrier.heard"  # {tracking_number}: words wait to be applied
-CHANGED = "shipment.changed"  # {shipment_id, order_id}: its process is told to look
-
-_HEAR = text("""
+_HEAR = outbox.statement(
+    """
 WITH heard AS (
     INSERT INTO carrier_words (gateway, event_id, tracking_number, carrier, status, at, location, eta)
     SELECT :gateway, w.id, w.tracking_number, w.carrier, w.status, w.at, w.location, w.eta
     FROM jsonb_to_recordset(CAST(:words AS jsonb)) AS w (id text, tracking_number text, carrier text, status text,
         at timestamptz, location text, eta timestamptz)
     ON CONFLICT DO NOTHING RETURNING tracking_number),
-told AS (
-    INSERT INTO outbox (topic, aggregate, data)
-    SELECT DISTINCT :topic, 'parcel/' || tracking_number, jsonb_build_object('tracking_number', tracking_number)
-    FROM heard)
+published AS ({tracking_received})
 SELECT count(*) FROM heard
-""")
+""",
+    tracking_received=outbox.insert(
+        topics.TRACKING_RECEIVED,
+        "SELECT DISTINCT 'parcel/' || tracking_number, jsonb_build_object('tracking_number', tracking_number)"
+        " FROM heard",
+    ),
+)
 
 # The parcels that have left under that number: one, unless two carriers use the same.
 _PARCELS = text("""
@@ -79,8 +79,8 @@ _EVENTS = {
 
 def hear(connection: Connection, gateway: str, words: Sequence[Word]) -> int:
     """Keeps what is new, in one statement, to be applied through the outbox; how many words that were."""
-    values = {"gateway": gateway, "topic": HEARD, "words": json.dumps([word.model_dump(mode="json") for word in words])}
-    return int(connection.execute(_HEAR, values).scalar_one()) if words else 0
+    values = {"gateway": gateway, "words": json.dumps([word.model_dump(mode="json") for word in words])}
+    return int(_HEAR.execute(connection, values).scalar_one()) if words else 0
 
 
 def apply_words(connection: Connection, tracking_number: str) -> None:
@@ -192,8 +192,8 @@ def _scanned(
     delivered = ended is OrderStatus.DELIVERED
     last = orders.ORDER_DELIVERED if delivered else orders.ORDER_RETURNED
     # Told by the outbox: the update that brought us here may be lost with the server that holds it.
-    topic = orders.ORDER_DELIVERED if delivered else order_commands.CHANGED
-    outbox.publish(connection, topic, order.id, {"order_id": order.id})
+    topic = topics.ORDER_DELIVERED if delivered else topics.ORDER_CHANGED
+    outbox.publish(connection, topic, order.id, topics.OrderRef(order_id=order.id))
     return append(connection, order, [(last, {})], now=now, actor=actor, cause=cause)
 
 
@@ -226,7 +226,7 @@ def _expect_back(connection: Connection, order: Order, shipment_id: str, now: da
     order = returns.expect(
         connection, order, back, return_id=return_id, by=by, now=now, expires_seconds=EXPECTED_SECONDS
     )
-    outbox.publish(connection, order_commands.CHANGED, order.id, {"order_id": order.id})
+    outbox.publish(connection, topics.ORDER_CHANGED, order.id, topics.OrderRef(order_id=order.id))
     return order
 
 
@@ -242,5 +242,5 @@ def _heard(connection: Connection, order: Order, shipment_id: str, eta: datetime
 
 
 def _publish(connection: Connection, order_id: str, shipment_id: str) -> None:
-    about: dict[str, Any] = {"shipment_id": shipment_id, "order_id": order_id}
-    outbox.publish(connection, CHANGED, shipment_id, about)
+    event = topics.ShipmentChanged(shipment_id=shipment_id, order_id=order_id)
+    outbox.publish(connection, topics.SHIPMENT_CHANGED, shipment_id, event)

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from models import topics
 from models.answers import Answer, Told
 from models.db.repositories import answers, outbox
-from models.db.repositories.payment_methods import REMOVED, read_row, view
+from models.db.repositories.payment_methods import read_row, view
 from models.db.repositories.profiles import lock_account
 from models.errors import Conflict, HoldfastError, IdempotencyKeyReused, NotFound, Unavailable
 from models.payment_methods import (
@@ -22,13 +23,12 @@ from models.payment_methods import (
     CloseSave,
     KeepPaidMethod,
     OwnerAsked,
+    PaymentMethodRef,
     PaymentMethodState,
     ProviderSetup,
     SaveBegun,
 )
 from models.states import advance
-
-CHANGED = "setup.changed"
 
 _STANDING = text("""
 SELECT
@@ -202,7 +202,8 @@ def _merge(connection: Connection, mine: Any, same: Any) -> Any:
     }
     connection.execute(_FOLLOW, follow)
     if another:
-        outbox.publish(connection, REMOVED, mine["id"], {"payment_method_id": mine["id"]})
+        event = PaymentMethodRef(payment_method_id=mine["id"])
+        outbox.publish(connection, topics.PAYMENT_METHOD_REMOVED, mine["id"], event)
     return entry
 
 

@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
+from models import topics
 from models.answers import rfc3339
 from models.db.repositories import outbox
 from models.db.repositories.profiles import lock_account
 from models.errors import Conflict, InvalidTransition, NotFound
-from models.payment_methods import LIVE_SETUP, MAX_METHODS, PaymentMethodState
-
-REMOVED = "payment_method.removed"
+from models.payment_methods import LIVE_SETUP, MAX_METHODS, PaymentMethodRef, PaymentMethodState
 
 
 class Standing(NamedTuple):
@@ -89,7 +88,8 @@ def remove(connection: Connection, user_id: str, payment_method_id: str) -> None
     connection.execute(_REMOVE, {"id": payment_method_id})
     if row["is_default"]:
         connection.execute(_NEXT_DEFAULT, {"user_id": user_id})
-    outbox.publish(connection, REMOVED, payment_method_id, {"payment_method_id": payment_method_id})
+    event = PaymentMethodRef(payment_method_id=payment_method_id)
+    outbox.publish(connection, topics.PAYMENT_METHOD_REMOVED, payment_method_id, event)
 
 
 def _saved(connection: Connection, user_id: str, payment_method_id: str) -> Any:

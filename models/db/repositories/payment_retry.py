@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from models import orders
+from models import orders, topics
 from models.db.repositories import order_commands, order_notices, outbox, payment_methods, shipments
 from models.db.repositories.orders import append, lock_order
 from models.dunning import Verdict, verdict
@@ -27,10 +27,6 @@ from models.payment_retry import (
     Waiting,
 )
 from models.states import ORDER_TRANSITIONS, OrderStatus
-
-FAILED = "payment.failed"
-CHANGED = "payment_retry.changed"  # the provider has said something of a try
-TEXT = "notice.sms"
 
 _FAIL = text("""
 INSERT INTO payment_retries (order_id, payment_id, state, waits_for, verdict, decline_code)
@@ -66,7 +62,7 @@ def fail(connection: Connection, command: FailPayment) -> bool:
     alone = judged is Verdict.RETRY and own is not None  # it may work without the buyer
     waits_for = Waiting.NEXT_TRY if alone else Waiting.NEW_METHOD
     connection.execute(_FAIL, {"order_id": order.id, **fact, "waits_for": waits_for, "verdict": judged})
-    outbox.publish(connection, FAILED, order.id, {"order_id": order.id})
+    outbox.publish(connection, topics.PAYMENT_FAILED, order.id, topics.OrderRef(order_id=order.id))
     _tell(connection, order.id, order.payment.id, text_too=not alone)
     return True
 
@@ -75,7 +71,8 @@ def _tell(connection: Connection, order_id: str, subject: str, *, text_too: bool
     """A mail; where only the buyer can help, a text message as well."""
     order_notices.tell(connection, order_id, OrderNotice.PAYMENT_FAILED, subject)
     if text_too:
-        outbox.publish(connection, TEXT, f"sms/{order_id}", {"order_id": order_id, "subject": subject})
+        event = topics.TextMessage(order_id=order_id, subject=subject)
+        outbox.publish(connection, topics.TEXT_MESSAGE_REQUESTED, f"sms/{order_id}", event)
 
 
 _BEGIN = text("""

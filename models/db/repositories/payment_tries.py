@@ -6,10 +6,10 @@ import json
 
 from sqlalchemy import Connection, text
 
-from models import orders
+from models import orders, topics
 from models.answers import Answer, rfc3339
 from models.checkout import PaymentAt, ProviderPayment
-from models.db.repositories import answers, order_commands, order_notices, outbox, payment_methods
+from models.db.repositories import answers, order_notices, outbox, payment_methods
 from models.db.repositories.orders import append, lock_order
 from models.db.repositories.payment_retry import end, own_method, payment_row, row_of
 from models.ids import payment_of
@@ -25,11 +25,7 @@ WITH planned AS (
     VALUES (:id, :checkout_id, :attempt, :order_id, :provider, 'pending', :currency, :amount, :method)
     ON CONFLICT (checkout_id, attempt) DO UPDATE
         SET provider = excluded.provider, payment_method_id = excluded.payment_method_id
-        WHERE payments.state = 'pending' AND payments.reference IS NULL),
-    unless_lost AS (
-        INSERT INTO outbox (topic, aggregate, data, due_at)
-        VALUES ('payment_retry.changed', 'begun/' || :id, jsonb_build_object('order_id', CAST(:order_id AS text)),
-            now() + make_interval(secs => :unheard)))
+        WHERE payments.state = 'pending' AND payments.reference IS NULL)
 UPDATE payment_retries SET open_try = CAST(:open_try AS jsonb), waits_for = 'provider', updated_at = now()
 WHERE order_id = :order_id
 """)
@@ -75,9 +71,10 @@ def plan(connection: Connection, command: PlanTry) -> TryPlanned:
             "amount": due.amount,
             "method": kept,
             "open_try": charge.model_dump_json(),
-            "unheard": outbox.UNHEARD_SECONDS,
         },
     )
+    event = topics.OrderRef(order_id=order.id)
+    outbox.schedule(connection, charge.payment_id, topics.PAYMENT_RETRY_CHANGED, event)
     return TryPlanned(state=RetryState.RETRYING, status=order.status, charge=charge, own_method=kept == own)
 
 
@@ -92,8 +89,7 @@ _STATES = {
 }
 
 _NOTE_TRY = text("""
-WITH ended AS (DELETE FROM outbox WHERE aggregate = 'begun/' || :payment_id),
-    tried AS (UPDATE payments SET state = :state, reference = coalesce(:reference, reference)
+WITH tried AS (UPDATE payments SET state = :state, reference = coalesce(:reference, reference)
     WHERE id = :payment_id AND state IN ('pending', 'requires_action'))
 UPDATE payment_retries SET next_action = CAST(:next_action AS jsonb), updated_at = now(),
     open_try = CASE WHEN :state = 'pending' THEN open_try ELSE NULL END
@@ -103,6 +99,7 @@ WHERE order_id = :order_id
 
 def note_try(connection: Connection, order_id: str, payment_id: str, payment: ProviderPayment) -> None:
     """What the provider said, so that nobody else has to carry it."""
+    outbox.withdraw(connection, payment_id)
     connection.execute(
         _NOTE_TRY,
         {
@@ -155,7 +152,7 @@ def accept(connection: Connection, command: AcceptPayment) -> RetryEnded:
     )
     connection.execute(_ACCEPT, command.model_dump(include={"order_id", "payment_id", "reference"}))
     end(connection, order.id, RetryState.PAID)
-    outbox.publish(connection, order_commands.CHANGED, order.id, {"order_id": order.id})
+    outbox.publish(connection, topics.ORDER_CHANGED, order.id, topics.OrderRef(order_id=order.id))
     order_notices.tell(connection, order.id, OrderNotice.PAYMENT_RETRIED, command.payment_id)
     answer = Answer.of(200, stored._replace(order=order).view())
     answers.keep(connection, command.asked.key_digest, command.asked.fingerprint, answer)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from models import orders
+from models import orders, topics
 from models.db.repositories import outbox
 from models.db.repositories.orders import StoredOrder, append, lock_order
 from models.errors import RefundExceedsBalance
@@ -18,10 +18,6 @@ from models.money import Money
 from models.orders import Actor, LineQuantity, Order, OrderRefund
 from models.provider import ProviderEvent
 from models.refunds import SAID, RefundPlan, plan, refund_of
-
-REQUESTED = "refund.requested"
-CHANGED = "refund.changed"  # its process is told to look at the provider
-FOUND = "refund.found"  # at the provider, and not of our asking
 
 
 class Requested(NamedTuple):
@@ -88,7 +84,8 @@ def request(
 
 def tell(connection: Connection, refund_id: str, order_id: str) -> None:
     """Its process is started; told again of one that runs, nothing happens."""
-    outbox.publish(connection, REQUESTED, refund_id, {"refund_id": refund_id, "order_id": order_id})
+    event = topics.RefundChanged(refund_id=refund_id, order_id=order_id)
+    outbox.publish(connection, topics.REFUND_REQUESTED, refund_id, event)
 
 
 def fact(refund_id: str, planned: RefundPlan) -> dict[str, Any]:
@@ -138,7 +135,8 @@ def write(
 # What the provider says by webhook
 
 
-_WEBHOOK = text("""
+_WEBHOOK = outbox.statement(
+    """
 WITH said AS (
         SELECT CAST(:provider AS text) AS provider, CAST(:payment AS text) AS payment, CAST(:state AS text) AS state,
             CAST(:reference AS text) AS reference, CAST(:refund_id AS text) AS refund_id,
@@ -153,18 +151,24 @@ WITH said AS (
         SELECT o.id, o.order_id FROM ours o, stored WHERE NOT EXISTS (
             SELECT 1 FROM refund_parts f JOIN said s ON f.reference = s.reference
             WHERE f.state = s.state OR s.state = 'pending')),
-    changed AS (
-        INSERT INTO outbox (topic, aggregate, data)
-        SELECT 'refund.changed', n.id, jsonb_build_object('refund_id', n.id, 'order_id', n.order_id) FROM news n),
-    found AS (
-        INSERT INTO outbox (topic, aggregate, data)
-        SELECT 'refund.found', s.found_id, jsonb_build_object('refund_id', s.found_id, 'order_id', o.id,
+    changed AS ({changed}),
+    found AS ({found})
+SELECT event_id FROM stored
+""",
+    changed=outbox.insert(
+        topics.REFUND_CHANGED,
+        "SELECT n.id, jsonb_build_object('refund_id', n.id, 'order_id', n.order_id) FROM news n",
+    ),
+    found=outbox.insert(
+        topics.REFUND_FOUND,
+        """
+        SELECT s.found_id, jsonb_build_object('refund_id', s.found_id, 'order_id', o.id,
             'provider', s.provider, 'reference', s.reference, 'payment', s.payment)
         FROM said s JOIN payments p ON p.provider = s.provider AND p.reference = s.payment
             JOIN orders o ON o.id = p.order_id, stored
-        WHERE s.state <> 'failed' AND NOT EXISTS (SELECT 1 FROM ours))
-SELECT event_id FROM stored
-""")
+        WHERE s.state <> 'failed' AND NOT EXISTS (SELECT 1 FROM ours)""",
+    ),
+)
 
 
 def store_webhook(connection: Connection, provider: str, event: ProviderEvent) -> bool:
@@ -185,7 +189,7 @@ def store_webhook(connection: Connection, provider: str, event: ProviderEvent) -
         "state": SAID[refund.state],
         "found_id": derived_id("rfd", provider, refund.reference or event.id),
     }
-    return connection.execute(_WEBHOOK, values).first() is not None
+    return _WEBHOOK.execute(connection, values).first() is not None
 
 
 # What support sees

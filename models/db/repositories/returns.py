@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from models import orders, returns
+from models import orders, returns, topics
 from models.db.repositories import inventory, order_commands, order_notices, outbox, refunds
 from models.db.repositories.orders import StoredOrder, append, lock_order, read_order
 from models.errors import NotFound
@@ -18,9 +18,6 @@ from models.order_notices import OrderNotice
 from models.orders import SYSTEM, Actor, LineQuantity, Order, OrderReturn
 from models.returns import ReceivedLine, ReceiveReturn, Restocked, ReturnLine, ReturnStands, StoredReturn
 from models.states import ReturnStatus
-
-REQUESTED = "return.requested"
-CHANGED = "return.changed"  # its process is told to look
 
 _INSERT = text("""
 INSERT INTO returns (id, order_id, state, lines, expires_at)
@@ -116,7 +113,8 @@ def expect(
             "expires_seconds": expires_seconds,
         },
     )
-    outbox.publish(connection, REQUESTED, return_id, {"return_id": return_id, "order_id": order.id})
+    event = topics.ReturnChanged(return_id=return_id, order_id=order.id)
+    outbox.publish(connection, topics.RETURN_REQUESTED, return_id, event)
     return order
 
 
@@ -176,7 +174,8 @@ def refund_settled(
     connection.execute(
         _SETTLE, {"id": found.id, "state": ReturnStatus.REFUNDED, "refund_id": refund_id, "restocked": "[]"}
     )
-    outbox.publish(connection, CHANGED, found.id, {"return_id": found.id, "order_id": order.id})
+    event = topics.ReturnChanged(return_id=found.id, order_id=order.id)
+    outbox.publish(connection, topics.RETURN_CHANGED, found.id, event)
     return order
 
 
@@ -272,8 +271,9 @@ def _settle(
             "restocked": json.dumps([part.model_dump() for part in restocked]),
         },
     )
-    outbox.publish(connection, CHANGED, return_id, {"return_id": return_id, "order_id": order_id})
-    outbox.publish(connection, order_commands.CHANGED, order_id, {"order_id": order_id})
+    event = topics.ReturnChanged(return_id=return_id, order_id=order_id)
+    outbox.publish(connection, topics.RETURN_CHANGED, return_id, event)
+    outbox.publish(connection, topics.ORDER_CHANGED, order_id, topics.OrderRef(order_id=order_id))
 
 
 def _known(connection: Connection, order_id: str, type_: str, cause: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
-from models import orders
+from models import orders, topics
 from models.answers import Answer, rfc3339
 from models.db.repositories import order_notices, outbox
 from models.db.repositories.orders import StoredOrder, append, lock_order
@@ -27,18 +27,13 @@ _PAYMENT = text("SELECT provider, reference, captured, currency FROM payments WH
 _BEGUN = text("SELECT * FROM shipments WHERE order_id = :order_id AND status = 'preparing' ORDER BY created_at, id")
 
 _PLAN = text("""
-WITH unless_lost AS (
-    INSERT INTO outbox (topic, aggregate, data, due_at)
-    VALUES ('order.changed', 'begun/' || :shipment_id, jsonb_build_object('order_id', CAST(:order_id AS text)),
-        now() + make_interval(secs => :unheard)))
 INSERT INTO shipments (id, order_id, status, carrier, tracking_number, service, lines, capture_amount, location)
 VALUES (:shipment_id, :order_id, 'preparing', :carrier, :tracking_number, :service, CAST(:lines AS jsonb), :capture,
     :location)
 """)
 
 _SHIP = text("""
-WITH ended AS (DELETE FROM outbox WHERE aggregate = 'begun/' || :shipment_id),
-    shipment AS (UPDATE shipments SET status = 'shipped', heard_at = now() WHERE id = :shipment_id),
+WITH shipment AS (UPDATE shipments SET status = 'shipped', heard_at = now() WHERE id = :shipment_id),
     paid AS (UPDATE payments SET captured = captured + :amount, state = 'captured'
         WHERE id = :payment_id AND :amount > 0
         RETURNING id, currency)
@@ -132,12 +127,12 @@ def _plan(connection: Connection, order: Order, command: ShipParcel, capture: Mo
         "lines": f"[{','.join(line.model_dump_json() for line in command.lines)}]",
         "capture": capture.amount,
         "location": _location(connection, order, command),
-        "unheard": outbox.UNHEARD_SECONDS,
     }
     try:
         connection.execute(_PLAN, values)
     except IntegrityError as error:
         raise Conflict("Another shipment has this carrier and tracking number") from error
+    outbox.schedule(connection, command.shipment_id, topics.ORDER_CHANGED, topics.OrderRef(order_id=command.order_id))
 
 
 def unfinished(connection: Connection, order_id: str) -> list[ShipParcel]:
@@ -198,9 +193,10 @@ def confirm_shipment(connection: Connection, command: ShipParcel, captured: Mone
         _SHIP,
         {"shipment_id": command.shipment_id, "payment_id": order.payment.id, "amount": captured.amount},
     )
+    outbox.withdraw(connection, command.shipment_id)
     order = append(connection, order, facts, now=now, actor=command.actor, cause=command.cause)
-    about = {"shipment_id": command.shipment_id, "order_id": order.id}
-    outbox.publish(connection, orders.SHIPMENT_CREATED, command.shipment_id, about)
+    event = topics.ShipmentChanged(shipment_id=command.shipment_id, order_id=order.id)
+    outbox.publish(connection, topics.SHIPMENT_CREATED, command.shipment_id, event)
     order_notices.tell(connection, order.id, OrderNotice.SHIPPED, command.shipment_id)
     return stored._replace(order=order)
 
@@ -208,12 +204,10 @@ def confirm_shipment(connection: Connection, command: ShipParcel, captured: Mone
 def drop_plan(connection: Connection, shipment_id: str) -> None:
     """Its money could not be taken, so nothing leaves; the tracking number is free again."""
     connection.execute(
-        text("""
-        WITH ended AS (DELETE FROM outbox WHERE aggregate = 'begun/' || :id)
-        DELETE FROM shipments WHERE id = :id AND status = 'preparing'
-        """),
+        text("DELETE FROM shipments WHERE id = :id AND status = 'preparing'"),
         {"id": shipment_id},
     )
+    outbox.withdraw(connection, shipment_id)
 
 
 def _units(order: Order, parcel: list[ShippedLine]) -> dict[str, int]:

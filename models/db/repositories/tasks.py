@@ -7,14 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
+from models import topics
 from models.access import Principal
 from models.attention import CloseTask, Outcome, Task, TaskOpened
 from models.checkout import OpenTask
 from models.db.repositories import audit, outbox
 from models.errors import InvalidTransition, NotFound
 from models.ids import new_id
-
-RESOLVED = "task.resolved"
 
 # A step that is repeated finds its own task, also after somebody has resolved it. A process that began anew takes over
 # the task that the one before it had opened.
@@ -89,8 +88,8 @@ def resolve(connection: Connection, task_id: str, outcome: Outcome, note: str | 
     _close(connection, task_id, outcome, note, closed_by)
     connection.execute(_CLOSE_DIFFERENCE, {"id": task_id})
     if task.resumes and task.workflow_id is not None:
-        told = {"task_id": task_id, "workflow_id": task.workflow_id, "outcome": outcome}
-        outbox.publish(connection, RESOLVED, task_id, told)
+        event = topics.TaskResolution(task_id=task_id, workflow_id=task.workflow_id, outcome=outcome)
+        outbox.publish(connection, topics.TASK_RESOLVED, task_id, event)
     resolved = read(connection, task_id)
     audit.append(connection, by, "task.resolved", task_id, kind=task.kind, about=task.subject, outcome=outcome)
     return resolved

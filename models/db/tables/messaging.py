@@ -24,13 +24,33 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("consumer", Text),  # NULL: written by a build before named consumers
     Column("topic", Text, nullable=False),
     Column("aggregate", Text, nullable=False),
     json_column("data"),
     json_column("trace", nullable=True),  # W3C trace context of what caused it
     Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("error", Text),  # of the last attempt
+    Column("claimed_by", Text),  # the relay that delivers it, until `due_at`
     time_column("due_at", default_now=True),
     time_column("created_at", default_now=True),
+    Index("ix_outbox_consumer_due_at", "consumer", "due_at"),
+    Index("ix_outbox_aggregate_consumer_id", "aggregate", "consumer", "id"),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),  # that of its row in the outbox
+    Column("consumer", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("aggregate", Text, nullable=False),
+    json_column("data"),
+    json_column("trace", nullable=True),
+    Column("attempts", Integer, nullable=False),
+    Column("error", Text, nullable=False),
+    time_column("created_at"),
+    time_column("dead_at", default_now=True),
 )
 
 NOTIFICATION_STATES = ("sending", "sent", "failed")

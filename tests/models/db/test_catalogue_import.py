@@ -11,6 +11,7 @@ from sqlalchemy import func, select, text
 from activities.catalogue import Catalogue
 from deploy import seed
 from deploy.seed import DEMO, seed_catalogue
+from models import topics
 from models.db.repositories import catalog, inventory
 from models.db.session import Database
 from models.db.tables import catalog as tables
@@ -50,6 +51,26 @@ def faults(imported):
 def product(database, slug, currency="USD"):
     with database.reading() as connection:
         return catalog.find_product(connection, slug, currency)
+
+
+def test_what_changes_is_published(database, load, monkeypatch):
+    for name in ("PRODUCT_CHANGED", "PRICE_CHANGED"):
+        monkeypatch.setattr(topics, name, getattr(topics, name)._replace(consumers=("search",)))
+    header = PRODUCTS.rstrip() + ",price.JPY,price.KWD\n"
+    rows = "pub,Published,,wool,PUB-S,S,10.00,11.00,1500,3.000\npub,,,,PUB-M,M,10.00,11.00,1500,3.000\n"
+
+    def published(content):
+        load("products", header + content)
+        with database.reading() as connection:
+            taken = connection.execute(text("DELETE FROM outbox WHERE consumer = 'search' RETURNING id, topic, data"))
+            return [(row.topic, *row.data.values()) for row in sorted(taken)]
+
+    ((_, product_id), *prices) = published(rows)
+    assert prices == [("price.changed", "PUB-S"), ("price.changed", "PUB-M")]
+    assert published(rows) == []
+    assert published(rows.replace("Published", "Renamed")) == [("product.changed", product_id)]
+    repriced = rows.replace("Published", "Renamed").replace("M,10.00", "M,12.00")
+    assert published(repriced) == [("product.changed", product_id), ("price.changed", "PUB-M")]
 
 
 def test_the_demo_shop_is_one_that_a_person_would_believe(database):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from models.checkout import OpenTask
-from models.db.repositories import messaging, outbox, tasks
+from models.db.repositories import messaging, tasks
 from models.ids import new_id
 
 
@@ -22,10 +20,6 @@ def books(shop):
 
 def begin(books, event, unknown=60.0):
     return messaging.begin_sending(books, event, "order_confirmed", "email", unknown)
-
-
-def publish(books, data):
-    books.exec_driver_sql("INSERT INTO outbox (topic, aggregate, data) VALUES ('t', 'agg', %s)", (json.dumps(data),))
 
 
 class TestSending:
@@ -68,29 +62,3 @@ class TestTasks:
             for kind in ("a", "a", "b"):
                 tasks.open_task(connection, OpenTask(kind=kind, subject=subject, detail="x"))
         assert shop.tasks(subject) == ["a", "b"]
-
-
-class TestOutbox:
-    def test_waits_longer_after_every_failure_up_to_a_minute(self, books):
-        publish(books, {"n": 1})
-        (number,) = books.exec_driver_sql("SELECT max(id) FROM outbox").one()
-        waits = []
-        for _ in range(12):
-            outbox.postpone(books, [number])
-            found = books.exec_driver_sql(f"SELECT extract(epoch FROM due_at - now()) FROM outbox WHERE id = {number}")
-            waits.append(float(found.scalar_one()))
-        assert waits[0] == pytest.approx(0.5, abs=0.01)
-        assert waits == sorted(waits)
-        assert waits[-1] == pytest.approx(60, abs=0.01)
-
-    def test_forgets_what_was_told(self, books):
-        publish(books, {"n": 1})
-        mine = [m for m in outbox.pending(books, 100) if m.aggregate == "agg"]
-        assert [(m.topic, m.data, m.due) for m in mine] == [("t", {"n": 1}, True)]
-        outbox.told(books, [m.id for m in mine])
-        assert not [m for m in outbox.pending(books, 100) if m.aggregate == "agg"]
-
-    def test_carries_what_it_is_told(self, books):
-        publish(books, {"ü": [1, {"x": None}]})
-        (mine,) = [m for m in outbox.pending(books, 100) if m.aggregate == "agg"]
-        assert mine.data == {"ü": [1, {"x": None}]}

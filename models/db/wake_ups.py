@@ -1,0 +1,90 @@
+"""Wakes relays by NOTIFY, never inside the transaction that publishes, and hears it by LISTEN.
+
+A NOTIFY takes a lock of the whole database until its transaction has committed: in the publishing ones it would
+serialise the commits of all checkouts. One thread sends it afterwards, for all that was committed meanwhile. A wake-up
+may be lost with its process, so relays also poll.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+
+import psycopg
+from sqlalchemy import Connection
+
+CHANNEL = "outbox"
+GAP_SECONDS = 0.05
+"""Between two notifications of a process."""
+
+_INFO = "holdfast_consumers"
+
+
+def wake_after_commit(connection: Connection, consumers: Iterable[str]) -> None:
+    """`Database` sends the wake-up once the transaction of this connection has committed."""
+    connection.info.setdefault(_INFO, set()).update(consumers)
+
+
+def take_consumers(connection: Connection) -> set[str]:
+    """Those to be woken, once."""
+    taken: set[str] = connection.info.pop(_INFO, set())
+    return taken
+
+
+class Notifier:
+    """`send` notifies the consumers named, and may fail. Its thread starts with the first wake-up."""
+
+    def __init__(self, send: Callable[[Collection[str]], None]) -> None:
+        self._send = send
+        self._lock = threading.Lock()
+        self._pending: set[str] = set()
+        self._awake = threading.Event()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def wake(self, consumers: Collection[str]) -> None:
+        with self._lock:
+            self._pending.update(consumers)
+            if self._thread is None:
+                self._closed.clear()
+                self._thread = threading.Thread(target=self._run, name="outbox-notifier", daemon=True)
+                self._thread.start()
+        self._awake.set()
+
+    def close(self) -> None:
+        """Sends what is pending first."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._closed.set()
+        self._awake.set()
+        if thread is not None:
+            thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while True:
+            self._awake.wait()
+            self._awake.clear()
+            with self._lock:
+                consumers, self._pending = self._pending, set()
+            if consumers:
+                self._send(consumers)
+            if self._closed.wait(GAP_SECONDS):
+                return
+
+
+async def listen(conninfo: str) -> AsyncIterator[str]:
+    """Consumers as they are woken; first an empty string, once the connection listens. Raises OSError when it is lost.
+
+    A connection of its own, not of a pool: behind a pooler that shares sessions LISTEN hears nothing.
+    """
+    try:
+        connection = await psycopg.AsyncConnection.connect(
+            conninfo, autocommit=True, application_name="holdfast-listener", connect_timeout=3, keepalives_idle=10
+        )
+        async with connection:
+            await connection.execute(f"LISTEN {CHANNEL}")
+            yield ""
+            async for notification in connection.notifies():
+                yield notification.payload
+    except psycopg.Error as error:
+        raise ConnectionError(str(error)) from error
