@@ -37,13 +37,12 @@ class OrderPayments:
         with self._database.reading() as connection:
             promises = self._payments.promises(connection, command.order_id)
         for promise in promises:
-            failpoint("release_authorisation:before")
             gateway = self._gateways[promise.provider]
             held = gateway.cancel(promise.reference)
             taken = held.captured.amount if held.captured is not None else 0
             if held.state is PaymentAt.CAPTURED and taken > promise.captured and not promise.captured:
                 gateway.give_back(promise.reference)
-            failpoint("release_authorisation:after")
+            failpoint("release_authorisation:unrecorded")
             with self._database.transaction() as connection:
                 self._payments.record_release(connection, command.order_id, promise)
         return sum(promise.amount for promise in promises)

@@ -43,10 +43,7 @@ class Payments:
     def authorise_payment(self, command: AuthorisePayment) -> ProviderPayment:
         """Step 2, key `{checkout_id}:authorise:{attempt}`. Raises PaymentMethodInvalid, ProviderUnavailable,
         OutcomeUnknown."""
-        failpoint("authorise_payment:before")
-        payment = self._authorise(command)
-        failpoint("authorise_payment:after")
-        return payment
+        return self._authorise(command)
 
     @activity.defn
     def settle_payment(self, command: AuthorisePayment) -> ProviderPayment:
@@ -57,7 +54,6 @@ class Payments:
         found = gateway.find(metadata, command.not_before)
         if found.state is not PaymentAt.ABSENT:
             return found
-        failpoint("settle_payment:before")
         try:
             payment = self._authorise(command)
         except OutcomeUnknown as error:
@@ -65,7 +61,6 @@ class Payments:
                 raise
             # The provider has finished with this key, so what its list says now is final.
             return gateway.find(metadata, command.not_before)
-        failpoint("settle_payment:after")
         return payment
 
     def _authorise(self, command: AuthorisePayment) -> ProviderPayment:
@@ -99,10 +94,7 @@ class Payments:
         held = gateway.look(command.reference)
         if held.state is not PaymentAt.APPROVED:
             return held
-        failpoint("complete_payment:before")
-        payment = gateway.complete(command.reference, f"{command.checkout_id}:complete:{command.attempt}")
-        failpoint("complete_payment:after")
-        return payment
+        return gateway.complete(command.reference, f"{command.checkout_id}:complete:{command.attempt}")
 
     @activity.defn
     def void_payment(self, command: VoidPayment) -> ProviderPayment:
@@ -114,11 +106,10 @@ class Payments:
             reference = found.reference or self._recorded(command.checkout_id)
             if reference is None:
                 return found
-        failpoint("void_payment:before")
         payment = gateway.cancel(reference)
         if payment.state is PaymentAt.CAPTURED:
             gateway.give_back(reference)
-        failpoint("void_payment:after")
+        failpoint("void_payment:unrecorded")
         with self._database.transaction() as connection:
             self._payments.record_void(connection, command.checkout_id, payment)
         return payment
@@ -132,20 +123,14 @@ class Payments:
     def cancel_payment(self, command: VoidPayment) -> ProviderPayment:
         """Expiry asks the provider first: CANCELLED, or what it turned out to be instead."""
         assert command.reference is not None
-        failpoint("cancel_payment:before")
-        payment = self._gateways[command.provider].cancel(command.reference)
-        failpoint("cancel_payment:after")
-        return payment
+        return self._gateways[command.provider].cancel(command.reference)
 
     @activity.defn
     def capture_payment(self, command: CapturePayment) -> ProviderPayment:
         """Key `{shipment_id}:capture`, so that a parcel is paid once. From the second time on, what the provider
         holds is looked at before it is asked again. Raises CaptureRefused, AuthorisationGone, ProviderUnavailable,
         OutcomeUnknown."""
-        failpoint("capture_payment:before")
-        payment = self._capture(command)
-        failpoint("capture_payment:after")
-        return payment
+        return self._capture(command)
 
     def _capture(self, command: CapturePayment) -> ProviderPayment:
         gateway = self._gateways[command.provider]
