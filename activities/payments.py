@@ -1,4 +1,4 @@
-"""Money at the provider: authorise, look up, void, capture. What must happen once names its idempotency key."""
+"""A checkout's money at the provider: authorise, look up, void. What must happen once names its idempotency key."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from activities import keys
 from activities.failpoints import failpoint
 from models.checkout import (
     AuthorisePayment,
@@ -16,7 +15,6 @@ from models.checkout import (
     VoidPayment,
 )
 from models.errors import OutcomeUnknown
-from models.fulfilment import CapturePayment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,32 +122,3 @@ class Payments:
         """Expiry asks the provider first: CANCELLED, or what it turned out to be instead."""
         assert command.reference is not None
         return self._gateways[command.provider].cancel(command.reference)
-
-    @activity.defn
-    def capture_payment(self, command: CapturePayment) -> ProviderPayment:
-        """Key `{shipment_id}:capture`, so that a parcel is paid once. From the second time on, what the provider
-        holds is looked at before it is asked again. Raises CaptureRefused, AuthorisationGone, ProviderUnavailable,
-        OutcomeUnknown."""
-        return self._capture(command)
-
-    def _capture(self, command: CapturePayment) -> ProviderPayment:
-        gateway = self._gateways[command.provider]
-        if command.look_first or activity.info().attempt > 1:
-            held = gateway.look(command.reference)
-            if _includes(held, command):
-                return held
-        for key in keys.row(f"{command.shipment_id}:capture"):
-            try:
-                return gateway.capture(command.reference, command.amount.amount, final=command.final, key=key)
-            except OutcomeUnknown as error:
-                if not error.extra.get("answered"):
-                    raise
-            held = gateway.look(command.reference)
-            if _includes(held, command):
-                return held
-        raise OutcomeUnknown("The provider goes on answering with errors")
-
-
-def _includes(held: ProviderPayment, command: CapturePayment) -> bool:
-    """Parcels of an order are paid one after the other, so this one is among what is taken if there is that much."""
-    return held.captured is not None and held.captured >= command.before + command.amount
