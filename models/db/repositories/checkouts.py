@@ -23,7 +23,7 @@ from models.checkout import (
     RequireAction,
     StockHeld,
 )
-from models.db.repositories import answers, holds, outbox
+from models.db.repositories import answers, holds, ledger, outbox
 from models.db.repositories.carts import lock_cart, read_cart, read_rules
 from models.db.repositories.checkout_closing import refusal_answer
 from models.db.repositories.order_search import terms
@@ -37,6 +37,7 @@ from models.errors import (
     Unavailable,
 )
 from models.ids import derived_id, payment_of
+from models.ledger import EntryKind
 from models.money import Money
 from models.order_stream import apply
 from models.states import CHECKOUT_TRANSITIONS, CheckoutStatus, PaymentStatus, advance
@@ -258,7 +259,7 @@ FROM checkouts c WHERE c.id = :checkout_id FOR UPDATE
 CONFIRMED = Told(status=201)
 
 _CONFIRM = outbox.statement(
-    """
+    f"""
 WITH placed AS (
         INSERT INTO orders (id, number, version, status, payment_status, customer_id, cart_id, checkout_id, currency,
             total, document, email, email_key, shipping_address, billing_address, placed_at)
@@ -270,19 +271,18 @@ WITH placed AS (
         VALUES (:order_id, 1, 'order.confirmed', :now, CAST(:actor AS jsonb), :checkout_id, CAST(:data AS jsonb))),
     found_by AS (INSERT INTO order_terms (term, placed_at, order_id)
         SELECT term, :now, :order_id FROM unnest(CAST(:terms AS text[])) AS term),
-    published AS ({order_confirmed}),
+    published AS ({{order_confirmed}}),
     allocated AS (UPDATE stock_holds SET state = 'allocated' WHERE checkout_id = :checkout_id AND state = 'held'),
     used AS (UPDATE promotion_uses SET final = true WHERE checkout_id = :checkout_id),
     payment AS (UPDATE payments SET state = 'authorised', reference = :reference WHERE id = :payment_id
         RETURNING id, currency, amount),
-    entry AS (INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
-        SELECT 'authorise', id, :checkout_id, 'provider_authorised', 'authorisations', currency, amount FROM payment),
+    entry AS ({ledger.insert(ledger.entry(EntryKind.AUTHORISE, "payment", ":checkout_id"))}),
     cart AS (UPDATE carts SET completed_order_id = :order_id, version = version + 1, updated_at = now()
         WHERE id = :cart_id),
     checkout AS (UPDATE checkouts SET status = 'confirmed', next_action = NULL, updated_at = now()
         WHERE id = :checkout_id)
 UPDATE kept_answers SET status = 201, body = :body WHERE key_digest = :key_digest
-""",
+""",  # noqa: S608  constants
     order_confirmed=outbox.insert(
         topics.ORDER_CONFIRMED, "SELECT CAST(:order_id AS text), CAST(:published AS jsonb)", trace=":trace"
     ),

@@ -11,12 +11,12 @@ from sqlalchemy import Connection, text
 
 from models import orders, topics
 from models.checkout import OpenTask
-from models.db.repositories import disputes, outbox, shipments, tasks
+from models.db.repositories import disputes, ledger, outbox, shipments, tasks
 from models.db.repositories.orders import append, lock_order
 from models.disputes import DisputeState
 from models.fulfilment import ShipParcel
 from models.ids import derived_id
-from models.ledger import POSTINGS, EntryKind
+from models.ledger import EntryKind
 from models.money import Money
 from models.orders import SYSTEM, LineQuantity
 from models.reconciliation import DifferenceKind, DifferenceState
@@ -65,12 +65,6 @@ WHERE order_id = :order_id AND status = 'preparing' AND capture_amount = :amount
 _TAKE = text("""
 UPDATE payments SET captured = captured + :amount, state = 'captured'
 WHERE id = :id AND state IN ('authorised', 'captured') AND captured + released + :amount <= amount RETURNING id
-""")
-
-_ENTRY = text("""
-INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
-VALUES (:kind, :payment_id, :cause, :debit, :credit, :currency, :amount)
-ON CONFLICT (payment_id, kind, cause) DO NOTHING
 """)
 
 # A part of ours may be several refunds of the provider's: its reference names them all.
@@ -189,17 +183,7 @@ def _record_capture(connection: Connection, difference: Difference) -> bool:
     if connection.execute(_TAKE, {"id": difference.payment_id, "amount": missing}).first() is None:
         return False
     for kind in (EntryKind.CAPTURE, EntryKind.AUTHORISATION_USED):
-        connection.execute(
-            _ENTRY,
-            {
-                "kind": kind,
-                "payment_id": difference.payment_id,
-                "cause": difference.id,
-                **POSTINGS[kind]._asdict(),
-                "currency": difference.currency,
-                "amount": missing,
-            },
-        )
+        ledger.post(connection, kind, difference.payment_id, difference.id, amount)
     fact = {"payment_id": difference.payment_id, "shipment_id": None, "amount": amount.model_dump()}
     append(connection, stored.order, [(orders.PAYMENT_CAPTURED, fact)], now=now, actor=SYSTEM, cause=difference.id)
     return True

@@ -8,11 +8,11 @@ from sqlalchemy import Connection, Row, text
 
 from models import orders, topics
 from models.checkout import OpenTask
-from models.db.repositories import outbox, tasks
+from models.db.repositories import ledger, outbox, tasks
 from models.db.repositories.orders import append, lock_order
 from models.disputes import DisputeState, state_of
 from models.errors import Unavailable
-from models.ledger import POSTINGS, EntryKind
+from models.ledger import EntryKind
 from models.money import Money
 from models.orders import SYSTEM
 from models.provider import ProviderDispute, ProviderEvent
@@ -50,12 +50,6 @@ WHERE provider = :provider AND reference = :reference
 _MOVE = text("""
 UPDATE payments SET disputed = disputed + :delta WHERE id = :id AND disputed + :delta BETWEEN 0 AND captured
 RETURNING id
-""")
-
-_ENTRY = text("""
-INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
-VALUES (:kind, :payment_id, :reference, :debit, :credit, :currency, :amount)
-ON CONFLICT (payment_id, kind, cause) DO NOTHING
 """)
 
 _STEPS = {
@@ -117,18 +111,7 @@ def _follow(connection: Connection, known: Row[Any], payment: Row[Any], steps: l
         delta = {DisputeState.OPEN: known.amount, DisputeState.WON: -known.amount, DisputeState.LOST: 0}[step]
         if connection.execute(_MOVE, {"id": payment.id, "delta": delta}).first() is None:
             raise Unavailable("The capture that is disputed is not in the books yet")
-        kind = _STEPS[step][1]
-        connection.execute(
-            _ENTRY,
-            {
-                "kind": kind,
-                "payment_id": payment.id,
-                "reference": known.reference,
-                **POSTINGS[kind]._asdict(),
-                "currency": known.currency,
-                "amount": known.amount,
-            },
-        )
+        ledger.post(connection, _STEPS[step][1], payment.id, known.reference, amount)
     facts = [(_STEPS[step][0], fact) for step in steps]
     append(connection, stored.order, facts, now=now, actor=SYSTEM, cause=known.reference)
 

@@ -12,10 +12,11 @@ from sqlalchemy.exc import IntegrityError
 
 from models import orders, topics
 from models.answers import Answer, rfc3339
-from models.db.repositories import order_notices, outbox
+from models.db.repositories import ledger, order_notices, outbox
 from models.db.repositories.orders import StoredOrder, append, lock_order
 from models.errors import Conflict, NotEnoughToShip
 from models.fulfilment import ParcelPlanned, ShipParcel
+from models.ledger import EntryKind
 from models.money import Money
 from models.order_notices import OrderNotice
 from models.orders import SYSTEM, Order, ShippedLine
@@ -32,16 +33,18 @@ VALUES (:shipment_id, :order_id, 'preparing', :carrier, :tracking_number, :servi
     :location)
 """)
 
-_SHIP = text("""
+_SHIP = text(f"""
 WITH shipment AS (UPDATE shipments SET status = 'shipped', heard_at = now() WHERE id = :shipment_id),
     paid AS (UPDATE payments SET captured = captured + :amount, state = 'captured'
         WHERE id = :payment_id AND :amount > 0
         RETURNING id, currency)
-INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
-SELECT e.kind, paid.id, :shipment_id, e.debit, e.credit, paid.currency, :amount
-FROM paid, (VALUES ('capture', 'provider_balance', 'sales'),
-    ('authorisation_used', 'authorisations', 'provider_authorised')) AS e (kind, debit, credit)
-""")
+{
+    ledger.insert(
+        ledger.entry(EntryKind.CAPTURE, "paid", ":shipment_id", ":amount"),
+        ledger.entry(EntryKind.AUTHORISATION_USED, "paid", ":shipment_id", ":amount"),
+    )
+}
+""")  # noqa: S608  constants
 
 _LOCK_HOLDS = text("""
 SELECT h.sku, h.location, h.quantity - h.shipped AS left
