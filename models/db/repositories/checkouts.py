@@ -27,6 +27,7 @@ from models.db.repositories import answers, holds, ledger, outbox
 from models.db.repositories.carts import lock_cart, read_cart, read_rules
 from models.db.repositories.checkout_closing import refusal_answer
 from models.db.repositories.order_search import terms
+from models.db.tables.base import one_of
 from models.errors import (
     CartCompleted,
     CartIncomplete,
@@ -40,15 +41,15 @@ from models.ids import derived_id, payment_of
 from models.ledger import EntryKind
 from models.money import Money
 from models.order_stream import apply
-from models.states import CHECKOUT_TRANSITIONS, CheckoutStatus, PaymentStatus, advance
+from models.states import CHECKOUT_TRANSITIONS, LIVE_CHECKOUT, CheckoutStatus, PaymentStatus, advance
 
-_STANDING = text("""
+_STANDING = text(f"""
 SELECT
     (SELECT row_to_json(c) FROM checkouts c WHERE c.id = :checkout_id) AS mine,
     (SELECT c.id FROM checkouts c WHERE c.cart_id = :cart_id AND c.id <> :checkout_id
-        AND c.status IN ('processing', 'requires_action')) AS other,
+        AND {one_of("c.status", LIVE_CHECKOUT)}) AS other,
     (SELECT k.fingerprint FROM kept_answers k WHERE k.key_digest = :key_digest) AS fingerprint
-""")
+""")  # noqa: S608  constants
 
 _HOLD = text("""
 WITH checkout AS (
@@ -209,16 +210,16 @@ def _contact(cart: Cart) -> dict[str, Any]:
     return {"email": cart.email, "shipping": shipping, "billing": billing}
 
 
-_REQUIRE_ACTION = text("""
+_REQUIRE_ACTION = text(f"""
 WITH waiting AS (
     UPDATE checkouts SET status = 'requires_action', next_action = CAST(:next_action AS jsonb),
         action_expires_at = :expires_at, updated_at = now()
-    WHERE id = :checkout_id AND status IN ('processing', 'requires_action') RETURNING id, key_digest),
+    WHERE id = :checkout_id AND {one_of("status", LIVE_CHECKOUT)} RETURNING id, key_digest),
     payment AS (UPDATE payments p SET state = 'requires_action', reference = :reference
         FROM waiting w WHERE p.checkout_id = w.id AND p.state IN ('pending', 'requires_action')),
     kept AS (UPDATE kept_answers k SET status = 202, body = :body FROM waiting w WHERE k.key_digest = w.key_digest)
 SELECT id FROM waiting
-""")
+""")  # noqa: S608  constants
 
 
 def require_action(connection: Connection, command: RequireAction) -> ActionRequired:

@@ -13,6 +13,7 @@ from models import orders, topics
 from models.checkout import OpenTask
 from models.db.repositories import disputes, ledger, outbox, shipments, tasks
 from models.db.repositories.orders import append, lock_order
+from models.db.tables.base import one_of
 from models.disputes import DisputeState
 from models.fulfilment import ShipParcel
 from models.ids import derived_id
@@ -21,7 +22,7 @@ from models.money import Money
 from models.orders import SYSTEM, LineQuantity
 from models.reconciliation import DifferenceKind, DifferenceState
 from models.refunds import FoundRefund
-from models.states import OrderStatus
+from models.states import LIVE_CHECKOUT, OrderStatus
 
 _COLUMNS = (
     "id, run_id, provider, kind, subject, payment_id, order_id, checkout_id, currency, ours, theirs, state, task_id,"
@@ -44,16 +45,16 @@ WHERE id = :id
 """)
 
 # An authorisation that is nobody's: its checkout has ended, and no payment of ours that lives is this one.
-_NOBODYS = text("""
+_NOBODYS = text(f"""
 SELECT 1 WHERE NOT EXISTS (
-        SELECT 1 FROM checkouts WHERE id = :checkout_id AND status IN ('processing', 'requires_action'))
+        SELECT 1 FROM checkouts WHERE id = :checkout_id AND {one_of("status", LIVE_CHECKOUT)})
     AND NOT EXISTS (
         SELECT 1 FROM payments WHERE provider = :provider AND reference = :subject
             AND state NOT IN ('voided', 'declined', 'refunded'))
     AND NOT EXISTS (
         SELECT 1 FROM payments WHERE checkout_id = :checkout_id AND reference IS NULL
             AND state IN ('pending', 'requires_action'))
-""")
+""")  # noqa: S608  constants
 
 _CAPTURED = text("SELECT coalesce(sum(amount), 0) FROM ledger_entries WHERE payment_id = :id AND kind = 'capture'")
 

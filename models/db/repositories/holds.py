@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from models.allocation import Level, Place, Taken, allocate_stock
+from models.db.tables.base import one_of
+from models.states import LIVE_CHECKOUT
 
 _LOCK_SKUS = text("""
 SELECT s.sku, s.location, s.on_hand - s.reserved AS available, l.priority, l.country, l.region, l.postal_code
@@ -73,7 +75,7 @@ def reserve_again(connection: Connection, checkout_id: str, wanted: Mapping[str,
 
 def expire(connection: Connection, checkout_id: str) -> None:
     """The hold's time is over. The checkout's lock orders this against its confirmation."""
-    live = text("SELECT 1 FROM checkouts WHERE id = :id AND status IN ('processing', 'requires_action') FOR UPDATE")
+    live = text(f"SELECT 1 FROM checkouts WHERE id = :id AND {one_of('status', LIVE_CHECKOUT)} FOR UPDATE")  # noqa: S608  constants
     if connection.execute(live, {"id": checkout_id}).first() is not None:
         release(connection, checkout_id)
 

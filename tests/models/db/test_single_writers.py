@@ -1,4 +1,4 @@
-"""What one repository alone writes, so that it is written in one way."""
+"""What stands in the sources once, so that it can't drift."""
 
 from __future__ import annotations
 
@@ -17,10 +17,18 @@ REPOSITORIES = "models/db/repositories"
     ],
 )
 def test_a_statement_is_in_one_file(statement, writer):
+    assert files_with(statement) == [writer]
+
+
+def test_the_states_of_a_live_checkout_are_typed_once():
+    assert not files_with("IN ('processing', 'requires_action')")
+
+
+def files_with(sql):
     sources = [
         path
         for room in ("models", "activities", "workers", "api")
         for path in (ROOT / room).rglob("*.py")
         if "migrations" not in path.parts
     ]
-    assert [str(path.relative_to(ROOT)) for path in sources if statement in path.read_text()] == [writer]
+    return [str(path.relative_to(ROOT)) for path in sources if sql in path.read_text()]
