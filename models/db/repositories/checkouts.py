@@ -23,7 +23,7 @@ from models.checkout import (
     RequireAction,
     StockHeld,
 )
-from models.db.repositories import answers, holds, ledger, outbox
+from models.db.repositories import answers, holds, inventory, ledger, outbox
 from models.db.repositories.carts import lock_cart, read_cart, read_rules
 from models.db.repositories.checkout_closing import refusal_answer
 from models.db.repositories.order_search import terms
@@ -38,6 +38,7 @@ from models.errors import (
     Unavailable,
 )
 from models.ids import derived_id, payment_of
+from models.inventory import Movement
 from models.ledger import EntryKind
 from models.money import Money
 from models.order_stream import apply
@@ -51,7 +52,8 @@ SELECT
     (SELECT k.fingerprint FROM kept_answers k WHERE k.key_digest = :key_digest) AS fingerprint
 """)  # noqa: S608  constants
 
-_HOLD = text("""
+_HOLD = inventory.statement(
+    """
 WITH checkout AS (
         INSERT INTO checkouts (id, cart_id, order_id, customer_id, status, key_digest, currency, total, snapshot,
             contact, hold_expires_at)
@@ -68,10 +70,12 @@ WITH checkout AS (
         AS w (sku, location, quantity)),
     held AS (INSERT INTO stock_holds (checkout_id, sku, location, quantity, state)
         SELECT :checkout_id, w.sku, w.location, w.quantity, 'held' FROM wanted w),
-    stock AS (UPDATE stock_levels s SET reserved = s.reserved + w.quantity FROM wanted w
-        WHERE s.sku = w.sku AND s.location = w.location)
+    {moved}
 SELECT hold_expires_at FROM checkout
-""")
+""",
+    Movement.RESERVE,
+    "wanted",
+)
 
 _LOCK_PROMOTIONS = text("""
 SELECT id FROM promotions WHERE code = ANY(CAST(:codes AS text[])) ORDER BY id FOR UPDATE

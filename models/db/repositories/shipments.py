@@ -12,10 +12,11 @@ from sqlalchemy.exc import IntegrityError
 
 from models import orders, topics
 from models.answers import Answer, rfc3339
-from models.db.repositories import ledger, order_notices, outbox
+from models.db.repositories import inventory, ledger, order_notices, outbox
 from models.db.repositories.orders import StoredOrder, append, lock_order
 from models.errors import Conflict, NotEnoughToShip
 from models.fulfilment import ParcelPlanned, ShipParcel
+from models.inventory import Movement
 from models.ledger import EntryKind
 from models.money import Money
 from models.order_notices import OrderNotice
@@ -59,15 +60,19 @@ WHERE checkout_id = :checkout_id AND state = 'allocated' ORDER BY location, sku
 
 _READ = text("SELECT carrier, tracking_number, location FROM shipments WHERE id = :id")
 
-_CONSUME = text("""
+_CONSUME = inventory.statement(
+    """
 WITH gone AS (SELECT * FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[]), CAST(:quantities AS int[]))
         AS g (sku, location, quantity)),
     holds AS (UPDATE stock_holds h SET shipped = h.shipped + g.quantity,
             state = CASE WHEN h.shipped + g.quantity = h.quantity THEN 'shipped' ELSE h.state END
-        FROM gone g WHERE h.checkout_id = :checkout_id AND h.sku = g.sku AND h.location = g.location)
-UPDATE stock_levels s SET on_hand = s.on_hand - g.quantity, reserved = s.reserved - g.quantity
-FROM gone g WHERE s.sku = g.sku AND s.location = g.location
-""")
+        FROM gone g WHERE h.checkout_id = :checkout_id AND h.sku = g.sku AND h.location = g.location),
+    {moved}
+SELECT sku FROM moved
+""",
+    Movement.SHIP,
+    "gone",
+)
 
 
 def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:

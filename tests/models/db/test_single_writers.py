@@ -14,6 +14,8 @@ REPOSITORIES = "models/db/repositories"
     ("statement", "writer"),
     [
         ("INSERT INTO ledger_entries", f"{REPOSITORIES}/ledger.py"),
+        ("INSERT INTO stock_levels", f"{REPOSITORIES}/inventory.py"),
+        ("UPDATE stock_levels", f"{REPOSITORIES}/inventory.py"),
     ],
 )
 def test_a_statement_is_in_one_file(statement, writer):
