@@ -119,8 +119,8 @@ def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
     contact = _contact(cart)
     to = holds.place_of(contact["shipping"])
     taken = holds.lock_stock(connection, {item.sku: item.quantity for item in cart.items}, to)
-    expires_at = connection.execute(
-        _HOLD,
+    expires_at = _HOLD.execute(
+        connection,
         {
             **begin.model_dump(include={"checkout_id", "cart_id", "order_id", "customer_id", "key_digest"}),
             "fingerprint": begin.fingerprint,

@@ -80,7 +80,7 @@ def columns(taken: Sequence[Taken]) -> dict[str, list[str] | list[int]]:
 def reserve_again(connection: Connection, checkout_id: str, wanted: Mapping[str, int], to: Place) -> None:
     """Takes the stock of a hold that had run out, if it is still there. Raises OutOfStock."""
     taken = lock_stock(connection, wanted, to)
-    connection.execute(_RESERVE_AGAIN, {"checkout_id": checkout_id, **columns(taken)})
+    _RESERVE_AGAIN.execute(connection, {"checkout_id": checkout_id, **columns(taken)})
 
 
 def expire(connection: Connection, checkout_id: str) -> None:
@@ -93,4 +93,4 @@ def expire(connection: Connection, checkout_id: str) -> None:
 def release(connection: Connection, checkout_id: str) -> None:
     """Gives back what is still held; what was released or allocated before is left alone, so twice is once."""
     connection.execute(_LOCK_HELD, {"checkout_id": checkout_id})
-    connection.execute(_RELEASE, {"checkout_id": checkout_id})
+    _RELEASE.execute(connection, {"checkout_id": checkout_id})

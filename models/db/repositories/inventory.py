@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
 
-from sqlalchemy import Connection, MappingResult, RowMapping, TextClause, text
+from sqlalchemy import Connection, MappingResult, RowMapping, text
 
+from models import topics
 from models.catalog_import import StockRow
 from models.csv_tables import RowError
+from models.db.repositories import outbox
 from models.errors import InvalidRequest, NotFound, StockBelowReserved, UnknownLocation
 from models.ids import new_id
 from models.inventory import (
@@ -23,8 +25,8 @@ from models.inventory import (
 )
 
 
-def statement(sql: str, movement: Movement, source: str) -> TextClause:
-    """`{moved}` in `sql` stands for the CTE that moves the stock: the only writer of quantities.
+def statement(sql: str, movement: Movement, source: str) -> outbox.Statement:
+    """`{moved}` in `sql` stands for the CTEs that move the stock, the only writer of quantities, and publish it.
 
     `source` names the CTE of (sku, location, quantity) before it, a row a level, whose levels are locked. `moved` has
     each level's (sku, location, on_hand) after it.
@@ -38,7 +40,12 @@ def statement(sql: str, movement: Movement, source: str) -> TextClause:
         f"moved AS (UPDATE stock_levels s SET {changes} FROM {source} m"  # noqa: S608  constants
         " WHERE s.sku = m.sku AND s.location = m.location RETURNING s.sku, s.location, s.on_hand)"
     )
-    return text(sql.replace("{moved}", moved))
+    topic = topics.STOCK_CHANGED
+    if not topic.consumers:
+        return outbox.statement(sql.replace("{moved}", moved))
+    published = outbox.insert(topic, "SELECT DISTINCT sku, jsonb_build_object('sku', sku) FROM moved")
+    sql = sql.replace("{moved}", f"{moved}, stock_changed AS ({{stock_changed}})")
+    return outbox.statement(sql, stock_changed=published)
 
 
 _READ = text("""
@@ -155,7 +162,7 @@ def _adjust(
         "deltas": [delta for _, _, delta in changes],
         "ids": [new_id("adj") for _ in changes],
     }
-    return connection.execute(_ADJUST, {**values, "reason": reason, "actor": actor}).mappings()
+    return _ADJUST.execute(connection, {**values, "reason": reason, "actor": actor}).mappings()
 
 
 def count_stock(

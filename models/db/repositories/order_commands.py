@@ -86,7 +86,7 @@ def _cancel(connection: Connection, order: Order, event: str, by: By, now: datet
         order = append(connection, order, [(last, {})], now=now, actor=by.actor, cause=by.cause)
     checkout = {"checkout_id": order.checkout_id}
     connection.execute(_LOCK_STOCK, checkout)
-    connection.execute(_RELEASE_STOCK, checkout)
+    _RELEASE_STOCK.execute(connection, checkout)
     if whole:
         connection.execute(_UNUSE_CODES, checkout)
     outbox.publish(connection, topics.ORDER_CANCELLED, order.id, topics.OrderRef(order_id=order.id))

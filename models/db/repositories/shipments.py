@@ -251,8 +251,8 @@ def _take_stock(connection: Connection, order: Order, parcel: list[ShippedLine],
             gone.append((sku, location, quantity))
             wanted[sku] -= quantity
     assert not any(wanted.values()), "allocated stock covers every unit of an order"
-    connection.execute(
-        _CONSUME,
+    _CONSUME.execute(
+        connection,
         {
             "checkout_id": order.checkout_id,
             "skus": [part[0] for part in gone],
