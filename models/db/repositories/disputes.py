@@ -10,33 +10,11 @@ from models import orders, topics
 from models.checkout import OpenTask
 from models.db.repositories import ledger, outbox, tasks
 from models.db.repositories.orders import append, lock_order
-from models.disputes import DisputeState, state_of
+from models.disputes import DisputeState
 from models.errors import Unavailable
 from models.ledger import EntryKind
 from models.money import Money
 from models.orders import SYSTEM
-from models.provider import ProviderDispute, ProviderEvent
-
-# What has been decided is never open again, whatever arrives late.
-_STORE = outbox.statement(
-    """
-WITH stored AS (
-        INSERT INTO webhook_events (provider, event_id, type, subject)
-        VALUES (:provider, :event_id, :type, :payment) ON CONFLICT DO NOTHING RETURNING event_id),
-    kept AS (
-        INSERT INTO disputes AS d (provider, reference, payment, state, currency, amount, reason)
-        SELECT :provider, :reference, CAST(:payment AS text), :state, :currency, :amount, :reason FROM stored
-        ON CONFLICT (provider, reference) DO UPDATE SET state = excluded.state, updated_at = now()
-        WHERE d.state = 'open'),
-    published AS ({dispute_changed})
-SELECT event_id FROM stored
-""",
-    dispute_changed=outbox.insert(
-        topics.DISPUTE_CHANGED,
-        "SELECT CAST(:reference AS text), jsonb_build_object("
-        "'provider', CAST(:provider AS text), 'reference', CAST(:reference AS text)) FROM stored",
-    ),
-)
 
 _LOCK = text("SELECT * FROM disputes WHERE provider = :provider AND reference = :reference FOR UPDATE")
 
@@ -57,25 +35,6 @@ _STEPS = {
     DisputeState.WON: (orders.PAYMENT_DISPUTE_WON, EntryKind.DISPUTE_WON),
     DisputeState.LOST: (orders.PAYMENT_DISPUTE_LOST, EntryKind.WRITE_OFF),
 }
-
-
-def store_webhook(connection: Connection, provider: str, event: ProviderEvent) -> bool:
-    """Stores it once, and has our books follow it through the outbox. False: known before."""
-    dispute = event.dispute
-    assert dispute is not None
-    values = {"provider": provider, "event_id": event.id, "type": event.type, **_values(dispute)}
-    return _STORE.execute(connection, values).first() is not None
-
-
-def _values(dispute: ProviderDispute) -> dict[str, Any]:
-    return {
-        "reference": dispute.reference,
-        "payment": dispute.payment,
-        "state": state_of(dispute.state),
-        "currency": dispute.amount.currency,
-        "amount": dispute.amount.amount,
-        "reason": dispute.reason,
-    }
 
 
 def settle(connection: Connection, provider: str, reference: str) -> None:

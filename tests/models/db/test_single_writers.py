@@ -14,6 +14,7 @@ REPOSITORIES = "models/db/repositories"
     ("statement", "writer"),
     [
         ("INSERT INTO ledger_entries", f"{REPOSITORIES}/ledger.py"),
+        ("INSERT INTO webhook_events", f"{REPOSITORIES}/webhook_events.py"),
         ("INSERT INTO stock_levels", f"{REPOSITORIES}/inventory.py"),
         ("UPDATE stock_levels", f"{REPOSITORIES}/inventory.py"),
     ],
