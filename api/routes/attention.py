@@ -5,18 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
 from api import paging
 from api.addresses import Body
-from api.auth import audience, requires
+from api.auth import OpsReader, Support, audience
+from api.fields import Id
 from api.idempotency import IdempotencyKey, key_of, once
 from api.paging import Cursor, Limit
 from api.schemas import Out, Problem
 from api.services import Shop
-from models.access import Principal, Scope
 from models.answers import Answer
 from models.attention import Outcome, kind_of
 from models.base import Storable
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1/ops/needs-attention", tags=["operations"])
 
 REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 401, 403, 404, 422)}
-Reader = Annotated[Principal, Depends(requires(Scope.OPS_READ))]
-Writer = Annotated[Principal, Depends(requires(Scope.ORDERS_WRITE))]
-Id = Annotated[str, Path(max_length=64)]
 Name = Annotated[Storable | None, Query(max_length=100)]
 
 
@@ -71,7 +68,7 @@ class TaskPage(Out):
 @router.get("", response_model=TaskPage, responses=REFUSALS)
 def list_tasks(
     shop: Shop,
-    caller: Reader,
+    caller: OpsReader,
     kind: Name = None,
     status: Literal["open", "resolved"] | None = None,
     subject: Name = None,
@@ -87,7 +84,7 @@ def list_tasks(
 
 
 @router.get("/{task_id}", response_model=TaskOut, responses=REFUSALS)
-def read_task(shop: Shop, caller: Reader, task_id: Id) -> JSONResponse:
+def read_task(shop: Shop, caller: OpsReader, task_id: Id) -> JSONResponse:
     with shop.database.reading() as connection:
         return JSONResponse(repository.read(connection, task_id).view())
 
@@ -96,7 +93,7 @@ def read_task(shop: Shop, caller: Reader, task_id: Id) -> JSONResponse:
 def resolve_task(
     request: Request,
     shop: Shop,
-    caller: Writer,
+    caller: Support,
     task_id: Id,
     body: Resolution,
     idempotency_key: IdempotencyKey = None,

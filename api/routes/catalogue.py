@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel
 
 from api.auth import audience, requires
+from api.fields import Id
 from api.idempotency import IdempotencyKey, key_of, refusal_of, respond
 from api.paging import Cursor, Limit, decode, encode
 from api.schemas import Problem
@@ -55,7 +56,7 @@ def _problems(*errors: type[HoldfastError]) -> dict[int | str, dict[str, Any]]:
 
 Amount = Annotated[int | None, Query(ge=0, le=MAX_AMOUNT, description="minor units of `currency`")]
 AskedCurrency = Annotated[Currency, Query(description="of `price`, and of the filters and the order by price")]
-Sku = Annotated[str, Path(max_length=64)]
+Sku = Id
 ANY_ATTRIBUTE = {
     "name": "attr.color",
     "in": "query",

@@ -6,18 +6,18 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from api.addresses import Body, Line
-from api.auth import audience, requires
+from api.auth import Warehouse, audience
+from api.fields import Id
 from api.idempotency import IdempotencyKey, Key, keep_refusal, key_of, respond
 from api.moments import Moment
 from api.schemas import Problem, ShipmentOut
 from api.services import Services, Shop
-from models.access import Principal, Scope
 from models.answers import Answer
 from models.db.repositories import answers
 from models.db.repositories import orders as order_repository
@@ -35,9 +35,6 @@ router = APIRouter(
     tags=["fulfilment"],
     responses={status: {"model": Problem} for status in (401, 403, 404, 409, 422, 503)},
 )
-
-Warehouse = Annotated[Principal, Depends(requires(Scope.FULFILMENT_WRITE))]
-Id = Annotated[str, Path(max_length=64)]
 
 
 class ParcelLine(Body):
@@ -162,8 +159,7 @@ def _shipment(shop: Services, key: Key | None, order_id: str, shipment_id: str) 
 
 def _kept(shop: Services, key: Key | None, order_id: str) -> Answer | None:
     with shop.database.reading() as connection:
-        if order_repository.read_order(connection, order_id) is None:
-            raise NotFound("There is no such order")
+        order_repository.require_order(connection, order_id)
         return answers.look(connection, key.digest, key.fingerprint).answer if key else None
 
 

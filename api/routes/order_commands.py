@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from api.addresses import AddressIn, Body, Line, checked_address
 from api.auth import Caller, CartToken, audience
+from api.fields import Id
 from api.idempotency import IdempotencyKey, Key, key_of, once
 from api.routes.orders import own_order
 from api.schemas import OrderOut, Problem
@@ -28,8 +29,6 @@ router = APIRouter(
     tags=["orders"],
     responses={status: {"model": Problem} for status in (401, 403, 404, 409, 422)},
 )
-
-Id = Annotated[str, Path(max_length=64)]
 
 
 class Cancel(Body):

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
-from api.auth import requires
+from api.auth import Warehouse
+from api.fields import Id
 from api.schemas import PackingOut, Problem, RatesOut
 from api.services import Shop
-from models.access import Principal, Scope
 from models.db.repositories import audit, labels
 from models.db.repositories import orders as order_repository
 from models.errors import NotFound
 
 router = APIRouter(responses={404: {"model": Problem}})
 
-Warehouse = Annotated[Principal, Depends(requires(Scope.FULFILMENT_WRITE))]
-Id = Annotated[str, Path(max_length=64)]
-
 
 @router.get("/v1/fulfilment/orders/{order_id}", tags=["fulfilment"], response_model=PackingOut)
 def read_packing(shop: Shop, caller: Warehouse, order_id: Id) -> JSONResponse:
     """What of an order leaves from which stock location, and to whom."""
     with shop.database.reading() as connection:
-        stored = order_repository.read_order(connection, order_id)
-        if stored is None:
-            raise NotFound("There is no such order")
+        stored = order_repository.require_order(connection, order_id)
         audit.append(connection, caller, "fulfilment.order_read", order_id)
         return JSONResponse(labels.packing(connection, stored))
 

@@ -6,7 +6,7 @@ import contextlib
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from api import paging
 from api.addresses import Body
 from api.auth import Person, audience
+from api.fields import Id
 from api.idempotency import IdempotencyKey, Key, key_of, respond
 from api.paging import Cursor, Limit
 from api.profile_schemas import PaymentMethodOut, PaymentMethodPage
@@ -41,7 +42,6 @@ PENDING: dict[int | str, dict[str, Any]] = {
     503: {"model": Problem},
 }
 
-Id = Annotated[str, Path(max_length=64)]
 _EARLIEST = (datetime(1970, 1, 1, tzinfo=UTC), "")
 # What providers' tokens are made of; nothing that could name a person.
 Token = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_]+$")]

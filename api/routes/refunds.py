@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from api.addresses import Body, Line
-from api.auth import audience, requires
+from api.auth import OrdersReader, audience, requires
+from api.fields import Id, Words
 from api.idempotency import IdempotencyKey, key_of, once, required
 from api.routes.order_commands import asked_by
 from api.schemas import OrderOut, Out, Problem
 from api.services import Shop
 from models.access import Principal, Scope
 from models.answers import Answer
-from models.base import Storable
 from models.db.repositories import audit, order_commands, refunds
-from models.db.repositories.orders import lock_order, read_order
-from models.errors import InvalidRequest, NotFound
+from models.db.repositories.orders import lock_order, require_order
+from models.errors import InvalidRequest
 from models.ids import derived_id
 from models.money import MAX_AMOUNT, Currency, Money
 from models.orders import LineQuantity
@@ -34,9 +34,6 @@ router = APIRouter(
 )
 
 Refunder = Annotated[Principal, Depends(requires(Scope.REFUNDS_WRITE))]
-Reader = Annotated[Principal, Depends(requires(Scope.ORDERS_READ))]
-Id = Annotated[str, Path(max_length=64)]
-Words = Annotated[Storable, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=2000)]
 
 
 class RefundAmount(Body):
@@ -135,12 +132,10 @@ def create_refund(
 
 
 @router.get("/{order_id}/refunds", response_model=RefundList)
-def read_refunds(shop: Shop, caller: Reader, order_id: Id) -> JSONResponse:
+def read_refunds(shop: Shop, caller: OrdersReader, order_id: Id) -> JSONResponse:
     """All of them, oldest first, with their reasons and what goes back to which payment."""
     with shop.database.reading() as connection:
-        stored = read_order(connection, order_id)
-        if stored is None:
-            raise NotFound("There is no such order")
+        stored = require_order(connection, order_id)
         found = refunds.views(connection, stored.order)
         audit.append(connection, caller, "order.refunds_read", order_id)
     return JSONResponse({"items": found, "next_cursor": None})

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
 from api import paging
 from api.addresses import Body, Line
-from api.auth import Caller, CartToken, audience, requires
+from api.auth import Caller, CartToken, Support, Warehouse, audience
+from api.fields import Id
 from api.idempotency import IdempotencyKey, key_of, once
 from api.paging import Cursor, Limit
 from api.return_schemas import ReturnOut, ReturnPage, ReturnWithOrder
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 
 router = APIRouter(responses={status: {"model": Problem} for status in (401, 403, 404, 409, 422)})
 
-Warehouse = Annotated[Principal, Depends(requires(Scope.FULFILMENT_WRITE))]
-Support = Annotated[Principal, Depends(requires(Scope.ORDERS_WRITE))]
-Id = Annotated[str, Path(max_length=64)]
 Units = Annotated[int, Field(strict=True, ge=1, le=999)]
 
 

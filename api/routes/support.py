@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import StringConstraints
 
 from api import paging
 from api.addresses import Body, Line
-from api.auth import audience, requires
+from api.auth import OrdersReader, Support, audience
+from api.fields import Id, Words
 from api.idempotency import IdempotencyKey, key_of, once
 from api.paging import Cursor, Limit
 from api.routes.order_commands import asked_by
 from api.schemas import NoteOut, NotePage, OrderOut, Problem
 from api.services import Services, Shop
-from models.access import Principal, Scope
+from models.access import Principal
 from models.answers import Answer, rfc3339
-from models.base import Storable
 from models.db.repositories import audit, order_commands
 from models.db.repositories.order_commands import Note
-from models.db.repositories.orders import StoredOrder, read_order
-from models.errors import NotFound
+from models.db.repositories.orders import StoredOrder, require_order
 from models.order_commands import By
 
 if TYPE_CHECKING:
@@ -35,10 +33,6 @@ router = APIRouter(
     responses={status: {"model": Problem} for status in (401, 403, 404, 409, 422)},
 )
 
-Support = Annotated[Principal, Depends(requires(Scope.ORDERS_WRITE))]
-Reader = Annotated[Principal, Depends(requires(Scope.ORDERS_READ))]
-Id = Annotated[str, Path(max_length=64)]
-Words = Annotated[Storable, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=2000)]
 Command = Callable[["Connection", str, By], StoredOrder]
 
 
@@ -106,12 +100,13 @@ def add_note(
 
 
 @router.get("/{order_id}/notes", response_model=NotePage)
-def read_notes(shop: Shop, caller: Reader, order_id: Id, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
+def read_notes(
+    shop: Shop, caller: OrdersReader, order_id: Id, limit: Limit = 20, cursor: Cursor = None
+) -> JSONResponse:
     """Notes and the reasons that people gave, oldest first."""
     after = paging.decode(cursor, str)[0] if cursor is not None else ""
     with shop.database.reading() as connection:
-        if read_order(connection, order_id) is None:
-            raise NotFound("There is no such order")
+        require_order(connection, order_id)
         notes = order_commands.read_notes(connection, order_id, after=after, limit=limit + 1)
         audit.append(connection, caller, "order.notes_read", order_id)
     next_cursor = paging.encode(notes[limit - 1].id) if len(notes) > limit else None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from activities.gateways.mail import MailEvent
+from api.fields import Id
 from api.schemas import Problem
 from api.services import Services, Shop
 from models.db.repositories import messaging, parcels, webhook_events
@@ -61,7 +62,7 @@ async def sendgrid(
 
 
 @router.post("/carrier/{name}", responses={404: {"model": Problem}})
-async def carrier(request: Request, shop: Shop, name: Annotated[str, Path(max_length=64)]) -> JSONResponse:
+async def carrier(request: Request, shop: Shop, name: Id) -> JSONResponse:
     """A carrier's word on a parcel (Standard Webhooks). Duplicates and any order are harmless."""
     if shop.carrier is None or name != shop.carrier.name:
         raise BadSignature()  # nobody signs for a carrier that the shop doesn't have
