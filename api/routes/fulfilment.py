@@ -12,9 +12,10 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from api.addresses import Body, Line
-from api.auth import Warehouse, audience
+from api.auth import Warehouse
+from api.commands import Command
 from api.fields import Id
-from api.idempotency import IdempotencyKey, Key, keep_refusal, key_of, respond
+from api.idempotency import Key, keep_refusal, respond
 from api.moments import Moment
 from api.schemas import Problem, ShipmentOut
 from api.services import Services, Shop
@@ -61,22 +62,21 @@ class NewScan(Body):
 @router.post("/orders/{order_id}/shipments", status_code=201, response_model=ShipmentOut)
 async def create_shipment(
     request: Request,
+    command: Command,
     shop: Shop,
     caller: Warehouse,
     order_id: Id,
     body: NewShipment,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """A parcel leaves: its share of the authorisation is captured, its stock is gone."""
     if len({line.line_id for line in body.lines}) != len(body.lines):
         raise InvalidRequest.at("/lines", "names a line twice")
-    route = f"POST /v1/fulfilment/orders/{order_id}/shipments"
-    key = key_of(idempotency_key, audience(caller, None), route, body)
+    key = command.key(caller, body)
     kept = await run_in_threadpool(_kept, shop, key, order_id)
     if kept is not None:
         return respond(request, kept, replayed=True)
     shipment_id = derived_id("shp", key.digest) if key else new_id("shp")
-    command = ShipParcel(
+    parcel = ShipParcel(
         order_id=order_id,
         shipment_id=shipment_id,
         lines=[ShippedLine(line_id=line.line_id, quantity=line.quantity) for line in body.lines],
@@ -89,28 +89,27 @@ async def create_shipment(
         key_digest=key.digest if key else None,
         fingerprint=key.fingerprint if key else None,
     )
-    ship = shop.processes.update_order(order_id, Order.ship, command, f"ship/{shipment_id}")
+    ship = shop.processes.update_order(order_id, Order.ship, parcel, f"ship/{shipment_id}")
     return respond(request, await _told(request, shop, key, order_id, shipment_id, ship))
 
 
 @router.post("/shipments/{shipment_id}/events", status_code=201, response_model=ShipmentOut)
 async def create_scan(
     request: Request,
+    command: Command,
     shop: Shop,
     caller: Warehouse,
     shipment_id: Id,
     body: NewScan,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """What the carrier says of a parcel; the last delivery delivers the order."""
-    route = f"POST /v1/fulfilment/shipments/{shipment_id}/events"
-    key = key_of(idempotency_key, audience(caller, None), route, body)
+    key = command.key(caller, body)
     order_id = await run_in_threadpool(_order_of, shop, shipment_id)
     kept = await run_in_threadpool(_kept, shop, key, order_id)
     if kept is not None:
         return respond(request, kept, replayed=True)
     cause = derived_id("evt", key.digest) if key else new_id("evt")
-    command = ScanParcel(
+    event = ScanParcel(
         order_id=order_id,
         shipment_id=shipment_id,
         status=ShipmentStatus(body.status),
@@ -121,7 +120,7 @@ async def create_scan(
         key_digest=key.digest if key else None,
         fingerprint=key.fingerprint if key else None,
     )
-    scan = shop.processes.update_order(order_id, Order.scan, command, f"scan/{cause}")
+    scan = shop.processes.update_order(order_id, Order.scan, event, f"scan/{cause}")
     return respond(request, await _told(request, shop, key, order_id, shipment_id, scan))
 
 

@@ -11,9 +11,10 @@ from starlette.concurrency import run_in_threadpool
 from temporalio.workflow import UpdateMethodMultiParam
 
 from api.addresses import Body, Line
-from api.auth import Caller, CartToken, OrdersReader, Support, audience, owns_cart
+from api.auth import Caller, CartToken, OrdersReader, Support, owns_cart
+from api.commands import Command, CommandRequest
 from api.fields import Id
-from api.idempotency import IdempotencyKey, Key, keep_refusal, key_of, respond
+from api.idempotency import Key, keep_refusal, respond
 from api.schemas import OrderOut, PaymentRetryOut, PaymentWaitsOut, Problem
 from api.services import Services, Shop
 from models.access import Principal
@@ -46,16 +47,16 @@ class NewMethod(Body):
 )
 async def pay_with_another_method(
     request: Request,
+    command: Command,
     shop: Shop,
     caller: Caller,
     order_id: Id,
     body: NewMethod,
     cart_token: CartToken = None,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """While payment is being retried: tried at once. 200 paid, 202 the bank wants to see the buyer, 402 declined (the
     retries go on)."""
-    key = key_of(idempotency_key, audience(caller, cart_token), f"POST /v1/orders/{order_id}/payment-method", body)
+    key = command.key(caller, body, cart_token)
     known = await run_in_threadpool(_prepare, shop, caller, cart_token, key, order_id, body)
     if isinstance(known, Answer):
         return respond(request, known, replayed=True)
@@ -80,40 +81,33 @@ def read_payment_retry(shop: Shop, caller: OrdersReader, order_id: Id) -> JSONRe
 
 
 @router.post("/v1/support/orders/{order_id}/payment-retry/try-now", response_model=PaymentRetryOut)
-async def try_now(
-    request: Request, shop: Shop, caller: Support, order_id: Id, idempotency_key: IdempotencyKey = None
-) -> Response:
+async def try_now(request: Request, command: Command, shop: Shop, caller: Support, order_id: Id) -> Response:
     """The order's own saved method, now; never one that its issuer has refused for good."""
-    return await _steer(request, shop, caller, order_id, idempotency_key, "try-now", PaymentRetry.try_now)
+    return await _steer(request, command, shop, caller, order_id, "try-now", PaymentRetry.try_now)
 
 
 @router.post("/v1/support/orders/{order_id}/payment-retry/extend", response_model=PaymentRetryOut)
-async def extend(
-    request: Request, shop: Shop, caller: Support, order_id: Id, idempotency_key: IdempotencyKey = None
-) -> Response:
+async def extend(request: Request, command: Command, shop: Shop, caller: Support, order_id: Id) -> Response:
     """A week more, and one more try at its end."""
-    return await _steer(request, shop, caller, order_id, idempotency_key, "extend", PaymentRetry.extend)
+    return await _steer(request, command, shop, caller, order_id, "extend", PaymentRetry.extend)
 
 
 @router.post("/v1/support/orders/{order_id}/payment-retry/give-up", response_model=PaymentRetryOut)
-async def give_up(
-    request: Request, shop: Shop, caller: Support, order_id: Id, idempotency_key: IdempotencyKey = None
-) -> Response:
+async def give_up(request: Request, command: Command, shop: Shop, caller: Support, order_id: Id) -> Response:
     """Cancels what has not left, now, and gives its stock back."""
-    return await _steer(request, shop, caller, order_id, idempotency_key, "give-up", PaymentRetry.give_up)
+    return await _steer(request, command, shop, caller, order_id, "give-up", PaymentRetry.give_up)
 
 
 async def _steer(
     request: Request,
+    command: CommandRequest,
     shop: Services,
     caller: Principal,
     order_id: str,
-    idempotency_key: str | None,
     kind: str,
     update: UpdateMethodMultiParam[[PaymentRetry, Steer], RetryState],
 ) -> Response:
-    route = f"POST /v1/support/orders/{order_id}/payment-retry/{kind}"
-    key = key_of(idempotency_key, audience(caller, None), route, {})
+    key = command.key(caller, {})
     kept = await run_in_threadpool(_kept, shop, key, order_id)
     if kept is not None:
         return respond(request, kept, replayed=True)

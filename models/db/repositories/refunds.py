@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from models import orders, topics
-from models.db.repositories import outbox
+from models.db.repositories import order_commands, outbox
 from models.db.repositories.orders import StoredOrder, append, lock_order
 from models.errors import RefundExceedsBalance
 from models.money import Money
@@ -52,7 +52,7 @@ def request(
     cause: str,
     actor: Actor,
     refund_id: str,
-    note_id: str | None = None,
+    reason: str | None = None,
 ) -> Requested:
     """Money is to go back: an amount, lines, part of what lines cost, or (neither) all that is left.
 
@@ -73,6 +73,7 @@ def request(
         actor=actor,
         cause=cause,
     )
+    note_id = order_commands.remember(connection, order_id, "refund", reason, actor)
     write(connection, order_id, refund_id, planned.amount, parts, cause, note_id)
     tell(connection, refund_id, order_id)
     refund = order.refund(refund_id)
