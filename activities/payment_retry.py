@@ -25,6 +25,7 @@ from models.payment_retry import (
     TryPlanned,
     TryStands,
 )
+from models.provider import AuthorisationRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,17 +97,19 @@ class PaymentRetries:
 
     def _authorise(self, command: ChargeOrder, metadata: dict[str, str]) -> ProviderPayment:
         return self._gateways[command.provider].authorise(
-            command.amount,
-            command.method,
-            {
-                **metadata,
-                "cart_id": command.cart_id,
-                "order_id": command.order_id,
-                "payment_id": command.payment_id,
-            },
-            f"{command.order_id}:retry:{command.number}",
-            customer=command.customer,
-            off_session=command.off_session,
+            AuthorisationRequest(
+                command.amount,
+                command.method,
+                {
+                    **metadata,
+                    "cart_id": command.cart_id,
+                    "order_id": command.order_id,
+                    "payment_id": command.payment_id,
+                },
+                f"{command.order_id}:retry:{command.number}",
+                customer=command.customer,
+                off_session=command.off_session,
+            )
         )
 
     def _noted(self, command: ChargeOrder, payment: ProviderPayment) -> TryStands:

@@ -15,6 +15,7 @@ from models.checkout import (
     VoidPayment,
 )
 from models.errors import OutcomeUnknown
+from models.provider import AuthorisationRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,17 +64,19 @@ class Payments:
 
     def _authorise(self, command: AuthorisePayment) -> ProviderPayment:
         return self._gateways[command.provider].authorise(
-            command.amount,
-            command.method,
-            {
-                **_metadata(command.checkout_id, command.attempt),
-                "cart_id": command.cart_id,
-                "order_id": command.order_id,
-                "payment_id": command.payment_id,
-            },
-            f"{command.checkout_id}:authorise:{command.attempt}",
-            customer=command.customer,
-            save=command.save,
+            AuthorisationRequest(
+                command.amount,
+                command.method,
+                {
+                    **_metadata(command.checkout_id, command.attempt),
+                    "cart_id": command.cart_id,
+                    "order_id": command.order_id,
+                    "payment_id": command.payment_id,
+                },
+                f"{command.checkout_id}:authorise:{command.attempt}",
+                customer=command.customer,
+                save=command.save,
+            )
         )
 
     @activity.defn
