@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from activities.failpoints import failpoint
 from activities.gateways.tracing import trace_context
 from models.answers import Told
 from models.checkout import (
@@ -38,46 +37,32 @@ class Checkouts:
     @activity.defn
     def hold_stock(self, begin: BeginCheckout) -> StockHeld:
         """Step 1. Raises OutOfStock, PriceChanged, CartIncomplete, CartCompleted, CheckoutInProgress."""
-        failpoint("hold_stock:before")
         with self._database.transaction() as connection:
-            held = self._checkouts.hold(connection, begin)
-        failpoint("hold_stock:after")
-        return held
+            return self._checkouts.hold(connection, begin)
 
     @activity.defn
     def require_action(self, command: RequireAction) -> ActionRequired:
         """Step 3: the buyer is asked to go to the bank."""
-        failpoint("require_action:before")
         with self._database.transaction() as connection:
-            required = self._checkouts.require_action(connection, command)
-        failpoint("require_action:after")
-        return required
+            return self._checkouts.require_action(connection, command)
 
     @activity.defn
     def confirm_order(self, command: ConfirmOrder) -> Told:
         """Step 5. Raises OutOfStock (the hold had run out), CartCompleted, InvalidTransition (closed before)."""
-        failpoint("confirm_order:before")
         with self._database.transaction() as connection:
-            answer = self._checkouts.confirm(connection, command, trace_context())
-        failpoint("confirm_order:after")
-        return answer
+            return self._checkouts.confirm(connection, command, trace_context())
 
     @activity.defn
     def close_checkout(self, command: CloseCheckout) -> Told:
         """The undo of step 1, and the attempt's last word."""
-        failpoint("close_checkout:before")
         with self._database.transaction() as connection:
-            answer = self._closing.close(connection, command)
-        failpoint("close_checkout:after")
-        return answer
+            return self._closing.close(connection, command)
 
     @activity.defn
     def release_hold(self, command: ReleaseHold) -> None:
         """The hold has run out; whether the stock is still there is asked again at the confirmation."""
-        failpoint("release_hold:before")
         with self._database.transaction() as connection:
             self._holds.expire(connection, command.checkout_id)
-        failpoint("release_hold:after")
 
     @activity.defn
     def orphaned_checkout(self, ref: CheckoutRef) -> OrphanedCheckout | None:

@@ -1,5 +1,8 @@
 """Named places where a crash test may stop the process; nothing at all in production.
 
+`workers/interceptors.py` gives every activity two: `<activity>:before` and `<activity>:after`. An activity that calls a
+provider and then records the outcome has a third in between: `<activity>:unrecorded`.
+
 Armed by `HOLDFAST_FAILPOINTS="NAME=ACTION[@MARKER];…"`, ACTION `kill` (SIGKILL to the process itself) or `error`
 (an unexpected exception). With a MARKER, a path, it strikes once: whoever creates the file strikes.
 """
@@ -25,7 +28,7 @@ def arm(spec: str) -> None:
 
 
 def failpoint(name: str) -> None:
-    """Between two statements of an activity: `checkout.confirm:before`, `checkout.confirm:after`."""
+    """Strikes if it is armed: `confirm_order:before`, `void_payment:unrecorded`."""
     if not _armed or name not in _armed:
         return
     action, marker = _armed[name]

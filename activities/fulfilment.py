@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from activities.failpoints import failpoint
 from models.fulfilment import OrderRef, ParcelPlanned, ScanParcel, ShipParcel
 from models.states import OrderStatus
 
@@ -27,21 +26,16 @@ class Fulfilment:
     @activity.defn
     def plan_shipment(self, command: ShipParcel) -> ParcelPlanned:
         """What the parcel takes. Raises InvalidTransition, NotEnoughToShip, Conflict, NotFound."""
-        failpoint("plan_shipment:before")
         with self._database.transaction() as connection:
-            planned = self._shipments.plan_shipment(connection, command)
-        failpoint("plan_shipment:after")
-        return planned
+            return self._shipments.plan_shipment(connection, command)
 
     @activity.defn
     def confirm_shipment(self, command: ShipParcel, planned: ParcelPlanned) -> None:
         """The parcel is out: events, stock, ledger and the kept answer, in one transaction."""
-        failpoint("confirm_shipment:before")
         with self._database.transaction() as connection:
             stored = self._shipments.confirm_shipment(connection, command, planned.capture)
             answer = self._shipments.shipment_answer(connection, stored, command.shipment_id)
             self._answers.keep(connection, command.key_digest, command.fingerprint, answer)
-        failpoint("confirm_shipment:after")
 
     @activity.defn
     def drop_shipment(self, command: ShipParcel) -> None:
@@ -52,18 +46,13 @@ class Fulfilment:
     @activity.defn
     def record_scan(self, command: ScanParcel) -> None:
         """A carrier's word. Raises InvalidTransition, NotFound."""
-        failpoint("record_scan:before")
         with self._database.transaction() as connection:
             stored = self._parcels.record_scan(connection, command)
             answer = self._shipments.shipment_answer(connection, stored, command.shipment_id)
             self._answers.keep(connection, command.key_digest, command.fingerprint, answer)
-        failpoint("record_scan:after")
 
     @activity.defn
     def complete_order(self, ref: OrderRef) -> OrderStatus:
         """The return window has closed; what the order is now, for something of it may still be on its way back."""
-        failpoint("complete_order:before")
         with self._database.transaction() as connection:
-            status = self._orders.complete(connection, ref.order_id)
-        failpoint("complete_order:after")
-        return status
+            return self._orders.complete(connection, ref.order_id)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from activities.failpoints import failpoint
 from models.fulfilment import OrderRef
 from models.order_commands import OrderStands, SteerOrder
 from models.states import OrderStatus
@@ -31,20 +30,14 @@ class OrderCommands:
     @activity.defn
     def cancel_order(self, steer: SteerOrder) -> OrderStatus:
         """Raises InvalidTransition once anything has left."""
-        failpoint("cancel_order:before")
         with self._database.transaction() as connection:
-            status = self._orders.cancel(connection, steer.order_id, steer.by).order.status
-        failpoint("cancel_order:after")
-        return status
+            return self._orders.cancel(connection, steer.order_id, steer.by).order.status
 
     @activity.defn
     def cancel_remainder(self, steer: SteerOrder) -> OrderStatus:
         """What has not left never will. Raises InvalidTransition."""
-        failpoint("cancel_remainder:before")
         with self._database.transaction() as connection:
-            status = self._orders.cancel_remainder(connection, steer.order_id, steer.by).order.status
-        failpoint("cancel_remainder:after")
-        return status
+            return self._orders.cancel_remainder(connection, steer.order_id, steer.by).order.status
 
     @activity.defn
     def hold_order(self, steer: SteerOrder) -> OrderStatus:

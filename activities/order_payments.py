@@ -1,4 +1,4 @@
-"""What a bank has promised for an order and nobody will capture goes back to its buyer."""
+"""An order's money at the provider: captured for each parcel; the authorisations left over are voided."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
+from activities import keys
 from activities.failpoints import failpoint
-from models.checkout import PaymentAt
+from models.checkout import PaymentAt, ProviderPayment
+from models.errors import OutcomeUnknown
+from models.fulfilment import CapturePayment
 from models.order_commands import ReleaseAuthorisation
 
 if TYPE_CHECKING:
@@ -28,6 +31,27 @@ class OrderPayments:
         self._payments = payments
 
     @activity.defn
+    def capture_payment(self, command: CapturePayment) -> ProviderPayment:
+        """Key `{shipment_id}:capture`, so that a parcel is paid once. From the second time on, what the provider
+        holds is looked at before it is asked again. Raises CaptureRefused, AuthorisationGone, ProviderUnavailable,
+        OutcomeUnknown."""
+        gateway = self._gateways[command.provider]
+        if command.look_first or activity.info().attempt > 1:
+            held = gateway.look(command.reference)
+            if _includes(held, command):
+                return held
+        for key in keys.row(f"{command.shipment_id}:capture"):
+            try:
+                return gateway.capture(command.reference, command.amount.amount, final=command.final, key=key)
+            except OutcomeUnknown as error:
+                if not error.extra.get("answered"):
+                    raise
+            held = gateway.look(command.reference)
+            if _includes(held, command):
+                return held
+        raise OutcomeUnknown("The provider goes on answering with errors")
+
+    @activity.defn
     def release_authorisation(self, command: ReleaseAuthorisation) -> int:
         """Cancelled at the provider, where twice is once, then recorded; returns the minor units given back.
 
@@ -37,13 +61,17 @@ class OrderPayments:
         with self._database.reading() as connection:
             promises = self._payments.promises(connection, command.order_id)
         for promise in promises:
-            failpoint("release_authorisation:before")
             gateway = self._gateways[promise.provider]
             held = gateway.cancel(promise.reference)
             taken = held.captured.amount if held.captured is not None else 0
             if held.state is PaymentAt.CAPTURED and taken > promise.captured and not promise.captured:
                 gateway.give_back(promise.reference)
-            failpoint("release_authorisation:after")
+            failpoint("release_authorisation:unrecorded")
             with self._database.transaction() as connection:
                 self._payments.record_release(connection, command.order_id, promise)
         return sum(promise.amount for promise in promises)
+
+
+def _includes(held: ProviderPayment, command: CapturePayment) -> bool:
+    """Parcels of an order are paid one after the other, so this one is among what is taken if there is that much."""
+    return held.captured is not None and held.captured >= command.before + command.amount

@@ -37,14 +37,13 @@ class Parcels:
             raise InvalidRequest.at("/tracking_number", "is needed: there is no carrier to buy a label from")
         with self._database.reading() as connection:
             ends = self._labels.ends_of(connection, command.shipment_id)
-        failpoint("buy_label:before")
         look_first = command.look_first or activity.info().attempt > 1
         label = self._carrier.find_label(command.shipment_id) if look_first else None
         if label is None:
             label = self._carrier.buy_label(
                 command.shipment_id, command.service, *ends, keys=keys.row(f"{command.shipment_id}:label")
             )
-        failpoint("buy_label:after")
+        failpoint("buy_label:unrecorded")
         with self._database.transaction() as connection:
             self._labels.keep(connection, command.shipment_id, label)
 
@@ -55,9 +54,7 @@ class Parcels:
             return
         label = self._carrier.find_label(ref.shipment_id)
         if label is not None:
-            failpoint("void_label:before")
             self._carrier.void_label(label.id)
-            failpoint("void_label:after")
 
     @activity.defn
     def look_at_parcel(self, ref: ParcelRef) -> ParcelStands:
@@ -74,17 +71,13 @@ class Parcels:
         words = self._carrier.track(stands.tracking_number)
         if words is None:  # another carrier's: what it doesn't know it can't have lost
             return stands
-        failpoint("ask_carrier:before")
         with self._database.transaction() as connection:
             self._parcels.hear(connection, self._carrier.name, words)
             stands = self._parcels.look(connection, ref)
-        failpoint("ask_carrier:after")
         return stands.model_copy(update={"asked": True})
 
     @activity.defn
     def declare_lost(self, command: DeclareLost) -> None:
         """Nobody has heard of it for too long: somebody has to see to it, and the buyer is told."""
-        failpoint("declare_lost:before")
         with self._database.transaction() as connection:
             self._parcels.declare_lost(connection, command)
-        failpoint("declare_lost:after")

@@ -55,11 +55,8 @@ class PaymentMethods:
     @activity.defn
     def begin_payment_method(self, begin: BeginSave) -> SaveBegun:
         """The row that all the rest is noted in. Raises Conflict (too many), IdempotencyKeyReused, NotFound."""
-        failpoint("begin_payment_method:before")
         with self._database.transaction() as connection:
-            begun = self._saving.begin(connection, begin)
-        failpoint("begin_payment_method:after")
-        return begun
+            return self._saving.begin(connection, begin)
 
     @activity.defn
     def ensure_payment_customer(self, command: EnsureCustomer) -> str:
@@ -69,9 +66,8 @@ class PaymentMethods:
             known = self._methods.customer_of(connection, command.user_id)
         if known is not None and known != command.gone:
             return known
-        failpoint("ensure_payment_customer:before")
         customer = self._create_customer(command)
-        failpoint("ensure_payment_customer:after")
+        failpoint("ensure_payment_customer:unrecorded")
         with self._database.reading() as connection:
             return self._methods.keep_customer(connection, command.user_id, customer, gone=command.gone)
 
@@ -92,9 +88,8 @@ class PaymentMethods:
     def set_up_payment_method(self, command: SetUpMethod) -> SetupStands:
         """Key `save-payment-method/{id}:set-up:{attempt}`. Raises PaymentMethodInvalid, ProviderUnavailable,
         OutcomeUnknown."""
-        failpoint("set_up_payment_method:before")
         setup = self._set_up(command)
-        failpoint("set_up_payment_method:after")
+        failpoint("set_up_payment_method:unrecorded")
         return self._noted(command.payment_method_id, setup)
 
     @activity.defn
@@ -105,7 +100,6 @@ class PaymentMethods:
         metadata = _metadata(command.payment_method_id, command.attempt)
         setup = gateway.find(command.customer, metadata)
         if setup.state is SetupAt.ABSENT:
-            failpoint("settle_payment_method:before")
             try:
                 setup = self._set_up(command)
             except OutcomeUnknown as error:
@@ -113,7 +107,7 @@ class PaymentMethods:
                     raise
                 # The provider has finished with this key, so what its list says now is final.
                 setup = gateway.find(command.customer, metadata)
-            failpoint("settle_payment_method:after")
+            failpoint("settle_payment_method:unrecorded")
         return self._noted(command.payment_method_id, setup)
 
     def _set_up(self, command: SetUpMethod) -> ProviderSetup:
@@ -136,11 +130,8 @@ class PaymentMethods:
     @activity.defn
     def ask_card_owner(self, command: AskOwner) -> OwnerAsked:
         """The bank wants to see the card's owner; how is in the row."""
-        failpoint("ask_card_owner:before")
         with self._database.transaction() as connection:
-            asked = self._saving.ask_owner(connection, command)
-        failpoint("ask_card_owner:after")
-        return asked
+            return self._saving.ask_owner(connection, command)
 
     @activity.defn
     def look_up_payment_method(self, command: FindSetup) -> SetupStands:
@@ -157,9 +148,8 @@ class PaymentMethods:
     def cancel_payment_method(self, command: FindSetup) -> SetupStands:
         """Expiry asks the provider first: CANCELLED, or what it turned out to be instead."""
         assert command.reference is not None
-        failpoint("cancel_payment_method:before")
         setup = self._gateways[command.provider].cancel(command.reference)
-        failpoint("cancel_payment_method:after")
+        failpoint("cancel_payment_method:unrecorded")
         return self._noted(command.payment_method_id, setup)
 
     @activity.defn
@@ -169,11 +159,9 @@ class PaymentMethods:
         setup = self._find(command)
         if setup.reference is None:
             return
-        failpoint("undo_payment_method:before")
         setup = gateway.cancel(setup.reference)
         if setup.state is SetupAt.SUCCEEDED and setup.method is not None and not self._in_use(command, setup.method):
             gateway.detach(setup.method)
-        failpoint("undo_payment_method:after")
 
     def _in_use(self, command: FindSetup, method: str) -> bool:
         with self._database.reading() as connection:
@@ -182,11 +170,8 @@ class PaymentMethods:
     @activity.defn
     def keep_payment_method(self, ref: PaymentMethodRef) -> Told:
         """Saved, or merged into the entry that the card has already."""
-        failpoint("keep_payment_method:before")
         with self._database.transaction() as connection:
-            told = self._saving.keep(connection, ref.payment_method_id)
-        failpoint("keep_payment_method:after")
-        return told
+            return self._saving.keep(connection, ref.payment_method_id)
 
     @activity.defn
     def keep_paid_method(self, command: KeepPaidMethod) -> None:
@@ -194,19 +179,14 @@ class PaymentMethods:
         setup = self._gateways[command.provider].of_payment(command.reference)
         if setup.state is not SetupAt.SUCCEEDED:
             raise InvalidRequest("The provider has not kept the method")
-        failpoint("keep_paid_method:before")
         with self._database.transaction() as connection:
             self._saving.keep_paid(connection, command, setup)
-        failpoint("keep_paid_method:after")
 
     @activity.defn
     def close_payment_method(self, command: CloseSave) -> Told:
         """The end without a saved card."""
-        failpoint("close_payment_method:before")
         with self._database.transaction() as connection:
-            told = self._saving.close(connection, command)
-        failpoint("close_payment_method:after")
-        return told
+            return self._saving.close(connection, command)
 
     @activity.defn
     def detach_payment_method(self, ref: PaymentMethodRef) -> PaymentMethodState:
@@ -215,10 +195,9 @@ class PaymentMethods:
             kept = self._methods.at_provider(connection, ref.payment_method_id)
         if kept.state is not PaymentMethodState.REMOVING:
             return kept.state
-        failpoint("detach_payment_method:before")
         if kept.reference is not None:
             self._gateways[kept.provider].detach(kept.reference)
-        failpoint("detach_payment_method:after")
+        failpoint("detach_payment_method:unrecorded")
         with self._database.reading() as connection:
             self._methods.removed(connection, ref.payment_method_id)
         return PaymentMethodState.REMOVED

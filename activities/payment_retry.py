@@ -25,6 +25,7 @@ from models.payment_retry import (
     TryPlanned,
     TryStands,
 )
+from models.provider import AuthorisationRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,29 +54,20 @@ class PaymentRetries:
     @activity.defn
     def fail_payment(self, command: FailPayment) -> bool:
         """The capture was refused for good: the parcel stays, the order waits. False where it can't wait."""
-        failpoint("fail_payment:before")
         with self._database.transaction() as connection:
-            failed = self._retries.fail(connection, command)
-        failpoint("fail_payment:after")
-        return failed
+            return self._retries.fail(connection, command)
 
     @activity.defn
     def begin_payment_retry(self, command: BeginRetry) -> RetryStands:
         """How things stand; the first time the ladder begins."""
-        failpoint("begin_payment_retry:before")
         with self._database.transaction() as connection:
-            stands = self._retries.begin(connection, command)
-        failpoint("begin_payment_retry:after")
-        return stands
+            return self._retries.begin(connection, command)
 
     @activity.defn
     def plan_payment_try(self, command: PlanTry) -> TryPlanned:
         """What is due, of whom. Raises NotFound for a saved method that is not the buyer's."""
-        failpoint("plan_payment_try:before")
         with self._database.transaction() as connection:
-            planned = self._tries.plan(connection, command)
-        failpoint("plan_payment_try:after")
-        return planned
+            return self._tries.plan(connection, command)
 
     @activity.defn
     def charge_order(self, command: ChargeOrder) -> TryStands:
@@ -90,7 +82,6 @@ class PaymentRetries:
             found = gateway.find(metadata, command.not_before)
             if found.state is not PaymentAt.ABSENT:
                 return self._noted(command, found)
-        failpoint("charge_order:before")
         try:
             payment = self._authorise(command, metadata)
         except PaymentMethodInvalid:
@@ -101,22 +92,24 @@ class PaymentRetries:
                 raise
             # The provider has finished with this key, so what its list says now is final.
             payment = gateway.find(metadata, command.not_before)
-        failpoint("charge_order:after")
+        failpoint("charge_order:unrecorded")
         return self._noted(command, payment)
 
     def _authorise(self, command: ChargeOrder, metadata: dict[str, str]) -> ProviderPayment:
         return self._gateways[command.provider].authorise(
-            command.amount,
-            command.method,
-            {
-                **metadata,
-                "cart_id": command.cart_id,
-                "order_id": command.order_id,
-                "payment_id": command.payment_id,
-            },
-            f"{command.order_id}:retry:{command.number}",
-            customer=command.customer,
-            off_session=command.off_session,
+            AuthorisationRequest(
+                command.amount,
+                command.method,
+                {
+                    **metadata,
+                    "cart_id": command.cart_id,
+                    "order_id": command.order_id,
+                    "payment_id": command.payment_id,
+                },
+                f"{command.order_id}:retry:{command.number}",
+                customer=command.customer,
+                off_session=command.off_session,
+            )
         )
 
     def _noted(self, command: ChargeOrder, payment: ProviderPayment) -> TryStands:
@@ -136,28 +129,20 @@ class PaymentRetries:
     @activity.defn
     def accept_payment(self, command: AcceptPayment) -> RetryEnded:
         """The order goes on with its new payment; one that no longer waits says how it ended."""
-        failpoint("accept_payment:before")
         with self._database.transaction() as connection:
-            ended = self._tries.accept(connection, command)
-        failpoint("accept_payment:after")
-        return ended
+            return self._tries.accept(connection, command)
 
     @activity.defn
     def ask_payer(self, command: AskPayer) -> bool:
         """The bank wants to see the buyer: what they are answered. True if the provider has said more meanwhile."""
-        failpoint("ask_payer:before")
         with self._database.transaction() as connection:
-            news = self._tries.ask_payer(connection, command)
-        failpoint("ask_payer:after")
-        return news
+            return self._tries.ask_payer(connection, command)
 
     @activity.defn
     def note_ladder(self, command: NoteLadder) -> None:
         """Where it stands, for people to see; the buyer is told where only they can help."""
-        failpoint("note_ladder:before")
         with self._database.transaction() as connection:
             self._retries.note(connection, command)
-        failpoint("note_ladder:after")
 
     @activity.defn
     def release_try(self, command: ReleaseTry) -> TryStands:
@@ -169,13 +154,12 @@ class PaymentRetries:
         with self._database.reading() as connection:
             if self._tries.is_accepted(connection, command.order_id, command.payment_id):
                 return TryStands(state=PaymentAt.AUTHORISED, reference=command.reference)
-        failpoint("release_try:before")
         gateway = self._gateways[command.provider]
         held = gateway.cancel(command.reference)
         taken = held.state is PaymentAt.CAPTURED and command.payment_id is not None
         if taken:
             gateway.give_back(command.reference)
-        failpoint("release_try:after")
+        failpoint("release_try:unrecorded")
         if command.payment_id is not None:
             with self._database.transaction() as connection:
                 self._tries.void_try(connection, command.order_id, command.payment_id, given_back=taken)
@@ -184,11 +168,8 @@ class PaymentRetries:
     @activity.defn
     def give_up_payment(self, command: GiveUp) -> RetryEnded:
         """The order, or what is left of it, is cancelled. Raises InvalidTransition while a parcel is handed over."""
-        failpoint("give_up_payment:before")
         with self._database.transaction() as connection:
-            ended = self._retries.give_up(connection, command)
-        failpoint("give_up_payment:after")
-        return ended
+            return self._retries.give_up(connection, command)
 
 
 def _stands(payment: ProviderPayment) -> TryStands:

@@ -1,4 +1,4 @@
-"""Money at the provider: authorise, look up, void, capture. What must happen once names its idempotency key."""
+"""A checkout's money at the provider: authorise, look up, void. What must happen once names its idempotency key."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from activities import keys
 from activities.failpoints import failpoint
 from models.checkout import (
     AuthorisePayment,
@@ -16,7 +15,7 @@ from models.checkout import (
     VoidPayment,
 )
 from models.errors import OutcomeUnknown
-from models.fulfilment import CapturePayment
+from models.provider import AuthorisationRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,10 +42,7 @@ class Payments:
     def authorise_payment(self, command: AuthorisePayment) -> ProviderPayment:
         """Step 2, key `{checkout_id}:authorise:{attempt}`. Raises PaymentMethodInvalid, ProviderUnavailable,
         OutcomeUnknown."""
-        failpoint("authorise_payment:before")
-        payment = self._authorise(command)
-        failpoint("authorise_payment:after")
-        return payment
+        return self._authorise(command)
 
     @activity.defn
     def settle_payment(self, command: AuthorisePayment) -> ProviderPayment:
@@ -57,7 +53,6 @@ class Payments:
         found = gateway.find(metadata, command.not_before)
         if found.state is not PaymentAt.ABSENT:
             return found
-        failpoint("settle_payment:before")
         try:
             payment = self._authorise(command)
         except OutcomeUnknown as error:
@@ -65,22 +60,23 @@ class Payments:
                 raise
             # The provider has finished with this key, so what its list says now is final.
             return gateway.find(metadata, command.not_before)
-        failpoint("settle_payment:after")
         return payment
 
     def _authorise(self, command: AuthorisePayment) -> ProviderPayment:
         return self._gateways[command.provider].authorise(
-            command.amount,
-            command.method,
-            {
-                **_metadata(command.checkout_id, command.attempt),
-                "cart_id": command.cart_id,
-                "order_id": command.order_id,
-                "payment_id": command.payment_id,
-            },
-            f"{command.checkout_id}:authorise:{command.attempt}",
-            customer=command.customer,
-            save=command.save,
+            AuthorisationRequest(
+                command.amount,
+                command.method,
+                {
+                    **_metadata(command.checkout_id, command.attempt),
+                    "cart_id": command.cart_id,
+                    "order_id": command.order_id,
+                    "payment_id": command.payment_id,
+                },
+                f"{command.checkout_id}:authorise:{command.attempt}",
+                customer=command.customer,
+                save=command.save,
+            )
         )
 
     @activity.defn
@@ -99,10 +95,7 @@ class Payments:
         held = gateway.look(command.reference)
         if held.state is not PaymentAt.APPROVED:
             return held
-        failpoint("complete_payment:before")
-        payment = gateway.complete(command.reference, f"{command.checkout_id}:complete:{command.attempt}")
-        failpoint("complete_payment:after")
-        return payment
+        return gateway.complete(command.reference, f"{command.checkout_id}:complete:{command.attempt}")
 
     @activity.defn
     def void_payment(self, command: VoidPayment) -> ProviderPayment:
@@ -114,11 +107,10 @@ class Payments:
             reference = found.reference or self._recorded(command.checkout_id)
             if reference is None:
                 return found
-        failpoint("void_payment:before")
         payment = gateway.cancel(reference)
         if payment.state is PaymentAt.CAPTURED:
             gateway.give_back(reference)
-        failpoint("void_payment:after")
+        failpoint("void_payment:unrecorded")
         with self._database.transaction() as connection:
             self._payments.record_void(connection, command.checkout_id, payment)
         return payment
@@ -132,39 +124,4 @@ class Payments:
     def cancel_payment(self, command: VoidPayment) -> ProviderPayment:
         """Expiry asks the provider first: CANCELLED, or what it turned out to be instead."""
         assert command.reference is not None
-        failpoint("cancel_payment:before")
-        payment = self._gateways[command.provider].cancel(command.reference)
-        failpoint("cancel_payment:after")
-        return payment
-
-    @activity.defn
-    def capture_payment(self, command: CapturePayment) -> ProviderPayment:
-        """Key `{shipment_id}:capture`, so that a parcel is paid once. From the second time on, what the provider
-        holds is looked at before it is asked again. Raises CaptureRefused, AuthorisationGone, ProviderUnavailable,
-        OutcomeUnknown."""
-        failpoint("capture_payment:before")
-        payment = self._capture(command)
-        failpoint("capture_payment:after")
-        return payment
-
-    def _capture(self, command: CapturePayment) -> ProviderPayment:
-        gateway = self._gateways[command.provider]
-        if command.look_first or activity.info().attempt > 1:
-            held = gateway.look(command.reference)
-            if _includes(held, command):
-                return held
-        for key in keys.row(f"{command.shipment_id}:capture"):
-            try:
-                return gateway.capture(command.reference, command.amount.amount, final=command.final, key=key)
-            except OutcomeUnknown as error:
-                if not error.extra.get("answered"):
-                    raise
-            held = gateway.look(command.reference)
-            if _includes(held, command):
-                return held
-        raise OutcomeUnknown("The provider goes on answering with errors")
-
-
-def _includes(held: ProviderPayment, command: CapturePayment) -> bool:
-    """Parcels of an order are paid one after the other, so this one is among what is taken if there is that much."""
-    return held.captured is not None and held.captured >= command.before + command.amount
+        return self._gateways[command.provider].cancel(command.reference)

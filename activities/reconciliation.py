@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from activities.failpoints import failpoint
 from models.checkout import PaymentAt
 from models.reconciliation import (
     BeginRun,
@@ -48,11 +47,8 @@ class Reconciliations:
     @activity.defn
     def begin_reconciliation(self, command: BeginRun) -> Run:
         """From where the provider's last run ended, less the overlap."""
-        failpoint("begin_reconciliation:before")
         with self._database.transaction() as connection:
-            run = self._runs.begin(connection, command)
-        failpoint("begin_reconciliation:after")
-        return run
+            return self._runs.begin(connection, command)
 
     @activity.defn
     def read_movements(self, run: Run) -> int:
@@ -60,7 +56,6 @@ class Reconciliations:
 
         Repeated, it reads from the beginning and stores nothing new. Raises ProviderUnavailable, OutcomeUnknown.
         """
-        failpoint("read_movements:before")
         read = 0
         listed = self._gateways[run.provider].moved_since(run.since)
         while movements := list(islice(listed, BATCH)):
@@ -68,16 +63,13 @@ class Reconciliations:
                 self._runs.store(connection, run, movements)
             read += len(movements)
             activity.heartbeat(read)
-        failpoint("read_movements:after")
         return read
 
     @activity.defn
     def compare_books(self, command: CompareRun) -> FoundDifferences:
         """What has to be settled."""
-        failpoint("compare_books:before")
         with self._database.transaction() as connection:
             found = self._runs.compare(connection, command)
-        failpoint("compare_books:after")
         return FoundDifferences(ids=found)
 
     @activity.defn
@@ -96,7 +88,6 @@ class Reconciliations:
             )
         if difference.state != DifferenceState.FOUND:
             return Settled(state=DifferenceState(difference.state))
-        failpoint("settle_difference:before")
         voided = False
         if voidable:
             gateway = self._gateways[difference.provider]
@@ -106,7 +97,6 @@ class Reconciliations:
                 state = self._differences.settled(connection, difference, healed=True)
             else:
                 state = self._differences.heal(connection, difference_id)
-        failpoint("settle_difference:after")
         return Settled(state=state)
 
     @activity.defn
@@ -119,7 +109,5 @@ class Reconciliations:
 
     @activity.defn
     def end_reconciliation(self, command: EndRun) -> None:
-        failpoint("end_reconciliation:before")
         with self._database.transaction() as connection:
             self._runs.end(connection, command)
-        failpoint("end_reconciliation:after")

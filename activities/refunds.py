@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 
 from activities import keys
-from activities.failpoints import failpoint
 from models.errors import Conflict, OutcomeUnknown, RefundExceedsBalance
 from models.provider import ProviderRefund, RefundAt
 from models.refunds import RefundPart, RefundRef, RefundStanding
@@ -49,10 +48,7 @@ class Refunds:
         found = self._find(gateway, part)
         if part.status is not RefundStatus.PENDING or _whole(found, part):
             return found
-        failpoint("give_refund:before")
-        given = self._give(gateway, part)
-        failpoint("give_refund:after")
-        return given
+        return self._give(gateway, part)
 
     def _give(self, gateway: PaymentGateway, part: RefundPart) -> ProviderRefund:
         metadata = {"refund_id": part.name, "order_id": part.order_id, "payment_id": part.payment_id}
@@ -78,22 +74,18 @@ class Refunds:
     @activity.defn
     def record_refund(self, part: RefundPart, found: ProviderRefund) -> None:
         """The provider's word in the books: state, ledger, events, a mail, or a task, in one transaction."""
-        failpoint("record_refund:before")
         with self._database.transaction() as connection:
             self._settling.record(connection, part, found)
-        failpoint("record_refund:after")
 
     @activity.defn
     def retry_refund(self, ref: RefundRef) -> None:
         """A person wants it tried again. Where that can't be, the person is told why by another task."""
-        failpoint("retry_refund:before")
         try:
             with self._database.transaction() as connection:
                 self._settling.retry(connection, ref.refund_id)
         except Conflict as error:
             with self._database.transaction() as connection:
                 self._settling.ask(connection, ref.refund_id, error.detail)
-        failpoint("retry_refund:after")
 
     @activity.defn
     def adopt_refund(self, ref: RefundRef) -> bool:
@@ -105,11 +97,8 @@ class Refunds:
         found = self._gateways[ref.found.provider].look_refund(ref.found.reference)
         if found.state is RefundAt.ABSENT:
             return False
-        failpoint("adopt_refund:before")
         with self._database.transaction() as connection:
-            adopted = self._found.adopt(connection, ref, found)
-        failpoint("adopt_refund:after")
-        return adopted
+            return self._found.adopt(connection, ref, found)
 
 
 def _whole(found: ProviderRefund, part: RefundPart) -> bool:

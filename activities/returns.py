@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from activities.failpoints import failpoint
 from models.returns import ReceiveReturn, RefuseReturn, ReturnRef, ReturnStands
 
 if TYPE_CHECKING:
@@ -29,29 +28,20 @@ class Returns:
     @activity.defn
     def receive_return(self, command: ReceiveReturn) -> ReturnStands:
         """It has arrived. Raises InvalidTransition, NotEnoughToReturn, InvalidRequest."""
-        failpoint("receive_return:before")
         with self._database.transaction() as connection:
             self._returns.receive(connection, command)
-            stands = self._returns.stands(connection, command.return_id)
-        failpoint("receive_return:after")
-        return stands
+            return self._returns.stands(connection, command.return_id)
 
     @activity.defn
     def refuse_return(self, command: RefuseReturn) -> ReturnStands:
         """It is not taken back. Raises InvalidTransition."""
-        failpoint("refuse_return:before")
         with self._database.transaction() as connection:
             self._returns.refuse(connection, command.return_id, command.by)
-            stands = self._returns.stands(connection, command.return_id)
-        failpoint("refuse_return:after")
-        return stands
+            return self._returns.stands(connection, command.return_id)
 
     @activity.defn
     def expire_return(self, ref: ReturnRef) -> ReturnStands:
         """Nothing has come in time; a receipt that was quicker stays."""
-        failpoint("expire_return:before")
         with self._database.transaction() as connection:
             self._returns.expire(connection, ref.return_id)
-            stands = self._returns.stands(connection, ref.return_id)
-        failpoint("expire_return:after")
-        return stands
+            return self._returns.stands(connection, ref.return_id)

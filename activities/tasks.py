@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from activities.failpoints import failpoint
 from models.attention import CloseTask, Outcome, TaskOpened
 from models.checkout import OpenTask
 
@@ -33,17 +32,11 @@ class Tasks:
         """The same, of a process that waits for the outcome. Repeated, it finds its own task."""
         info = activity.info()
         key = f"{info.workflow_id}:{info.workflow_run_id}:{info.activity_id}"
-        failpoint("ask_person:before")
         with self._database.transaction() as connection:
-            opened = self._tasks.open_task(connection, task, key=key, workflow_id=info.workflow_id)
-        failpoint("ask_person:after")
-        return opened
+            return self._tasks.open_task(connection, task, key=key, workflow_id=info.workflow_id)
 
     @activity.defn
     def close_task(self, command: CloseTask) -> Outcome:
         """The process goes on; the outcome as the row has it."""
-        failpoint("close_task:before")
         with self._database.transaction() as connection:
-            outcome = self._tasks.close(connection, command)
-        failpoint("close_task:after")
-        return outcome
+            return self._tasks.close(connection, command)

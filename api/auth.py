@@ -93,6 +93,12 @@ def requires(scope: Scope) -> Callable[..., Coroutine[Any, Any, Principal]]:
 
 _SCOPES: dict[Callable[..., Any], Scope] = {}  # of the dependencies that `requires` has made
 
+OrdersReader = Annotated[Principal, Depends(requires(Scope.ORDERS_READ))]
+Support = Annotated[Principal, Depends(requires(Scope.ORDERS_WRITE))]
+Warehouse = Annotated[Principal, Depends(requires(Scope.FULFILMENT_WRITE))]
+UsersWriter = Annotated[Principal, Depends(requires(Scope.USERS_WRITE))]
+OpsReader = Annotated[Principal, Depends(requires(Scope.OPS_READ))]
+
 
 class Declared(NamedTuple):
     """What a route asks of its caller, before anything else."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -11,6 +13,30 @@ MAX_STOCK = 10**9
 """Units of one sku at one location."""
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+class Movement(StrEnum):
+    """What moves units of a stock level."""
+
+    RESERVE = "reserve"  # a checkout holds them
+    RELEASE = "release"  # nobody holds them any more
+    SHIP = "ship"  # they were held, and have left
+    ADJUST = "adjust"  # counted, corrected or back from a buyer: more, or less where negative
+
+
+class Signs(NamedTuple):
+    """Whether a movement adds its quantity (1), takes it (-1) or neither (0)."""
+
+    on_hand: int
+    reserved: int
+
+
+MOVEMENTS: Mapping[Movement, Signs] = {
+    Movement.RESERVE: Signs(on_hand=0, reserved=1),
+    Movement.RELEASE: Signs(on_hand=0, reserved=-1),
+    Movement.SHIP: Signs(on_hand=-1, reserved=-1),
+    Movement.ADJUST: Signs(on_hand=1, reserved=0),
+}
 
 
 class StockLevel(BaseModel):

@@ -7,9 +7,26 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from models.base import Record, Storable
 from models.money import Money
+
+
+class AuthorisationRequest(NamedTuple):
+    """Under `key`, so that asking twice is asking once; `metadata` has `checkout_id` and `attempt`.
+
+    `customer` (the provider's) where the method is kept with them, or shall be (`save`). `off_session`: the buyer is
+    not there, so that a bank that wants to see them declines.
+    """
+
+    amount: Money
+    method: str
+    metadata: dict[str, str]
+    key: str
+    customer: str | None = None
+    save: bool = False
+    off_session: bool = False
 
 
 class RefundAt(StrEnum):

@@ -30,6 +30,7 @@ from models import collector
 from models.db.session import Database
 from models.settings import Environment, Settings
 from workers import schedules
+from workers.interceptors import Failpoints
 from workers.orphans import Sweeper
 from workers.outbox.consumers import Context, consumers_of, file_of
 from workers.outbox.metrics import Metrics, Monitor
@@ -144,6 +145,7 @@ def worker(settings: Settings, client: Client, queue: str, work: Work, stack: As
         workflows=work.workflows,
         activities=work.activities,
         activity_executor=executor,
+        interceptors=[Failpoints()] if settings.failpoints else [],
         workflow_runner=SandboxedWorkflowRunner() if settings.env is Environment.TEST else UnsandboxedWorkflowRunner(),
         max_concurrent_activities=work.slots,
         max_concurrent_local_activities=work.slots,

@@ -18,7 +18,6 @@ with workflow.unsafe.imports_passed_through():
     from activities.order_payments import OrderPayments
     from activities.parcels import Parcels
     from activities.payment_retry import PaymentRetries
-    from activities.payments import Payments
     from activities.tasks import Tasks
     from models.checkout import OpenTask, Refusal
     from models.errors import AuthorisationGone, CaptureRefused, HoldfastError
@@ -303,7 +302,7 @@ class Order(Unwinds, AcceptsUpdates):
             return
         try:
             await workflow.execute_activity_method(
-                Payments.capture_payment,
+                OrderPayments.capture_payment,
                 CapturePayment(
                     shipment_id=command.shipment_id,
                     provider=planned.provider,

@@ -17,7 +17,7 @@ from activities.gateways.payments import PaymentGateway
 from models.checkout import ProviderPayment
 from models.errors import HoldfastError, OutcomeUnknown, ProviderUnavailable
 from models.money import Money
-from models.provider import Movement, ProviderEvent, ProviderRefund
+from models.provider import AuthorisationRequest, Movement, ProviderEvent, ProviderRefund
 
 SILENCES = 8  # in a row
 PAUSE = 5.0  # seconds until one buyer may try again
@@ -58,27 +58,17 @@ class Guarded:
     def down(self) -> bool:
         return bool(self._breaker.current_state == pybreaker.STATE_OPEN)
 
-    def authorise(
-        self,
-        amount: Money,
-        method: str,
-        metadata: dict[str, str],
-        key: str,
-        *,
-        customer: str | None = None,
-        save: bool = False,
-        off_session: bool = False,
-    ) -> ProviderPayment:
+    def authorise(self, request: AuthorisationRequest) -> ProviderPayment:
         """Raises ProviderUnavailable at once while the provider is down; its `alternatives` are names of others."""
         try:
             # Not `call`: that would keep its lock for as long as the provider takes.
             with self._breaker.calling():
-                return self._gateway.authorise(
-                    amount, method, metadata, key, customer=customer, save=save, off_session=off_session
-                )
+                return self._gateway.authorise(request)
         except (pybreaker.CircuitBreakerError, ProviderUnavailable) as error:
             detail = error.detail if isinstance(error, HoldfastError) else ""
-            raise ProviderUnavailable(detail, provider=self.name, alternatives=self._alternatives(amount)) from error
+            raise ProviderUnavailable(
+                detail, provider=self.name, alternatives=self._alternatives(request.amount)
+            ) from error
 
     def _alternatives(self, amount: Money) -> list[str]:
         return sorted(

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from models.checkout import ProviderPayment
 from models.money import Money
-from models.provider import Movement, ProviderEvent, ProviderRefund
+from models.provider import AuthorisationRequest, Movement, ProviderEvent, ProviderRefund
 
 
 class PaymentGateway(Protocol):
@@ -25,21 +25,8 @@ class PaymentGateway(Protocol):
     @property
     def currencies(self) -> frozenset[str]: ...
 
-    def authorise(
-        self,
-        amount: Money,
-        method: str,
-        metadata: dict[str, str],
-        key: str,
-        *,
-        customer: str | None = None,
-        save: bool = False,
-        off_session: bool = False,
-    ) -> ProviderPayment:
-        """Hold the money, to be captured later; `metadata` has `checkout_id` and `attempt`. A decline is a result.
-
-        `customer` (the provider's) where the method is kept with them, or shall be (`save`). `off_session`: the buyer
-        is not there, so that a bank that wants to see them declines.
+    def authorise(self, request: AuthorisationRequest) -> ProviderPayment:
+        """Hold the money, to be captured later. A decline is a result.
 
         Raises PaymentMethodInvalid, ProviderUnavailable, OutcomeUnknown.
         """

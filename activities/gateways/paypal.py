@@ -17,7 +17,7 @@ from activities.gateways.paypal_client import Json, PayPalClient, PayPalRefused,
 from models.checkout import PaymentAt, ProviderPayment
 from models.errors import AuthorisationGone, CaptureRefused, OutcomeUnknown, PaymentMethodInvalid
 from models.money import Money
-from models.provider import Movement, ProviderEvent, ProviderRefund
+from models.provider import AuthorisationRequest, Movement, ProviderEvent, ProviderRefund
 
 METHOD = "paypal"  # the buyer chooses what to pay with at PayPal's page
 CLOCK_MARGIN = timedelta(minutes=5)
@@ -53,31 +53,21 @@ class PayPalGateway:
     def close(self) -> None:
         self._client.close()
 
-    def authorise(
-        self,
-        amount: Money,
-        method: str,
-        metadata: dict[str, str],
-        key: str,
-        *,
-        customer: str | None = None,
-        save: bool = False,
-        off_session: bool = False,
-    ) -> ProviderPayment:
+    def authorise(self, request: AuthorisationRequest) -> ProviderPayment:
         """An order for its payer to approve: always REQUIRES_ACTION; `complete` holds the money afterwards.
 
         Nothing is kept at PayPal for later, so nothing can be charged without the buyer: PaymentMethodInvalid.
         """
-        value = shapes.write_amount(amount)
-        if method != METHOD or customer is not None or save or off_session:
+        value = shapes.write_amount(request.amount)
+        if request.method != METHOD or request.customer is not None or request.save or request.off_session:
             raise _unusable(f'must be "{METHOD}", with the buyer there and nothing saved')
-        ours = _custom_id(metadata)
-        back = f"{self._return_to}/checkout/{metadata['checkout_id']}"
+        ours = _custom_id(request.metadata)
+        back = f"{self._return_to}/checkout/{request.metadata['checkout_id']}"
         body = {
             "intent": "AUTHORIZE",
             "purchase_units": [
                 {
-                    "reference_id": metadata.get("cart_id", "default"),
+                    "reference_id": request.metadata.get("cart_id", "default"),
                     "custom_id": ours,
                     "invoice_id": ours,
                     "amount": value,
@@ -95,7 +85,9 @@ class PayPalGateway:
             },
         }
         try:
-            order = self._client.call(lambda sdk: sdk.orders.create_order, {"body": body, "paypal_request_id": key})
+            order = self._client.call(
+                lambda sdk: sdk.orders.create_order, {"body": body, "paypal_request_id": request.key}
+            )
         except PayPalRefused as error:
             raise _unusable(f"PayPal refused it: {error.issue}") from error
         except OutcomeUnknown as error:

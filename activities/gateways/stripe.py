@@ -17,7 +17,7 @@ from activities.gateways.stripe_client import client_of, decline_code, options, 
 from models.checkout import PaymentAt, ProviderPayment
 from models.errors import AuthorisationGone, CaptureRefused, HoldfastError, PaymentMethodInvalid
 from models.money import CURRENCIES, SMALLEST, Money
-from models.provider import Movement, ProviderEvent, ProviderRefund
+from models.provider import AuthorisationRequest, Movement, ProviderEvent, ProviderRefund
 
 # The list is consistent at once, unlike the search, but knows only Stripe's clock: look back generously.
 CLOCK_MARGIN = timedelta(minutes=5)
@@ -44,21 +44,12 @@ class StripeGateway:
         self._client = client_of(api_key, base, timeout)
         self._webhook_secret = webhook_secret
 
-    def authorise(
-        self,
-        amount: Money,
-        method: str,
-        metadata: dict[str, str],
-        key: str,
-        *,
-        customer: str | None = None,
-        save: bool = False,
-        off_session: bool = False,
-    ) -> ProviderPayment:
+    def authorise(self, request: AuthorisationRequest) -> ProviderPayment:
         """Create and confirm in one call, to be captured later. A decline is a result, not an error.
 
         Raises PaymentMethodInvalid, ProviderUnavailable (nothing happened) or OutcomeUnknown.
         """
+        amount = request.amount
         if amount.amount % SMALLEST.get(amount.currency, 1):  # docs.stripe.com/currencies, three-decimal currencies
             raise PaymentMethodInvalid(
                 f"Stripe takes {amount.currency} in steps of {SMALLEST[amount.currency]}",
@@ -67,23 +58,23 @@ class StripeGateway:
         wanted: stripe.params.PaymentIntentCreateParams = {
             "amount": amount.amount,
             "currency": amount.currency.lower(),
-            "payment_method": method,
+            "payment_method": request.method,
             # Cards that need no redirect; 3-D Secure goes through Stripe's script in the browser.
             "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
             "capture_method": "manual",
             # Parcels capture what they ship, so an authorisation may be captured in several parts.
             "payment_method_options": {"card": {"request_multicapture": "if_available"}},
             "confirm": True,
-            "metadata": metadata,
+            "metadata": request.metadata,
         }
-        if customer is not None:
-            wanted["customer"] = customer
-        if save:
+        if request.customer is not None:
+            wanted["customer"] = request.customer
+        if request.save:
             wanted["setup_future_usage"] = "off_session"  # attached to the customer once it has paid
-        if off_session:
+        if request.off_session:
             wanted["off_session"] = True
         try:
-            intent = self._client.v1.payment_intents.create(wanted, options(key))
+            intent = self._client.v1.payment_intents.create(wanted, options(request.key))
         except stripe.CardError as error:
             return ProviderPayment(
                 state=PaymentAt.DECLINED,

@@ -6,19 +6,20 @@ import secrets
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
 from activities.gateways.secrets import token_digest
 from api import paging
 from api.addresses import Body, Line
-from api.auth import API_KEY_PREFIX, requires
+from api.auth import API_KEY_PREFIX, UsersWriter
+from api.fields import Id
 from api.moments import Moment
 from api.paging import Cursor, Limit
 from api.schemas import Out, Problem
 from api.services import Shop
-from models.access import Principal, Scope
+from models.access import Scope
 from models.db.repositories import api_keys as repository
 from models.db.repositories import audit
 from models.errors import Forbidden, InvalidRequest, NotFound
@@ -30,7 +31,6 @@ router = APIRouter(
     responses={status: {"model": Problem} for status in (401, 403, 404, 422)},
 )
 
-UsersWriter = Annotated[Principal, Depends(requires(Scope.USERS_WRITE))]
 HINT_LENGTH = 4
 
 
@@ -97,7 +97,7 @@ def list_api_keys(shop: Shop, caller: UsersWriter, limit: Limit = 20, cursor: Cu
 
 
 @router.delete("/{key_id}", status_code=204)
-def revoke_api_key(shop: Shop, caller: UsersWriter, key_id: Annotated[str, Path(max_length=64)]) -> Response:
+def revoke_api_key(shop: Shop, caller: UsersWriter, key_id: Id) -> Response:
     """At once, everywhere: each request with a key asks whether it holds."""
     with shop.database.transaction() as connection:
         if not repository.revoke(connection, key_id):

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
 from api import paging
 from api.addresses import Body
-from api.auth import audience, requires
-from api.idempotency import IdempotencyKey, key_of, once
+from api.auth import OpsReader, Support
+from api.commands import Command
+from api.fields import Id
 from api.paging import Cursor, Limit
 from api.schemas import Out, Problem
 from api.services import Shop
-from models.access import Principal, Scope
-from models.answers import Answer
-from models.attention import Outcome, kind_of
+from models.attention import Outcome
 from models.base import Storable
+from models.db.repositories import commands
 from models.db.repositories import tasks as repository
-from models.errors import Forbidden
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 router = APIRouter(prefix="/v1/ops/needs-attention", tags=["operations"])
 
 REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 401, 403, 404, 422)}
-Reader = Annotated[Principal, Depends(requires(Scope.OPS_READ))]
-Writer = Annotated[Principal, Depends(requires(Scope.ORDERS_WRITE))]
-Id = Annotated[str, Path(max_length=64)]
 Name = Annotated[Storable | None, Query(max_length=100)]
 
 
@@ -71,7 +64,7 @@ class TaskPage(Out):
 @router.get("", response_model=TaskPage, responses=REFUSALS)
 def list_tasks(
     shop: Shop,
-    caller: Reader,
+    caller: OpsReader,
     kind: Name = None,
     status: Literal["open", "resolved"] | None = None,
     subject: Name = None,
@@ -87,28 +80,21 @@ def list_tasks(
 
 
 @router.get("/{task_id}", response_model=TaskOut, responses=REFUSALS)
-def read_task(shop: Shop, caller: Reader, task_id: Id) -> JSONResponse:
+def read_task(shop: Shop, caller: OpsReader, task_id: Id) -> JSONResponse:
     with shop.database.reading() as connection:
         return JSONResponse(repository.read(connection, task_id).view())
 
 
 @router.post("/{task_id}/resolve", response_model=TaskOut, responses={**REFUSALS, 409: {"model": Problem}})
 def resolve_task(
-    request: Request,
-    shop: Shop,
-    caller: Writer,
+    command: Command,
+    caller: Support,
     task_id: Id,
     body: Resolution,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Closes it; the process that waits for it goes on. What is about money needs `refunds:write` as well."""
-    route = f"POST /v1/ops/needs-attention/{task_id}/resolve"
-    key = key_of(idempotency_key, audience(caller, None), route, body)
-
-    def resolve(connection: Connection) -> Answer:
-        needed = kind_of(repository.read(connection, task_id).kind).scope
-        if not caller.has(needed):
-            raise Forbidden(f"This needs the scope {needed}")
-        return Answer.of(200, repository.resolve(connection, task_id, body.outcome, body.note or None, caller).view())
-
-    return once(request, shop.database, key, resolve)
+    key = command.key(caller, body)
+    return command.once(
+        key,
+        lambda connection: commands.resolve_task(connection, task_id, body.outcome, body.note or None, caller),
+    )

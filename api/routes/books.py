@@ -5,27 +5,24 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
 from api import paging
-from api.auth import requires
+from api.auth import OpsReader
 from api.paging import Cursor, Limit
 from api.schemas import Out, Problem
 from api.services import Shop
-from models.access import Principal, Scope
 from models.answers import rfc3339
 from models.base import Storable
 from models.db.repositories import differences as difference_repository
 from models.db.repositories import ledger, reconciliation
-from models.db.repositories.orders import read_order
-from models.errors import NotFound
+from models.db.repositories.orders import require_order
 from models.reconciliation import DifferenceState, RunState
 
 router = APIRouter(prefix="/v1/ops", tags=["operations"])
 
 REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (400, 401, 403, 404, 422)}
-Reader = Annotated[Principal, Depends(requires(Scope.OPS_READ))]
 
 
 class EntryOut(Out):
@@ -93,12 +90,10 @@ class DifferencePage(Out):
 
 
 @router.get("/ledger", response_model=BooksOut, responses=REFUSALS)
-def read_ledger(shop: Shop, caller: Reader, order_id: Annotated[Storable, Query(max_length=64)]) -> JSONResponse:
+def read_ledger(shop: Shop, caller: OpsReader, order_id: Annotated[Storable, Query(max_length=64)]) -> JSONResponse:
     """All entries about one order, oldest first."""
     with shop.database.reading() as connection:
-        stored = read_order(connection, order_id)
-        if stored is None:
-            raise NotFound("There is no such order")
+        stored = require_order(connection, order_id)
         entries = ledger.of_order(connection, order_id)
     standing = ledger.balances(entries)
     return JSONResponse(
@@ -113,7 +108,7 @@ def read_ledger(shop: Shop, caller: Reader, order_id: Annotated[Storable, Query(
 
 
 @router.get("/reconciliations", response_model=RunPage, responses=REFUSALS)
-def list_reconciliations(shop: Shop, caller: Reader, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
+def list_reconciliations(shop: Shop, caller: OpsReader, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
     """One a provider and run, newest first, with how many differences are in which state."""
     before = paging.decode(cursor, str)[0] if cursor is not None else None
     with shop.database.reading() as connection:
@@ -126,7 +121,7 @@ def list_reconciliations(shop: Shop, caller: Reader, limit: Limit = 20, cursor: 
 @router.get("/differences", response_model=DifferencePage, responses=REFUSALS)
 def list_differences(
     shop: Shop,
-    caller: Reader,
+    caller: OpsReader,
     state: DifferenceState | None = None,
     order_id: Annotated[Storable | None, Query(max_length=64)] = None,
     limit: Limit = 20,

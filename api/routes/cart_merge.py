@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from activities.gateways.secrets import token_digest
 from api.auth import CartToken, Person
+from api.fields import Id
 from api.schemas import CartOut, Problem
 from api.services import Services, Shop
 from models import carts as rules
@@ -19,9 +18,7 @@ router = APIRouter(prefix="/v1/carts", tags=["carts"], responses={404: {"model":
 
 
 @router.post("/{cart_id}/merge", response_model=CartOut)
-def merge_cart(
-    shop: Shop, caller: Person, cart_id: Annotated[str, Path(max_length=64)], cart_token: CartToken = None
-) -> JSONResponse:
+def merge_cart(shop: Shop, caller: Person, cart_id: Id, cart_token: CartToken = None) -> JSONResponse:
     """The guest's cart goes into the customer's newest open one of the same currency, or becomes it.
 
     The cart, with a `quantity_reduced` warning where less than wanted fitted. Repeated, also at once, it answers the

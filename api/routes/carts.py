@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import Field, StringConstraints
 
 from api import versions
 from api.addresses import AddressIn, Body, Country, Line, checked_address, checked_email
 from api.auth import Caller, CartToken, new_cart_token, own_cart
+from api.fields import Id
 from api.schemas import CartOut, Problem, ShippingOptions
 from api.services import Services, Shop
 from api.versions import IfMatch
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1/carts", tags=["carts"], responses={404: {"model": Problem}, 409: {"model": Problem}})
 
-Id = Annotated[str, Path(max_length=64)]
 Sku = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
 
 

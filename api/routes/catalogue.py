@@ -8,8 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel
 
-from api.auth import audience, requires
-from api.idempotency import IdempotencyKey, key_of, refusal_of, respond
+from api.auth import requires
+from api.commands import Command
+from api.fields import Id
+from api.idempotency import refusal_of, respond
 from api.paging import Cursor, Limit, decode, encode
 from api.schemas import Problem
 from api.services import Shop
@@ -55,7 +57,7 @@ def _problems(*errors: type[HoldfastError]) -> dict[int | str, dict[str, Any]]:
 
 Amount = Annotated[int | None, Query(ge=0, le=MAX_AMOUNT, description="minor units of `currency`")]
 AskedCurrency = Annotated[Currency, Query(description="of `price`, and of the filters and the order by price")]
-Sku = Annotated[str, Path(max_length=64)]
+Sku = Id
 ANY_ATTRIBUTE = {
     "name": "attr.color",
     "in": "query",
@@ -141,13 +143,13 @@ def read_inventory(
 )
 def adjust_stock(
     request: Request,
+    command: Command,
     shop: Shop,
     sku: Sku,
     change: AdjustStock,
     caller: Annotated[Principal, Depends(requires(Scope.INVENTORY_WRITE))],
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    key = key_of(idempotency_key, audience(caller, None), request.url.path, change)
+    key = command.key(caller, change)
     with shop.database.transaction() as connection:
         kept = answers.claim(connection, key.digest, key.fingerprint) if key else None
         if kept is not None:

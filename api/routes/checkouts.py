@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from api.addresses import Body, Line
 from api.auth import Caller, CartToken, audience, own_cart, owns_cart
+from api.fields import Id
 from api.idempotency import IdempotencyKey, Key, key_of, required, respond
 from api.schemas import CheckoutOut, Problem
 from api.services import Services, Shop
@@ -70,9 +71,7 @@ async def create_checkout(
 
 
 @router.get("/{checkout_id}", response_model=CheckoutOut, responses={404: {"model": Problem}})
-def read_checkout(
-    shop: Shop, caller: Caller, checkout_id: Annotated[str, Path(max_length=64)], cart_token: CartToken = None
-) -> JSONResponse:
+def read_checkout(shop: Shop, caller: Caller, checkout_id: Id, cart_token: CartToken = None) -> JSONResponse:
     """Where it is now, from the database; safe to poll."""
     return JSONResponse(_read(shop, caller, cart_token, checkout_id))
 
@@ -82,7 +81,7 @@ async def resume_checkout(
     request: Request,
     shop: Shop,
     caller: Caller,
-    checkout_id: Annotated[str, Path(max_length=64)],
+    checkout_id: Id,
     cart_token: CartToken = None,
 ) -> Response:
     """After the buyer's action. The provider's webhook resumes it as well: whichever comes first."""

@@ -6,18 +6,19 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from api.addresses import Body, Line
-from api.auth import audience, requires
-from api.idempotency import IdempotencyKey, Key, keep_refusal, key_of, respond
+from api.auth import Warehouse
+from api.commands import Command
+from api.fields import Id
+from api.idempotency import Key, keep_refusal, respond
 from api.moments import Moment
 from api.schemas import Problem, ShipmentOut
 from api.services import Services, Shop
-from models.access import Principal, Scope
 from models.answers import Answer
 from models.db.repositories import answers
 from models.db.repositories import orders as order_repository
@@ -35,9 +36,6 @@ router = APIRouter(
     tags=["fulfilment"],
     responses={status: {"model": Problem} for status in (401, 403, 404, 409, 422, 503)},
 )
-
-Warehouse = Annotated[Principal, Depends(requires(Scope.FULFILMENT_WRITE))]
-Id = Annotated[str, Path(max_length=64)]
 
 
 class ParcelLine(Body):
@@ -64,22 +62,21 @@ class NewScan(Body):
 @router.post("/orders/{order_id}/shipments", status_code=201, response_model=ShipmentOut)
 async def create_shipment(
     request: Request,
+    command: Command,
     shop: Shop,
     caller: Warehouse,
     order_id: Id,
     body: NewShipment,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """A parcel leaves: its share of the authorisation is captured, its stock is gone."""
     if len({line.line_id for line in body.lines}) != len(body.lines):
         raise InvalidRequest.at("/lines", "names a line twice")
-    route = f"POST /v1/fulfilment/orders/{order_id}/shipments"
-    key = key_of(idempotency_key, audience(caller, None), route, body)
+    key = command.key(caller, body)
     kept = await run_in_threadpool(_kept, shop, key, order_id)
     if kept is not None:
         return respond(request, kept, replayed=True)
     shipment_id = derived_id("shp", key.digest) if key else new_id("shp")
-    command = ShipParcel(
+    parcel = ShipParcel(
         order_id=order_id,
         shipment_id=shipment_id,
         lines=[ShippedLine(line_id=line.line_id, quantity=line.quantity) for line in body.lines],
@@ -92,28 +89,27 @@ async def create_shipment(
         key_digest=key.digest if key else None,
         fingerprint=key.fingerprint if key else None,
     )
-    ship = shop.processes.update_order(order_id, Order.ship, command, f"ship/{shipment_id}")
+    ship = shop.processes.update_order(order_id, Order.ship, parcel, f"ship/{shipment_id}")
     return respond(request, await _told(request, shop, key, order_id, shipment_id, ship))
 
 
 @router.post("/shipments/{shipment_id}/events", status_code=201, response_model=ShipmentOut)
 async def create_scan(
     request: Request,
+    command: Command,
     shop: Shop,
     caller: Warehouse,
     shipment_id: Id,
     body: NewScan,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """What the carrier says of a parcel; the last delivery delivers the order."""
-    route = f"POST /v1/fulfilment/shipments/{shipment_id}/events"
-    key = key_of(idempotency_key, audience(caller, None), route, body)
+    key = command.key(caller, body)
     order_id = await run_in_threadpool(_order_of, shop, shipment_id)
     kept = await run_in_threadpool(_kept, shop, key, order_id)
     if kept is not None:
         return respond(request, kept, replayed=True)
     cause = derived_id("evt", key.digest) if key else new_id("evt")
-    command = ScanParcel(
+    event = ScanParcel(
         order_id=order_id,
         shipment_id=shipment_id,
         status=ShipmentStatus(body.status),
@@ -124,7 +120,7 @@ async def create_scan(
         key_digest=key.digest if key else None,
         fingerprint=key.fingerprint if key else None,
     )
-    scan = shop.processes.update_order(order_id, Order.scan, command, f"scan/{cause}")
+    scan = shop.processes.update_order(order_id, Order.scan, event, f"scan/{cause}")
     return respond(request, await _told(request, shop, key, order_id, shipment_id, scan))
 
 
@@ -162,8 +158,7 @@ def _shipment(shop: Services, key: Key | None, order_id: str, shipment_id: str) 
 
 def _kept(shop: Services, key: Key | None, order_id: str) -> Answer | None:
     with shop.database.reading() as connection:
-        if order_repository.read_order(connection, order_id) is None:
-            raise NotFound("There is no such order")
+        order_repository.require_order(connection, order_id)
         return answers.look(connection, key.digest, key.fingerprint).answer if key else None
 
 

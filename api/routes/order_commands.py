@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from api.addresses import AddressIn, Body, Line, checked_address
-from api.auth import Caller, CartToken, audience
-from api.idempotency import IdempotencyKey, Key, key_of, once
+from api.auth import Caller, CartToken
+from api.commands import Command, initiator
+from api.fields import Id
+from api.idempotency import once
 from api.routes.orders import own_order
 from api.schemas import OrderOut, Problem
 from api.services import Shop
-from models.access import Principal, Scope
-from models.answers import Answer
-from models.db.repositories import audit, order_commands
-from models.ids import derived_id, new_id
-from models.order_commands import By
-from models.orders import Actor
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
+from models.access import Scope
+from models.db.repositories import commands
 
 router = APIRouter(
     prefix="/v1/orders",
     tags=["orders"],
     responses={status: {"model": Problem} for status in (401, 403, 404, 409, 422)},
 )
-
-Id = Annotated[str, Path(max_length=64)]
 
 
 class Cancel(Body):
@@ -38,30 +29,21 @@ class Cancel(Body):
 
 @router.post("/{order_id}/cancel", response_model=OrderOut)
 def cancel_order(
-    request: Request,
+    command: Command,
     shop: Shop,
     caller: Caller,
     order_id: Id,
     body: Cancel,
     cart_token: CartToken = None,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Before anything has left: the stock is free at once, and the money as soon as the provider answers.
 
     Once a parcel is being handed over it is too late: 409, naming the state. What is cancelled stays so.
     """
     own_order(shop, caller, cart_token, order_id, needs=Scope.ORDERS_WRITE)
-    key = key_of(idempotency_key, audience(caller, cart_token), request.url.path, body)
-    by = asked_by(caller, key)
-
-    def cancel(connection: Connection) -> Answer:
-        stored = order_commands.cancel(connection, order_id, by)
-        order_commands.remember(connection, order_id, "cancel", body.reason, by.actor)
-        if caller is not None and by.actor.type != "customer":
-            audit.append(connection, caller, "order.cancelled", order_id)
-        return Answer.of(200, stored.view())
-
-    return once(request, shop.database, key, cancel)
+    key = command.key(caller, body, cart_token)
+    by = initiator(caller, key)
+    return command.once(key, lambda connection: commands.cancel_order(connection, order_id, by, body.reason))
 
 
 @router.put("/{order_id}/shipping-address", response_model=OrderOut)
@@ -76,18 +58,7 @@ def change_shipping_address(
     """Until anything is packed, within the country and region that the order was priced for."""
     own_order(shop, caller, cart_token, order_id, needs=Scope.ORDERS_WRITE)
     address = checked_address(body)
-    by = asked_by(caller, None)
-
-    def change(connection: Connection) -> Answer:
-        stored = order_commands.change_address(connection, order_id, address, by)
-        if caller is not None and by.actor.type != "customer":
-            audit.append(connection, caller, "order.address_changed", order_id)
-        return Answer.of(200, stored.view())
-
-    return once(request, shop.database, None, change)
-
-
-def asked_by(caller: Principal | None, key: Key | None) -> By:
-    """Whoever asks, and an id for what they ask: the same for the same key."""
-    actor = Actor(type=caller.kind, id=caller.user_id) if caller else Actor(type="guest")
-    return By(actor=actor, cause=derived_id("evt", key.digest) if key else new_id("evt"))
+    by = initiator(caller, None)
+    return once(
+        request, shop.database, None, lambda connection: commands.change_address(connection, order_id, by, address)
+    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
 from api import paging
 from api.auth import Caller, CartToken, owns_cart
+from api.fields import Id
 from api.moments import Since, Until
 from api.paging import Cursor, Limit
 from api.schemas import EventPage, OrderOut, OrderPage, Problem
@@ -24,8 +25,6 @@ from models.order_terms import words_of
 from models.states import OrderStatus
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"], responses={404: {"model": Problem}})
-
-Id = Annotated[str, Path(max_length=64)]
 
 
 @router.get("", response_model=OrderPage)

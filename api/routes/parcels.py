@@ -4,42 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
-from starlette.concurrency import run_in_threadpool
 
-from api.auth import requires
+from api.auth import Warehouse
+from api.fields import Id
 from api.schemas import PackingOut, Problem, RatesOut
-from api.services import Services, Shop
-from models.access import Principal, Scope
-from models.db.repositories import audit, labels, parcels
+from api.services import Shop
+from models.db.repositories import audit, labels
 from models.db.repositories import orders as order_repository
-from models.errors import BadSignature, NotFound
-from models.parcels import Word
+from models.errors import NotFound
 
 router = APIRouter(responses={404: {"model": Problem}})
-
-Warehouse = Annotated[Principal, Depends(requires(Scope.FULFILMENT_WRITE))]
-Id = Annotated[str, Path(max_length=64)]
-
-
-@router.post("/v1/webhooks/carrier/{name}", tags=["webhooks"], responses={400: {"model": Problem}})
-async def carrier(request: Request, shop: Shop, name: Id) -> JSONResponse:
-    """A carrier's word on a parcel (Standard Webhooks). Duplicates and any order are harmless."""
-    if shop.carrier is None or name != shop.carrier.name:
-        raise BadSignature()  # nobody signs for a carrier that the shop doesn't have
-    word = shop.carrier.event(await request.body(), request.headers)
-    new = word is not None and await run_in_threadpool(_hear, shop, name, word)
-    return JSONResponse({"received": True, "duplicate": word is not None and not new})
 
 
 @router.get("/v1/fulfilment/orders/{order_id}", tags=["fulfilment"], response_model=PackingOut)
 def read_packing(shop: Shop, caller: Warehouse, order_id: Id) -> JSONResponse:
     """What of an order leaves from which stock location, and to whom."""
     with shop.database.reading() as connection:
-        stored = order_repository.read_order(connection, order_id)
-        if stored is None:
-            raise NotFound("There is no such order")
+        stored = order_repository.require_order(connection, order_id)
         audit.append(connection, caller, "fulfilment.order_read", order_id)
         return JSONResponse(labels.packing(connection, stored))
 
@@ -60,8 +43,3 @@ def read_rates(
         ends = labels.ends_of_order(connection, order_id, location)
     found: list[dict[str, Any]] = [rate.model_dump() for rate in shop.carrier.rates(*ends)]
     return JSONResponse({"carrier": shop.carrier.name, "items": found})
-
-
-def _hear(shop: Services, name: str, word: Word) -> bool:
-    with shop.database.reading() as connection:
-        return parcels.hear(connection, name, [word]) > 0

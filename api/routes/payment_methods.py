@@ -6,15 +6,17 @@ import contextlib
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
 from api import paging
 from api.addresses import Body
-from api.auth import Person, audience
-from api.idempotency import IdempotencyKey, Key, key_of, respond
+from api.auth import Person
+from api.commands import Command
+from api.fields import Id
+from api.idempotency import Key, respond
 from api.paging import Cursor, Limit
 from api.profile_schemas import PaymentMethodOut, PaymentMethodPage
 from api.schemas import Problem
@@ -34,14 +36,12 @@ router = APIRouter(
     responses={status: {"model": Problem} for status in (401, 403, 404, 409, 422)},
 )
 
-ROUTE = "POST /v1/me/payment-methods"
 PENDING: dict[int | str, dict[str, Any]] = {
     202: {"model": PaymentMethodOut},
     402: {"model": Problem},
     503: {"model": Problem},
 }
 
-Id = Annotated[str, Path(max_length=64)]
 _EARLIEST = (datetime(1970, 1, 1, tzinfo=UTC), "")
 # What providers' tokens are made of; nothing that could name a person.
 Token = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_]+$")]
@@ -71,10 +71,10 @@ def list_payment_methods(shop: Shop, caller: Person, limit: Limit = 20, cursor: 
 
 @router.post("", status_code=201, response_model=PaymentMethodOut, responses=PENDING)
 async def save_payment_method(
-    request: Request, shop: Shop, caller: Person, body: NewPaymentMethod, idempotency_key: IdempotencyKey = None
+    request: Request, command: Command, shop: Shop, caller: Person, body: NewPaymentMethod
 ) -> Response:
     """Kept at the provider for later. 202 where the bank wants to see its owner: then `next_action`, and `resume`."""
-    key = key_of(idempotency_key, audience(caller, None), ROUTE, body)
+    key = command.key(caller, body)
     known = await run_in_threadpool(_prepare, shop, caller, key, body, request.scope["request_id"])
     if isinstance(known, Answer):
         return respond(request, known, replayed=True)

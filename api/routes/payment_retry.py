@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from temporalio.workflow import UpdateMethodMultiParam
 
 from api.addresses import Body, Line
-from api.auth import Caller, CartToken, audience, owns_cart, requires
-from api.idempotency import IdempotencyKey, Key, keep_refusal, key_of, respond
+from api.auth import Caller, CartToken, OrdersReader, Support, owns_cart
+from api.commands import Command, CommandRequest
+from api.fields import Id
+from api.idempotency import Key, keep_refusal, respond
 from api.schemas import OrderOut, PaymentRetryOut, PaymentWaitsOut, Problem
 from api.services import Services, Shop
-from models.access import Principal, Scope
+from models.access import Principal
 from models.answers import Answer
 from models.db.repositories import answers, audit, payment_retry_reads, payment_tries
-from models.db.repositories.orders import StoredOrder, read_order, read_order_with_owner
+from models.db.repositories.orders import StoredOrder, read_order_with_owner, require_order
 from models.errors import HoldfastError, InvalidTransition, NotFound, Unavailable
 from models.ids import new_id
 from models.orders import Actor
@@ -31,10 +33,6 @@ router = APIRouter(
     tags=["payment retry"],
     responses={status: {"model": Problem} for status in (401, 403, 404, 409, 422, 503)},
 )
-
-Support = Annotated[Principal, Depends(requires(Scope.ORDERS_WRITE))]
-Reader = Annotated[Principal, Depends(requires(Scope.ORDERS_READ))]
-Id = Annotated[str, Path(max_length=64)]
 
 
 class NewMethod(Body):
@@ -49,16 +47,16 @@ class NewMethod(Body):
 )
 async def pay_with_another_method(
     request: Request,
+    command: Command,
     shop: Shop,
     caller: Caller,
     order_id: Id,
     body: NewMethod,
     cart_token: CartToken = None,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """While payment is being retried: tried at once. 200 paid, 202 the bank wants to see the buyer, 402 declined (the
     retries go on)."""
-    key = key_of(idempotency_key, audience(caller, cart_token), f"POST /v1/orders/{order_id}/payment-method", body)
+    key = command.key(caller, body, cart_token)
     known = await run_in_threadpool(_prepare, shop, caller, cart_token, key, order_id, body)
     if isinstance(known, Answer):
         return respond(request, known, replayed=True)
@@ -74,49 +72,42 @@ async def pay_with_another_method(
 
 
 @router.get("/v1/support/orders/{order_id}/payment-retry", response_model=PaymentRetryOut)
-def read_payment_retry(shop: Shop, caller: Reader, order_id: Id) -> JSONResponse:
+def read_payment_retry(shop: Shop, caller: OrdersReader, order_id: Id) -> JSONResponse:
     """What it waits for, the last refusal, when it is tried next and when it is given up."""
     with shop.database.reading() as connection:
-        found = payment_retry_reads.view(connection, _order(connection, order_id))
+        found = payment_retry_reads.view(connection, require_order(connection, order_id))
         audit.append(connection, caller, "order.payment_retry_read", order_id)
     return JSONResponse(found)
 
 
 @router.post("/v1/support/orders/{order_id}/payment-retry/try-now", response_model=PaymentRetryOut)
-async def try_now(
-    request: Request, shop: Shop, caller: Support, order_id: Id, idempotency_key: IdempotencyKey = None
-) -> Response:
+async def try_now(request: Request, command: Command, shop: Shop, caller: Support, order_id: Id) -> Response:
     """The order's own saved method, now; never one that its issuer has refused for good."""
-    return await _steer(request, shop, caller, order_id, idempotency_key, "try-now", PaymentRetry.try_now)
+    return await _steer(request, command, shop, caller, order_id, "try-now", PaymentRetry.try_now)
 
 
 @router.post("/v1/support/orders/{order_id}/payment-retry/extend", response_model=PaymentRetryOut)
-async def extend(
-    request: Request, shop: Shop, caller: Support, order_id: Id, idempotency_key: IdempotencyKey = None
-) -> Response:
+async def extend(request: Request, command: Command, shop: Shop, caller: Support, order_id: Id) -> Response:
     """A week more, and one more try at its end."""
-    return await _steer(request, shop, caller, order_id, idempotency_key, "extend", PaymentRetry.extend)
+    return await _steer(request, command, shop, caller, order_id, "extend", PaymentRetry.extend)
 
 
 @router.post("/v1/support/orders/{order_id}/payment-retry/give-up", response_model=PaymentRetryOut)
-async def give_up(
-    request: Request, shop: Shop, caller: Support, order_id: Id, idempotency_key: IdempotencyKey = None
-) -> Response:
+async def give_up(request: Request, command: Command, shop: Shop, caller: Support, order_id: Id) -> Response:
     """Cancels what has not left, now, and gives its stock back."""
-    return await _steer(request, shop, caller, order_id, idempotency_key, "give-up", PaymentRetry.give_up)
+    return await _steer(request, command, shop, caller, order_id, "give-up", PaymentRetry.give_up)
 
 
 async def _steer(
     request: Request,
+    command: CommandRequest,
     shop: Services,
     caller: Principal,
     order_id: str,
-    idempotency_key: str | None,
     kind: str,
     update: UpdateMethodMultiParam[[PaymentRetry, Steer], RetryState],
 ) -> Response:
-    route = f"POST /v1/support/orders/{order_id}/payment-retry/{kind}"
-    key = key_of(idempotency_key, audience(caller, None), route, {})
+    key = command.key(caller, {})
     kept = await run_in_threadpool(_kept, shop, key, order_id)
     if kept is not None:
         return respond(request, kept, replayed=True)
@@ -168,7 +159,7 @@ def _answer(shop: Services, key: Key | None, order_id: str, status: int) -> Answ
             return kept
         if status == 202:
             return payment_tries.bank_answer(connection, order_id)
-        return Answer.of(200, _order(connection, order_id).view())
+        return Answer.of(200, require_order(connection, order_id).view())
 
 
 def _refusal(request: Request, shop: Services, key: Key | None, error: HoldfastError) -> Answer:
@@ -191,7 +182,7 @@ def _still_trying(shop: Services, order_id: str) -> Answer:
 
 def _steered(shop: Services, caller: Principal, key: Key | None, order_id: str, kind: str) -> Answer:
     with shop.database.transaction() as connection:
-        answer = Answer.of(200, payment_retry_reads.view(connection, _order(connection, order_id)))
+        answer = Answer.of(200, payment_retry_reads.view(connection, require_order(connection, order_id)))
         if key is not None:
             answers.keep(connection, key.digest, key.fingerprint, answer)
         audit.append(connection, caller, f"order.payment_retry_{kind.replace('-', '_')}", order_id)
@@ -200,23 +191,16 @@ def _steered(shop: Services, caller: Principal, key: Key | None, order_id: str, 
 
 def _kept(shop: Services, key: Key | None, order_id: str) -> Answer | None:
     with shop.database.reading() as connection:
-        _order(connection, order_id)
+        require_order(connection, order_id)
         return answers.look(connection, key.digest, key.fingerprint).answer if key else None
 
 
 def _check_retrying(shop: Services, order_id: str, requested: str) -> None:
     with shop.database.reading() as connection:
-        _check_status(_order(connection, order_id), requested)
+        _check_status(require_order(connection, order_id), requested)
 
 
 def _check_status(stored: StoredOrder, requested: str) -> None:
     status = stored.order.status
     if status is not OrderStatus.PAYMENT_RETRYING:
         raise InvalidTransition(f"The order is {status}: no payment is awaited", state=status, requested=requested)
-
-
-def _order(connection: Any, order_id: str) -> StoredOrder:
-    stored = read_order(connection, order_id)
-    if stored is None:
-        raise NotFound("There is no such order")
-    return stored

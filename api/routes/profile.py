@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field, ValidationError
 
 from api import paging, versions
 from api.addresses import AddressIn, Body, Country, Line, checked_address
 from api.auth import Person
+from api.fields import Id
 from api.paging import Cursor, Limit
 from api.problems import validated
 from api.profile_schemas import AddressOut, AddressPage, PreferencesOut, ProfileOut
@@ -26,8 +27,6 @@ router = APIRouter(
     tags=["profile"],
     responses={status: {"model": Problem} for status in (401, 403, 404, 422)},
 )
-
-Id = Annotated[str, Path(max_length=64)]
 
 
 class ProfileChange(Body):

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse, Response
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from api.addresses import Body, Line
-from api.auth import audience, requires
-from api.idempotency import IdempotencyKey, key_of, once, required
-from api.routes.order_commands import asked_by
+from api.auth import OrdersReader, requires
+from api.commands import Command, initiator
+from api.fields import Id, Words
+from api.idempotency import required
 from api.schemas import OrderOut, Out, Problem
 from api.services import Shop
 from models.access import Principal, Scope
 from models.answers import Answer
-from models.base import Storable
-from models.db.repositories import audit, order_commands, refunds
-from models.db.repositories.orders import lock_order, read_order
-from models.errors import InvalidRequest, NotFound
+from models.db.repositories import audit, commands, refunds
+from models.db.repositories.orders import require_order
+from models.errors import InvalidRequest
 from models.ids import derived_id
 from models.money import MAX_AMOUNT, Currency, Money
 from models.orders import LineQuantity
@@ -34,9 +34,6 @@ router = APIRouter(
 )
 
 Refunder = Annotated[Principal, Depends(requires(Scope.REFUNDS_WRITE))]
-Reader = Annotated[Principal, Depends(requires(Scope.ORDERS_READ))]
-Id = Annotated[str, Path(max_length=64)]
-Words = Annotated[Storable, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=2000)]
 
 
 class RefundAmount(Body):
@@ -98,49 +95,39 @@ class RefundList(Out):
     responses={status: {"model": Problem} for status in (400, 409, 422)},
 )
 def create_refund(
-    request: Request,
+    command: Command,
     shop: Shop,
     caller: Refunder,
     order_id: Id,
     body: NewRefund,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Decided at once, and given by the provider as soon as it can: `status` is `pending` until then."""
-    key = required(key_of(idempotency_key, audience(caller, None), request.url.path, body))
+    key = required(command.key(caller, body))
     lines = [LineQuantity(line_id=line.line_id, quantity=line.quantity) for line in body.lines or []]
     if len({line.line_id for line in lines}) != len(lines):
         raise InvalidRequest.at("/lines", "names a line twice")
     amount = Money.of(body.amount.amount, body.amount.currency) if body.amount else None
-    by = asked_by(caller, key)
-    refund_id = derived_id("rfd", key.digest)
+    by = initiator(caller, key)
 
     def refund(connection: Connection) -> Answer:
-        lock_order(connection, order_id)
-        note_id = order_commands.remember(connection, order_id, "refund", body.reason, by.actor)
-        asked = refunds.request(
+        return commands.request_refund(
             connection,
             order_id,
+            by,
+            refund_id=derived_id("rfd", key.digest),
             amount=amount,
             lines=lines,
-            cause=by.cause,
-            actor=by.actor,
-            refund_id=refund_id,
-            note_id=note_id,
+            reason=body.reason,
         )
-        shown = next(view for view in refunds.views(connection, asked.stored.order) if view["id"] == refund_id)
-        audit.append(connection, caller, "refund.requested", order_id, refund=refund_id, amount=shown["amount"])
-        return Answer.of(201, {**shown, "order": asked.stored.view()})
 
-    return once(request, shop.database, key, refund)
+    return command.once(key, refund)
 
 
 @router.get("/{order_id}/refunds", response_model=RefundList)
-def read_refunds(shop: Shop, caller: Reader, order_id: Id) -> JSONResponse:
+def read_refunds(shop: Shop, caller: OrdersReader, order_id: Id) -> JSONResponse:
     """All of them, oldest first, with their reasons and what goes back to which payment."""
     with shop.database.reading() as connection:
-        stored = read_order(connection, order_id)
-        if stored is None:
-            raise NotFound("There is no such order")
+        stored = require_order(connection, order_id)
         found = refunds.views(connection, stored.order)
         audit.append(connection, caller, "order.refunds_read", order_id)
     return JSONResponse({"items": found, "next_cursor": None})

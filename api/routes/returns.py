@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
 from api import paging
 from api.addresses import Body, Line
-from api.auth import Caller, CartToken, audience, requires
-from api.idempotency import IdempotencyKey, key_of, once
+from api.auth import Caller, CartToken, Support, Warehouse
+from api.commands import Command, initiator
+from api.fields import Id
 from api.paging import Cursor, Limit
 from api.return_schemas import ReturnOut, ReturnPage, ReturnWithOrder
-from api.routes.order_commands import asked_by
 from api.routes.orders import own_order, visible_order
 from api.schemas import Problem
-from api.services import Services, Shop
-from models.access import Principal, Scope
+from api.services import Shop
+from models.access import Scope
 from models.answers import Answer
-from models.db.repositories import audit, return_reads
-from models.db.repositories import returns as repository
-from models.db.repositories.returns import Standing
+from models.db.repositories import commands, return_reads
 from models.errors import BadCursor, NotFound
 from models.ids import new_id
-from models.order_commands import By
 from models.returns import ReceivedLine, ReceiveReturn, ReturnLine
 from models.states import ReturnStatus
 
@@ -36,9 +32,6 @@ if TYPE_CHECKING:
 
 router = APIRouter(responses={status: {"model": Problem} for status in (401, 403, 404, 409, 422)})
 
-Warehouse = Annotated[Principal, Depends(requires(Scope.FULFILMENT_WRITE))]
-Support = Annotated[Principal, Depends(requires(Scope.ORDERS_WRITE))]
-Id = Annotated[str, Path(max_length=64)]
 Units = Annotated[int, Field(strict=True, ge=1, le=999)]
 
 
@@ -73,13 +66,12 @@ class Refusal(Body):
 
 @router.post("/v1/orders/{order_id}/returns", tags=["orders"], status_code=201, response_model=ReturnWithOrder)
 def request_return(
-    request: Request,
+    command: Command,
     shop: Shop,
     caller: Caller,
     order_id: Id,
     body: NewReturn,
     cart_token: CartToken = None,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Announces what comes back, by its buyer or by support for them; a mail tells the number to put on the parcel.
 
@@ -88,24 +80,21 @@ def request_return(
     409 `not-enough-to-return` with `left`; so is a line that is not the order's. A line named twice is 422.
     """
     order_id = own_order(shop, caller, cart_token, order_id, needs=Scope.ORDERS_WRITE)
-    key = key_of(idempotency_key, audience(caller, cart_token), request.url.path, body)
-    by = asked_by(caller, key)
+    key = command.key(caller, body, cart_token)
+    by = initiator(caller, key)
 
     def announce(connection: Connection) -> Answer:
-        standing = repository.request(
+        return commands.request_return(
             connection,
             order_id,
+            by,
             [ReturnLine.model_validate(line.model_dump()) for line in body.lines],
             return_id=new_id("ret"),
-            by=by,
             window_seconds=shop.settings.return_window_seconds,
             expires_seconds=shop.settings.return_expires_seconds,
         )
-        if caller is not None and by.actor.type != "customer":
-            audit.append(connection, caller, "return.requested", standing.row.id, order=order_id)
-        return _answer(201, standing)
 
-    return once(request, shop.database, key, announce)
+    return command.once(key, announce)
 
 
 @router.get("/v1/orders/{order_id}/returns", tags=["orders"], response_model=ReturnPage)
@@ -145,12 +134,11 @@ def read_return(shop: Shop, caller: Warehouse, return_id: Id) -> JSONResponse:
 
 @router.post("/v1/fulfilment/returns/{return_id}/receive", tags=["fulfilment"], response_model=ReturnWithOrder)
 def receive_return(
-    request: Request,
+    command: Command,
     shop: Shop,
     caller: Warehouse,
     return_id: Id,
     body: NewReceipt | None = None,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """The parcel is here: what can be sold again is back on the shelf it had left from, and its money on its way.
 
@@ -159,54 +147,24 @@ def receive_return(
     """
     body = body or NewReceipt()
     lines = None if body.lines is None else [ReceivedLine.model_validate(line.model_dump()) for line in body.lines]
-
-    def receive(connection: Connection, by: By) -> Standing:
-        command = ReceiveReturn(return_id=return_id, lines=lines, restock=body.restock, by=by)
-        return repository.receive(connection, command)
-
-    return _settle(request, shop, caller, idempotency_key, body, "received", receive)
+    key = command.key(caller, body)
+    receipt = ReceiveReturn(return_id=return_id, lines=lines, restock=body.restock, by=initiator(caller, key))
+    return command.once(key, lambda connection: commands.receive_return(connection, receipt))
 
 
 @router.post("/v1/support/returns/{return_id}/refuse", tags=["support"], response_model=ReturnWithOrder)
 def refuse_return(
-    request: Request,
+    command: Command,
     shop: Shop,
     caller: Support,
     return_id: Id,
     body: Refusal | None = None,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """It is not taken back: 409 once it has arrived. The reason is seen by staff only."""
     body = body or Refusal()
-
-    def refuse(connection: Connection, by: By) -> Standing:
-        return repository.refuse(connection, return_id, by, body.reason)
-
-    return _settle(request, shop, caller, idempotency_key, body, "refused", refuse)
-
-
-def _settle(
-    request: Request,
-    shop: Services,
-    caller: Principal,
-    idempotency_key: str | None,
-    body: Body,
-    how: str,
-    command: Callable[[Connection, By], Standing],
-) -> Response:
-    key = key_of(idempotency_key, audience(caller, None), request.url.path, body)
-    by = asked_by(caller, key)
-
-    def settle(connection: Connection) -> Answer:
-        standing = command(connection, by)
-        audit.append(connection, caller, f"return.{how}", standing.row.id, order=standing.row.order_id)
-        return _answer(200, standing)
-
-    return once(request, shop.database, key, settle)
-
-
-def _answer(status: int, standing: Standing) -> Answer:
-    return Answer.of(status, {**standing.view(), "order": standing.stored.view()})
+    key = command.key(caller, body)
+    by = initiator(caller, key)
+    return command.once(key, lambda connection: commands.refuse_return(connection, return_id, by, body.reason))
 
 
 def _before(cursor: str | None) -> tuple[datetime, str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from pydantic import AfterValidator, StringConstraints
@@ -14,6 +14,7 @@ from api import paging
 from api import sessions as signing_in
 from api.addresses import Body, Line, checked_email
 from api.auth import Person
+from api.fields import Id
 from api.idempotency import IdempotencyKey, key_of
 from api.paging import Cursor, Limit
 from api.passwords import checked_password
@@ -121,7 +122,7 @@ def list_sessions(shop: Shop, person: Person, limit: Limit = 20, cursor: Cursor 
 
 
 @router.delete("/v1/me/sessions/{session_id}", status_code=204, responses={404: {"model": Problem}})
-def end_session(shop: Shop, person: Person, session_id: Annotated[str, Path(max_length=64)]) -> Response:
+def end_session(shop: Shop, person: Person, session_id: Id) -> Response:
     """Signs me out there, at once."""
     if not _end(shop, person, session_id, "ended_by_owner"):
         raise NotFound("You have no such session")

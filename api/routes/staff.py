@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
@@ -14,7 +14,8 @@ from activities.gateways.secrets import token_digest
 from api import paging
 from api import sessions as signing_in
 from api.addresses import Body, Line, checked_email
-from api.auth import requires
+from api.auth import UsersWriter
+from api.fields import Id
 from api.paging import Cursor, Limit
 from api.passwords import checked_password
 from api.routes.registration import NewlyChosen, Token
@@ -23,7 +24,7 @@ from api.schemas import Accepted, Out, Problem, SignedIn
 from api.second_factor import check_code
 from api.services import Services, Shop
 from api.sessions import From
-from models.access import SCOPES, STAFF, Principal, Role, Scope
+from models.access import SCOPES, STAFF, Principal, Role
 from models.db.repositories import audit, claims
 from models.db.repositories import staff as repository
 from models.db.repositories.sessions import Origin
@@ -31,7 +32,6 @@ from models.errors import Forbidden, InvalidCredentials, InvalidRequest, SecondF
 
 router = APIRouter(tags=["staff"])
 
-UsersWriter = Annotated[Principal, Depends(requires(Scope.USERS_WRITE))]
 REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in (401, 403, 404, 409, 422, 429)}
 
 
@@ -124,9 +124,7 @@ def list_invitations(shop: Shop, caller: UsersWriter, limit: Limit = 20, cursor:
 
 
 @router.delete("/v1/staff/invitations/{invitation_id}", status_code=204, responses=REFUSALS)
-def withdraw_invitation(
-    shop: Shop, caller: UsersWriter, invitation_id: Annotated[str, Path(max_length=64)]
-) -> Response:
+def withdraw_invitation(shop: Shop, caller: UsersWriter, invitation_id: Id) -> Response:
     """Its link is good no more."""
     with shop.database.transaction() as connection:
         repository.withdraw(connection, caller, invitation_id)
@@ -163,9 +161,7 @@ async def accept_invitation(shop: Shop, origin: From, body: AcceptanceIn) -> JSO
 
 
 @router.patch("/v1/staff/{user_id}", response_model=StaffOut, responses=REFUSALS)
-def change_staff(
-    shop: Shop, caller: UsersWriter, user_id: Annotated[str, Path(max_length=64)], body: StaffChange
-) -> JSONResponse:
+def change_staff(shop: Shop, caller: UsersWriter, user_id: Id, body: StaffChange) -> JSONResponse:
     """Another role, or disabled, ends their sessions at once. The last admin stays: 409."""
     if body.role is not None:
         _may_give(caller, body.role)

@@ -9,10 +9,12 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from activities.gateways.mail import MailEvent
+from api.fields import Id
 from api.schemas import Problem
 from api.services import Services, Shop
-from models.db.repositories import disputes, messaging, refunds
-from models.errors import NotFound
+from models.db.repositories import messaging, parcels, webhook_events
+from models.errors import BadSignature, NotFound
+from models.parcels import Word
 from models.provider import ProviderEvent
 
 STRIPE, PAYPAL = "stripe", "paypal"
@@ -59,17 +61,19 @@ async def sendgrid(
     return JSONResponse({"received": True})
 
 
+@router.post("/carrier/{name}", responses={404: {"model": Problem}})
+async def carrier(request: Request, shop: Shop, name: Id) -> JSONResponse:
+    """A carrier's word on a parcel (Standard Webhooks). Duplicates and any order are harmless."""
+    if shop.carrier is None or name != shop.carrier.name:
+        raise BadSignature()  # nobody signs for a carrier that the shop doesn't have
+    word = shop.carrier.event(await request.body(), request.headers)
+    new = word is not None and await run_in_threadpool(_hear, shop, name, word)
+    return JSONResponse({"received": True, "duplicate": word is not None and not new})
+
+
 def _store(shop: Services, provider: str, event: ProviderEvent) -> bool:
     with shop.database.reading() as connection:
-        if event.dispute is not None:
-            return disputes.store_webhook(connection, provider, event)
-        if event.refund is not None:
-            return refunds.store_webhook(connection, provider, event)
-        if event.payment_method_id is not None:
-            return messaging.store_setup_webhook(
-                connection, provider, event.id, event.type, event.subject, event.payment_method_id
-            )
-        return messaging.store_webhook(connection, provider, event.id, event.type, event.subject, event.checkout_id)
+        return webhook_events.store(connection, provider, event)
 
 
 def _settle(shop: Services, events: list[MailEvent]) -> None:
@@ -78,3 +82,8 @@ def _settle(shop: Services, events: list[MailEvent]) -> None:
         with shop.database.reading() as connection:
             for message_id in dict.fromkeys(taken):
                 messaging.end_sending(connection, message_id, "sent")
+
+
+def _hear(shop: Services, name: str, word: Word) -> bool:
+    with shop.database.reading() as connection:
+        return parcels.hear(connection, name, [word]) > 0

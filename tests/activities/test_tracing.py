@@ -14,6 +14,7 @@ from activities.gateways.stripe import StripeGateway
 from models.errors import HoldfastError
 from models.mails import Message
 from models.money import Money
+from models.provider import AuthorisationRequest
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -52,7 +53,9 @@ def trace() -> Iterator[None]:
 def test_goes_on_to_stripe(provider) -> None:
     base, seen = provider
     with pytest.raises(HoldfastError):
-        StripeGateway("sk_test_x", base=base).authorise(Money.of(100, "USD"), "pm_card_visa", {}, "key")
+        StripeGateway("sk_test_x", base=base).authorise(
+            AuthorisationRequest(Money.of(100, "USD"), "pm_card_visa", {}, "key")
+        )
     assert seen == [PARENT]
 
 

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from models.access import Role
-from models.db.repositories import disputes
+from models.db.repositories import webhook_events
 from models.db.session import Database
 from models.ids import new_id
 from models.money import Money
@@ -156,6 +156,6 @@ class TestInAnyOrder:
         )
         database = Database(shop.settings.database, pool_size=1)
         with database.reading() as connection:
-            assert disputes.store_webhook(connection, "stripe", event)
-            assert not disputes.store_webhook(connection, "stripe", event)
+            assert webhook_events.store(connection, "stripe", event)
+            assert not webhook_events.store(connection, "stripe", event)
         database.close()

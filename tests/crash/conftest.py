@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from deploy.crashtest.stack import PrivateStack
+from models.settings import Settings
+from workers.registry import build
 
 ACTIVITIES = Path(__file__).parents[2] / "activities"
 WORKERS = 3  # so that there is one to go on while another starts again
@@ -28,9 +30,11 @@ TIMES = {
 
 
 def failpoints() -> list[str]:
-    """Every one that the activities have, as they have it."""
+    """Two of every registered activity, and those inside activities and mails."""
+    names = sorted({each.__name__ for work in build(Settings(), None).values() for each in work.activities})
     sources = "".join(path.read_text() for path in sorted(ACTIVITIES.glob("*.py")))
-    return re.findall(r'failpoint\("(\w+:(?:before|after))"\)', sources)
+    inner = re.findall(r'failpoint\("(\w+:\w+)"\)', sources)
+    return [f"{name}:{place}" for name in names for place in ("before", "after")] + inner
 
 
 class Crashing:

@@ -14,6 +14,7 @@ from activities.gateways.paypal import PayPalGateway
 from activities.gateways.stripe import StripeGateway
 from models.checkout import PaymentAt, ProviderPayment
 from models.money import Money
+from models.provider import AuthorisationRequest
 from tests.sandbox.conftest import Sandbox, _http, _server, _shop, sandbox, shop
 
 __all__ = ["Provider", "_http", "_server", "_shop", "sandbox", "shop"]  # fixtures that this folder uses too
@@ -62,7 +63,7 @@ class OnStripe:
         return
 
     def start(self, amount: Money, metadata: dict[str, str], key: str) -> ProviderPayment:
-        return self.gateway.authorise(amount, "pm_card_authenticationRequired", metadata, key)
+        return self.gateway.authorise(AuthorisationRequest(amount, "pm_card_authenticationRequired", metadata, key))
 
     def agree(self, reference: str) -> None:
         self.sandbox.control(f"/stripe/payment_intents/{reference}/authenticate", {"result": "success"})
@@ -71,13 +72,17 @@ class OnStripe:
         self.sandbox.control(f"/stripe/payment_intents/{reference}/authenticate", {"result": "failure"})
 
     def held(self, amount: Money, metadata: dict[str, str] | None = None) -> str:
-        payment = self.gateway.authorise(amount, "pm_card_visa", metadata or new_metadata(), uuid4().hex)
+        payment = self.gateway.authorise(
+            AuthorisationRequest(amount, "pm_card_visa", metadata or new_metadata(), uuid4().hex)
+        )
         assert payment.state is PaymentAt.AUTHORISED
         assert payment.reference
         return payment.reference
 
     def declined(self, amount: Money) -> ProviderPayment:
-        return self.gateway.authorise(amount, "pm_card_visa_chargeDeclined", new_metadata(), uuid4().hex)
+        return self.gateway.authorise(
+            AuthorisationRequest(amount, "pm_card_visa_chargeDeclined", new_metadata(), uuid4().hex)
+        )
 
     def truth(self, reference: str) -> dict[str, int]:
         (seen,) = [one for one in self.sandbox.seen("/stripe/payment_intents") if one["id"] == reference]
@@ -112,7 +117,7 @@ class OnPayPal:
         self._gateway.close()
 
     def start(self, amount: Money, metadata: dict[str, str], key: str) -> ProviderPayment:
-        return self.gateway.authorise(amount, "paypal", metadata, key)
+        return self.gateway.authorise(AuthorisationRequest(amount, "paypal", metadata, key))
 
     def agree(self, reference: str) -> None:
         self.sandbox.control(f"/paypal/orders/{reference}/approve", {"result": "success"})

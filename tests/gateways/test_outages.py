@@ -11,6 +11,7 @@ from activities.gateways.outages import SILENCES, guarded
 from activities.gateways.payments import PaymentGateway
 from models.errors import OutcomeUnknown, ProviderUnavailable
 from models.money import Money
+from models.provider import AuthorisationRequest
 from tests.fixtures.shop import at_once
 from tests.gateways.conftest import PATIENCE, OnPayPal, OnStripe, new_metadata, usd
 from tests.sandbox.conftest import Sandbox
@@ -24,7 +25,7 @@ def gateways(sandbox: Sandbox, paypal: OnPayPal) -> dict[str, PaymentGateway]:
 
 
 def ask(gateway: PaymentGateway, amount: Money | None = None) -> object:
-    return gateway.authorise(amount or usd(1_000), "pm_card_visa", new_metadata(), uuid4().hex)
+    return gateway.authorise(AuthorisationRequest(amount or usd(1_000), "pm_card_visa", new_metadata(), uuid4().hex))
 
 
 def silence(sandbox: Sandbox) -> None:
@@ -67,7 +68,7 @@ def test_what_is_down_itself_is_no_alternative(sandbox: Sandbox, gateways: dict[
     go_down(sandbox, gateways["stripe"])
     sandbox.script({"kind": "status_before", "status": 429}, service="paypal", path="/paypal/v2")
     with pytest.raises(ProviderUnavailable) as error:
-        gateways["paypal"].authorise(usd(1_000), "paypal", new_metadata(), "key")
+        gateways["paypal"].authorise(AuthorisationRequest(usd(1_000), "paypal", new_metadata(), "key"))
     assert error.value.extra["alternatives"] == []
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from activities.gateways.paypal import PayPalGateway
 from models.errors import BadRequest, BadSignature, ProviderUnavailable
-from models.provider import DisputeAt, RefundAt
+from models.provider import AuthorisationRequest, DisputeAt, RefundAt
 from sandbox.config import SandboxConfig
 from sandbox.paypal_shaped import notifications
 from tests.gateways.conftest import OnPayPal, Provider, new_metadata, usd
@@ -111,7 +111,9 @@ def test_refunds_tell_our_refund(provider: Provider, shop: Shop) -> None:
 
 def test_disputes_tell_the_payment_and_what_is_asked(provider: Provider, shop: Shop) -> None:
     if provider.gateway.name == "stripe":
-        payment = provider.gateway.authorise(usd(1_000), "pm_card_createDispute", new_metadata(), "key")
+        payment = provider.gateway.authorise(
+            AuthorisationRequest(usd(1_000), "pm_card_createDispute", new_metadata(), "key")
+        )
         assert payment.reference
         reference = payment.reference
         provider.gateway.capture(payment.reference, 1_000, final=True, key="shp_1:capture")

@@ -10,6 +10,7 @@ from models.access import Role
 from models.checkout import PaymentAt
 from models.ids import new_id
 from models.money import Money
+from models.provider import AuthorisationRequest
 from models.reconciliation import RunState
 from sandbox.config import SandboxConfig
 from tests.fixtures.parcels import ship
@@ -66,7 +67,7 @@ def bought(shop, world):
 
 def authorise(gateway, world, metadata):
     """A promise that no process of ours has asked for; PayPal's order."""
-    made = gateway.authorise(Money.of(4_200, "USD"), "paypal", metadata, new_id("key"))
+    made = gateway.authorise(AuthorisationRequest(Money.of(4_200, "USD"), "paypal", metadata, new_id("key")))
     world.post(f"/paypal/orders/{made.reference}/approve", result="success")
     assert gateway.complete(made.reference, new_id("key")).state is PaymentAt.AUTHORISED
     return made.reference

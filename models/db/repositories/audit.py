@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from models.access import Principal
+from models.orders import SYSTEM, Actor
 
 _APPEND = text("""
 INSERT INTO audit_log (actor_type, actor_id, action, subject, data)
@@ -64,13 +65,14 @@ class Head(NamedTuple):
     hash: str
 
 
-def append(connection: Connection, actor: Principal | None, action: str, subject: str, **data: Any) -> None:
+def append(connection: Connection, actor: Principal | Actor | None, action: str, subject: str, **data: Any) -> None:
     """`action` in the past tense (`session.started`); `subject` an id; `data` without personal data."""
+    by = Actor(type=actor.kind, id=actor.user_id) if isinstance(actor, Principal) else actor or SYSTEM
     connection.execute(
         _APPEND,
         {
-            "actor_type": actor.kind if actor else "system",
-            "actor_id": actor.user_id if actor else None,
+            "actor_type": by.type,
+            "actor_id": by.id,
             "action": action,
             "subject": subject,
             "data": json.dumps(data),

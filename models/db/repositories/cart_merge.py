@@ -10,8 +10,10 @@ from sqlalchemy import Connection, delete, select, text
 from models import carts as rules
 from models.carts import Cart
 from models.db.repositories.carts import change_cart, put_item, read_cart
+from models.db.tables.base import one_of
 from models.db.tables.carts import cart_items, carts
 from models.errors import CartCompleted, CheckoutInProgress, NotFound
+from models.states import LIVE_CHECKOUT
 
 
 class Merged(NamedTuple):
@@ -25,19 +27,19 @@ class Merged(NamedTuple):
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('cart-merge/' || :customer_id, 0))")
 
 # A cart that is being bought takes nothing any more: the order will be what it held before.
-_TARGET = text("""
+_TARGET = text(f"""
 SELECT c.id FROM carts g JOIN carts c ON c.currency = g.currency AND c.id <> g.id
 WHERE g.id = :guest_cart_id AND c.customer_id = :customer_id AND c.completed_order_id IS NULL
     AND NOT EXISTS (SELECT 1 FROM checkouts k
-        WHERE k.cart_id = c.id AND k.status IN ('processing', 'requires_action'))
+        WHERE k.cart_id = c.id AND {one_of("k.status", LIVE_CHECKOUT)})
 ORDER BY c.created_at DESC, c.id DESC LIMIT 1
-""")
+""")  # noqa: S608  constants
 
-_GUEST = text("""
+_GUEST = text(f"""
 SELECT c.customer_id, c.token_digest, c.merged_into, c.merge_warnings, c.completed_order_id,
-    (SELECT k.id FROM checkouts k WHERE k.cart_id = c.id AND k.status IN ('processing', 'requires_action')) AS checkout
+    (SELECT k.id FROM checkouts k WHERE k.cart_id = c.id AND {one_of("k.status", LIVE_CHECKOUT)}) AS checkout
 FROM carts c WHERE c.id = :guest_cart_id
-""")
+""")  # noqa: S608  constants
 
 
 _AS_TOLD = ("type", "sku", "wanted", "quantity", "available")  # jsonb has an order of its own

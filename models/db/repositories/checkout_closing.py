@@ -7,9 +7,11 @@ from sqlalchemy import Connection, text
 from models.answers import Answer, Told
 from models.checkout import BeginCheckout, CloseCheckout
 from models.db.repositories import answers, holds
+from models.db.tables.base import one_of
 from models.errors import HoldfastError, IdempotencyKeyReused, Unavailable
+from models.states import LIVE_CHECKOUT
 
-_CLOSE = text("""
+_CLOSE = text(f"""
 WITH closed AS (
         INSERT INTO checkouts AS c (id, cart_id, order_id, customer_id, status, reason, key_digest, retryable, currency,
             total, decline_code)
@@ -17,14 +19,14 @@ WITH closed AS (
             :total, :decline_code)
         ON CONFLICT (id) DO UPDATE SET status = excluded.status, reason = excluded.reason, next_action = NULL,
             retryable = excluded.retryable, decline_code = excluded.decline_code, updated_at = now()
-        WHERE c.status IN ('processing', 'requires_action')
+        WHERE {one_of("c.status", LIVE_CHECKOUT)}
         RETURNING c.id),
     payment AS (UPDATE payments p SET state = CASE WHEN :status = 'declined' THEN 'declined' ELSE 'voided' END
         FROM closed WHERE p.checkout_id = closed.id AND p.state IN ('pending', 'requires_action')),
     unused AS (DELETE FROM promotion_uses u USING closed WHERE u.checkout_id = closed.id AND NOT u.final
         RETURNING u.promotion_id)
 UPDATE promotions p SET used = p.used - 1 FROM unused WHERE p.id = unused.promotion_id
-""")
+""")  # noqa: S608  constants
 
 
 def close(connection: Connection, command: CloseCheckout) -> Told:

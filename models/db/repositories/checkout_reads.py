@@ -9,8 +9,9 @@ from sqlalchemy import Connection, text
 from models import orders
 from models.answers import rfc3339
 from models.checkout import BeginCheckout, OrphanedCheckout
+from models.db.tables.base import one_of
 from models.money import Money
-from models.states import CheckoutStatus
+from models.states import LIVE_CHECKOUT, CheckoutStatus
 
 
 class StoredCheckout(NamedTuple):
@@ -49,12 +50,12 @@ def read(connection: Connection, checkout_id: str) -> StoredCheckout | None:
     return StoredCheckout(view, row["customer_id"], bytes(digest) if digest is not None else None)
 
 
-_LIVE = text("""
+_LIVE = text(f"""
 SELECT c.*, p.provider, k.fingerprint FROM checkouts c
 LEFT JOIN payments p ON p.checkout_id = c.id
 LEFT JOIN kept_answers k ON k.key_digest = c.key_digest
-WHERE c.id = :checkout_id AND c.status IN ('processing', 'requires_action')
-""")
+WHERE c.id = :checkout_id AND {one_of("c.status", LIVE_CHECKOUT)}
+""")  # noqa: S608  constants
 
 
 def orphaned(connection: Connection, checkout_id: str) -> OrphanedCheckout | None:

@@ -23,10 +23,11 @@ from models.checkout import (
     RequireAction,
     StockHeld,
 )
-from models.db.repositories import answers, holds, outbox
+from models.db.repositories import answers, holds, inventory, ledger, outbox
 from models.db.repositories.carts import lock_cart, read_cart, read_rules
 from models.db.repositories.checkout_closing import refusal_answer
 from models.db.repositories.order_search import terms
+from models.db.tables.base import one_of
 from models.errors import (
     CartCompleted,
     CartIncomplete,
@@ -37,19 +38,22 @@ from models.errors import (
     Unavailable,
 )
 from models.ids import derived_id, payment_of
+from models.inventory import Movement
+from models.ledger import EntryKind
 from models.money import Money
 from models.order_stream import apply
-from models.states import CHECKOUT_TRANSITIONS, CheckoutStatus, PaymentStatus, advance
+from models.states import CHECKOUT_TRANSITIONS, LIVE_CHECKOUT, CheckoutStatus, PaymentStatus, advance
 
-_STANDING = text("""
+_STANDING = text(f"""
 SELECT
     (SELECT row_to_json(c) FROM checkouts c WHERE c.id = :checkout_id) AS mine,
     (SELECT c.id FROM checkouts c WHERE c.cart_id = :cart_id AND c.id <> :checkout_id
-        AND c.status IN ('processing', 'requires_action')) AS other,
+        AND {one_of("c.status", LIVE_CHECKOUT)}) AS other,
     (SELECT k.fingerprint FROM kept_answers k WHERE k.key_digest = :key_digest) AS fingerprint
-""")
+""")  # noqa: S608  constants
 
-_HOLD = text("""
+_HOLD = inventory.statement(
+    """
 WITH checkout AS (
         INSERT INTO checkouts (id, cart_id, order_id, customer_id, status, key_digest, currency, total, snapshot,
             contact, hold_expires_at)
@@ -66,10 +70,12 @@ WITH checkout AS (
         AS w (sku, location, quantity)),
     held AS (INSERT INTO stock_holds (checkout_id, sku, location, quantity, state)
         SELECT :checkout_id, w.sku, w.location, w.quantity, 'held' FROM wanted w),
-    stock AS (UPDATE stock_levels s SET reserved = s.reserved + w.quantity FROM wanted w
-        WHERE s.sku = w.sku AND s.location = w.location)
+    {moved}
 SELECT hold_expires_at FROM checkout
-""")
+""",
+    Movement.RESERVE,
+    "wanted",
+)
 
 _LOCK_PROMOTIONS = text("""
 SELECT id FROM promotions WHERE code = ANY(CAST(:codes AS text[])) ORDER BY id FOR UPDATE
@@ -113,8 +119,8 @@ def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
     contact = _contact(cart)
     to = holds.place_of(contact["shipping"])
     taken = holds.lock_stock(connection, {item.sku: item.quantity for item in cart.items}, to)
-    expires_at = connection.execute(
-        _HOLD,
+    expires_at = _HOLD.execute(
+        connection,
         {
             **begin.model_dump(include={"checkout_id", "cart_id", "order_id", "customer_id", "key_digest"}),
             "fingerprint": begin.fingerprint,
@@ -208,16 +214,16 @@ def _contact(cart: Cart) -> dict[str, Any]:
     return {"email": cart.email, "shipping": shipping, "billing": billing}
 
 
-_REQUIRE_ACTION = text("""
+_REQUIRE_ACTION = text(f"""
 WITH waiting AS (
     UPDATE checkouts SET status = 'requires_action', next_action = CAST(:next_action AS jsonb),
         action_expires_at = :expires_at, updated_at = now()
-    WHERE id = :checkout_id AND status IN ('processing', 'requires_action') RETURNING id, key_digest),
+    WHERE id = :checkout_id AND {one_of("status", LIVE_CHECKOUT)} RETURNING id, key_digest),
     payment AS (UPDATE payments p SET state = 'requires_action', reference = :reference
         FROM waiting w WHERE p.checkout_id = w.id AND p.state IN ('pending', 'requires_action')),
     kept AS (UPDATE kept_answers k SET status = 202, body = :body FROM waiting w WHERE k.key_digest = w.key_digest)
 SELECT id FROM waiting
-""")
+""")  # noqa: S608  constants
 
 
 def require_action(connection: Connection, command: RequireAction) -> ActionRequired:
@@ -258,7 +264,7 @@ FROM checkouts c WHERE c.id = :checkout_id FOR UPDATE
 CONFIRMED = Told(status=201)
 
 _CONFIRM = outbox.statement(
-    """
+    f"""
 WITH placed AS (
         INSERT INTO orders (id, number, version, status, payment_status, customer_id, cart_id, checkout_id, currency,
             total, document, email, email_key, shipping_address, billing_address, placed_at)
@@ -270,19 +276,18 @@ WITH placed AS (
         VALUES (:order_id, 1, 'order.confirmed', :now, CAST(:actor AS jsonb), :checkout_id, CAST(:data AS jsonb))),
     found_by AS (INSERT INTO order_terms (term, placed_at, order_id)
         SELECT term, :now, :order_id FROM unnest(CAST(:terms AS text[])) AS term),
-    published AS ({order_confirmed}),
+    published AS ({{order_confirmed}}),
     allocated AS (UPDATE stock_holds SET state = 'allocated' WHERE checkout_id = :checkout_id AND state = 'held'),
     used AS (UPDATE promotion_uses SET final = true WHERE checkout_id = :checkout_id),
     payment AS (UPDATE payments SET state = 'authorised', reference = :reference WHERE id = :payment_id
         RETURNING id, currency, amount),
-    entry AS (INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
-        SELECT 'authorise', id, :checkout_id, 'provider_authorised', 'authorisations', currency, amount FROM payment),
+    entry AS ({ledger.insert(ledger.entry(EntryKind.AUTHORISE, "payment", ":checkout_id"))}),
     cart AS (UPDATE carts SET completed_order_id = :order_id, version = version + 1, updated_at = now()
         WHERE id = :cart_id),
     checkout AS (UPDATE checkouts SET status = 'confirmed', next_action = NULL, updated_at = now()
         WHERE id = :checkout_id)
 UPDATE kept_answers SET status = 201, body = :body WHERE key_digest = :key_digest
-""",
+""",  # noqa: S608  constants
     order_confirmed=outbox.insert(
         topics.ORDER_CONFIRMED, "SELECT CAST(:order_id AS text), CAST(:published AS jsonb)", trace=":trace"
     ),

@@ -11,17 +11,18 @@ from sqlalchemy import Connection, text
 
 from models import orders, topics
 from models.checkout import OpenTask
-from models.db.repositories import disputes, outbox, shipments, tasks
+from models.db.repositories import disputes, ledger, outbox, shipments, tasks
 from models.db.repositories.orders import append, lock_order
+from models.db.tables.base import one_of
 from models.disputes import DisputeState
 from models.fulfilment import ShipParcel
 from models.ids import derived_id
-from models.ledger import POSTINGS, EntryKind
+from models.ledger import EntryKind
 from models.money import Money
 from models.orders import SYSTEM, LineQuantity
 from models.reconciliation import DifferenceKind, DifferenceState
 from models.refunds import FoundRefund
-from models.states import OrderStatus
+from models.states import LIVE_CHECKOUT, OrderStatus
 
 _COLUMNS = (
     "id, run_id, provider, kind, subject, payment_id, order_id, checkout_id, currency, ours, theirs, state, task_id,"
@@ -44,16 +45,16 @@ WHERE id = :id
 """)
 
 # An authorisation that is nobody's: its checkout has ended, and no payment of ours that lives is this one.
-_NOBODYS = text("""
+_NOBODYS = text(f"""
 SELECT 1 WHERE NOT EXISTS (
-        SELECT 1 FROM checkouts WHERE id = :checkout_id AND status IN ('processing', 'requires_action'))
+        SELECT 1 FROM checkouts WHERE id = :checkout_id AND {one_of("status", LIVE_CHECKOUT)})
     AND NOT EXISTS (
         SELECT 1 FROM payments WHERE provider = :provider AND reference = :subject
             AND state NOT IN ('voided', 'declined', 'refunded'))
     AND NOT EXISTS (
         SELECT 1 FROM payments WHERE checkout_id = :checkout_id AND reference IS NULL
             AND state IN ('pending', 'requires_action'))
-""")
+""")  # noqa: S608  constants
 
 _CAPTURED = text("SELECT coalesce(sum(amount), 0) FROM ledger_entries WHERE payment_id = :id AND kind = 'capture'")
 
@@ -65,12 +66,6 @@ WHERE order_id = :order_id AND status = 'preparing' AND capture_amount = :amount
 _TAKE = text("""
 UPDATE payments SET captured = captured + :amount, state = 'captured'
 WHERE id = :id AND state IN ('authorised', 'captured') AND captured + released + :amount <= amount RETURNING id
-""")
-
-_ENTRY = text("""
-INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
-VALUES (:kind, :payment_id, :cause, :debit, :credit, :currency, :amount)
-ON CONFLICT (payment_id, kind, cause) DO NOTHING
 """)
 
 # A part of ours may be several refunds of the provider's: its reference names them all.
@@ -189,17 +184,7 @@ def _record_capture(connection: Connection, difference: Difference) -> bool:
     if connection.execute(_TAKE, {"id": difference.payment_id, "amount": missing}).first() is None:
         return False
     for kind in (EntryKind.CAPTURE, EntryKind.AUTHORISATION_USED):
-        connection.execute(
-            _ENTRY,
-            {
-                "kind": kind,
-                "payment_id": difference.payment_id,
-                "cause": difference.id,
-                **POSTINGS[kind]._asdict(),
-                "currency": difference.currency,
-                "amount": missing,
-            },
-        )
+        ledger.post(connection, kind, difference.payment_id, difference.id, amount)
     fact = {"payment_id": difference.payment_id, "shipment_id": None, "amount": amount.model_dump()}
     append(connection, stored.order, [(orders.PAYMENT_CAPTURED, fact)], now=now, actor=SYSTEM, cause=difference.id)
     return True

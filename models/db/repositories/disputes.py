@@ -8,35 +8,13 @@ from sqlalchemy import Connection, Row, text
 
 from models import orders, topics
 from models.checkout import OpenTask
-from models.db.repositories import outbox, tasks
+from models.db.repositories import ledger, outbox, tasks
 from models.db.repositories.orders import append, lock_order
-from models.disputes import DisputeState, state_of
+from models.disputes import DisputeState
 from models.errors import Unavailable
-from models.ledger import POSTINGS, EntryKind
+from models.ledger import EntryKind
 from models.money import Money
 from models.orders import SYSTEM
-from models.provider import ProviderDispute, ProviderEvent
-
-# What has been decided is never open again, whatever arrives late.
-_STORE = outbox.statement(
-    """
-WITH stored AS (
-        INSERT INTO webhook_events (provider, event_id, type, subject)
-        VALUES (:provider, :event_id, :type, :payment) ON CONFLICT DO NOTHING RETURNING event_id),
-    kept AS (
-        INSERT INTO disputes AS d (provider, reference, payment, state, currency, amount, reason)
-        SELECT :provider, :reference, CAST(:payment AS text), :state, :currency, :amount, :reason FROM stored
-        ON CONFLICT (provider, reference) DO UPDATE SET state = excluded.state, updated_at = now()
-        WHERE d.state = 'open'),
-    published AS ({dispute_changed})
-SELECT event_id FROM stored
-""",
-    dispute_changed=outbox.insert(
-        topics.DISPUTE_CHANGED,
-        "SELECT CAST(:reference AS text), jsonb_build_object("
-        "'provider', CAST(:provider AS text), 'reference', CAST(:reference AS text)) FROM stored",
-    ),
-)
 
 _LOCK = text("SELECT * FROM disputes WHERE provider = :provider AND reference = :reference FOR UPDATE")
 
@@ -52,36 +30,11 @@ UPDATE payments SET disputed = disputed + :delta WHERE id = :id AND disputed + :
 RETURNING id
 """)
 
-_ENTRY = text("""
-INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
-VALUES (:kind, :payment_id, :reference, :debit, :credit, :currency, :amount)
-ON CONFLICT (payment_id, kind, cause) DO NOTHING
-""")
-
 _STEPS = {
     DisputeState.OPEN: (orders.PAYMENT_DISPUTED, EntryKind.DISPUTE),
     DisputeState.WON: (orders.PAYMENT_DISPUTE_WON, EntryKind.DISPUTE_WON),
     DisputeState.LOST: (orders.PAYMENT_DISPUTE_LOST, EntryKind.WRITE_OFF),
 }
-
-
-def store_webhook(connection: Connection, provider: str, event: ProviderEvent) -> bool:
-    """Stores it once, and has our books follow it through the outbox. False: known before."""
-    dispute = event.dispute
-    assert dispute is not None
-    values = {"provider": provider, "event_id": event.id, "type": event.type, **_values(dispute)}
-    return _STORE.execute(connection, values).first() is not None
-
-
-def _values(dispute: ProviderDispute) -> dict[str, Any]:
-    return {
-        "reference": dispute.reference,
-        "payment": dispute.payment,
-        "state": state_of(dispute.state),
-        "currency": dispute.amount.currency,
-        "amount": dispute.amount.amount,
-        "reason": dispute.reason,
-    }
 
 
 def settle(connection: Connection, provider: str, reference: str) -> None:
@@ -117,18 +70,7 @@ def _follow(connection: Connection, known: Row[Any], payment: Row[Any], steps: l
         delta = {DisputeState.OPEN: known.amount, DisputeState.WON: -known.amount, DisputeState.LOST: 0}[step]
         if connection.execute(_MOVE, {"id": payment.id, "delta": delta}).first() is None:
             raise Unavailable("The capture that is disputed is not in the books yet")
-        kind = _STEPS[step][1]
-        connection.execute(
-            _ENTRY,
-            {
-                "kind": kind,
-                "payment_id": payment.id,
-                "reference": known.reference,
-                **POSTINGS[kind]._asdict(),
-                "currency": known.currency,
-                "amount": known.amount,
-            },
-        )
+        ledger.post(connection, _STEPS[step][1], payment.id, known.reference, amount)
     facts = [(_STEPS[step][0], fact) for step in steps]
     append(connection, stored.order, facts, now=now, actor=SYSTEM, cause=known.reference)
 

@@ -8,6 +8,10 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from models.allocation import Level, Place, Taken, allocate_stock
+from models.db.repositories import inventory
+from models.db.tables.base import one_of
+from models.inventory import Movement
+from models.states import LIVE_CHECKOUT
 
 _LOCK_SKUS = text("""
 SELECT s.sku, s.location, s.on_hand - s.reserved AS available, l.priority, l.country, l.region, l.postal_code
@@ -20,25 +24,33 @@ SELECT 1 FROM stock_levels s JOIN stock_holds h ON h.sku = s.sku AND h.location 
 WHERE h.checkout_id = :checkout_id AND h.state = 'held' ORDER BY s.sku, s.location FOR UPDATE OF s
 """)
 
-_RELEASE = text("""
+_RELEASE = inventory.statement(
+    """
 WITH released AS (
     UPDATE stock_holds SET state = 'released' WHERE checkout_id = :checkout_id AND state = 'held'
-    RETURNING sku, location, quantity)
-UPDATE stock_levels s SET reserved = s.reserved - r.quantity FROM released r
-WHERE s.sku = r.sku AND s.location = r.location
-""")
+    RETURNING sku, location, quantity),
+{moved}
+SELECT sku FROM moved
+""",
+    Movement.RELEASE,
+    "released",
+)
 
-_RESERVE_AGAIN = text("""
+_RESERVE_AGAIN = inventory.statement(
+    """
 WITH wanted AS (SELECT * FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[]), CAST(:quantities AS int[]))
         AS w (sku, location, quantity)),
     gone AS (DELETE FROM stock_holds h WHERE h.checkout_id = :checkout_id AND h.state = 'released'
         AND NOT EXISTS (SELECT 1 FROM wanted w WHERE w.sku = h.sku AND w.location = h.location)),
     holds AS (INSERT INTO stock_holds (checkout_id, sku, location, quantity, state)
         SELECT :checkout_id, w.sku, w.location, w.quantity, 'held' FROM wanted w
-        ON CONFLICT (checkout_id, sku, location) DO UPDATE SET quantity = excluded.quantity, state = 'held')
-UPDATE stock_levels s SET reserved = s.reserved + w.quantity FROM wanted w
-WHERE s.sku = w.sku AND s.location = w.location
-""")
+        ON CONFLICT (checkout_id, sku, location) DO UPDATE SET quantity = excluded.quantity, state = 'held'),
+    {moved}
+SELECT sku FROM moved
+""",
+    Movement.RESERVE,
+    "wanted",
+)
 
 
 def lock_stock(connection: Connection, wanted: Mapping[str, int], to: Place) -> list[Taken]:
@@ -68,12 +80,12 @@ def columns(taken: Sequence[Taken]) -> dict[str, list[str] | list[int]]:
 def reserve_again(connection: Connection, checkout_id: str, wanted: Mapping[str, int], to: Place) -> None:
     """Takes the stock of a hold that had run out, if it is still there. Raises OutOfStock."""
     taken = lock_stock(connection, wanted, to)
-    connection.execute(_RESERVE_AGAIN, {"checkout_id": checkout_id, **columns(taken)})
+    _RESERVE_AGAIN.execute(connection, {"checkout_id": checkout_id, **columns(taken)})
 
 
 def expire(connection: Connection, checkout_id: str) -> None:
     """The hold's time is over. The checkout's lock orders this against its confirmation."""
-    live = text("SELECT 1 FROM checkouts WHERE id = :id AND status IN ('processing', 'requires_action') FOR UPDATE")
+    live = text(f"SELECT 1 FROM checkouts WHERE id = :id AND {one_of('status', LIVE_CHECKOUT)} FOR UPDATE")  # noqa: S608  constants
     if connection.execute(live, {"id": checkout_id}).first() is not None:
         release(connection, checkout_id)
 
@@ -81,4 +93,4 @@ def expire(connection: Connection, checkout_id: str) -> None:
 def release(connection: Connection, checkout_id: str) -> None:
     """Gives back what is still held; what was released or allocated before is left alone, so twice is once."""
     connection.execute(_LOCK_HELD, {"checkout_id": checkout_id})
-    connection.execute(_RELEASE, {"checkout_id": checkout_id})
+    _RELEASE.execute(connection, {"checkout_id": checkout_id})

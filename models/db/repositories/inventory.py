@@ -6,13 +6,47 @@ from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, text
+from sqlalchemy import Connection, MappingResult, RowMapping, text
 
+from models import topics
 from models.catalog_import import StockRow
 from models.csv_tables import RowError
+from models.db.repositories import outbox
 from models.errors import InvalidRequest, NotFound, StockBelowReserved, UnknownLocation
 from models.ids import new_id
-from models.inventory import MAX_STOCK, AdjustStock, Inventory, StockAdjustment, StockLevel
+from models.inventory import (
+    MAX_STOCK,
+    MOVEMENTS,
+    AdjustStock,
+    Inventory,
+    Movement,
+    StockAdjustment,
+    StockLevel,
+)
+
+
+def statement(sql: str, movement: Movement, source: str) -> outbox.Statement:
+    """`{moved}` in `sql` stands for the CTEs that move the stock, the only writer of quantities, and publish it.
+
+    `source` names the CTE of (sku, location, quantity) before it, a row a level, whose levels are locked. `moved` has
+    each level's (sku, location, on_hand) after it.
+    """
+    changes = ", ".join(
+        f"{column} = s.{column} {'+' if sign > 0 else '-'} m.quantity"
+        for column, sign in MOVEMENTS[movement]._asdict().items()
+        if sign
+    )
+    moved = (
+        f"moved AS (UPDATE stock_levels s SET {changes} FROM {source} m"  # noqa: S608  constants
+        " WHERE s.sku = m.sku AND s.location = m.location RETURNING s.sku, s.location, s.on_hand)"
+    )
+    topic = topics.STOCK_CHANGED
+    if not topic.consumers:
+        return outbox.statement(sql.replace("{moved}", moved))
+    published = outbox.insert(topic, "SELECT DISTINCT sku, jsonb_build_object('sku', sku) FROM moved")
+    sql = sql.replace("{moved}", f"{moved}, stock_changed AS ({{stock_changed}})")
+    return outbox.statement(sql, stock_changed=published)
+
 
 _READ = text("""
 SELECT v.sku, s.location, s.on_hand, s.reserved
@@ -32,15 +66,6 @@ INSERT INTO stock_levels (sku, location, on_hand) VALUES (:sku, :location, 0) ON
 """)
 
 _LOCK = text("SELECT on_hand, reserved FROM stock_levels WHERE sku = :sku AND location = :location FOR UPDATE")
-
-_ADJUST = text("""
-WITH level AS (
-    UPDATE stock_levels SET on_hand = on_hand + :delta WHERE sku = :sku AND location = :location
-    RETURNING on_hand, reserved)
-INSERT INTO stock_adjustments (id, sku, location, delta, on_hand, reason, actor)
-SELECT :id, :sku, :location, :delta, level.on_hand, :reason, :actor FROM level
-RETURNING id, sku, location, delta, reason, actor, at, on_hand
-""")
 
 _KNOWN_ROWS = text("""
 SELECT v.sku IS NOT NULL AS sku, l.code IS NOT NULL AS location
@@ -64,17 +89,20 @@ JOIN unnest(CAST(:skus AS text[]), CAST(:locations AS text[])) AS c (sku, locati
 ORDER BY s.sku, s.location FOR UPDATE OF s
 """)
 
-_ADJUST_ALL = text("""
+_ADJUST = statement(
+    """
 WITH adjusted AS (
     SELECT * FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[]), CAST(:deltas AS int[]),
-        CAST(:ids AS text[])) AS c (sku, location, delta, id)),
-levels AS (
-    UPDATE stock_levels s SET on_hand = s.on_hand + a.delta FROM adjusted a
-    WHERE s.sku = a.sku AND s.location = a.location RETURNING s.sku, s.location, s.on_hand)
+        CAST(:ids AS text[])) AS c (sku, location, quantity, id)),
+{moved}
 INSERT INTO stock_adjustments (id, sku, location, delta, on_hand, reason, actor)
-SELECT a.id, a.sku, a.location, a.delta, l.on_hand, :reason, :actor
-FROM adjusted a JOIN levels l ON l.sku = a.sku AND l.location = a.location
-""")
+SELECT a.id, a.sku, a.location, a.quantity, m.on_hand, :reason, :actor
+FROM adjusted a JOIN moved m ON m.sku = a.sku AND m.location = a.location
+RETURNING id, sku, location, delta, reason, actor, at, on_hand
+""",
+    Movement.ADJUST,
+    "adjusted",
+)
 
 
 def read_inventory(connection: Connection, sku: str) -> Inventory | None:
@@ -111,9 +139,8 @@ def adjust_stock(connection: Connection, sku: str, change: AdjustStock, actor: s
         )
     if after > MAX_STOCK:
         raise InvalidRequest.at("/delta", f"would make it more than {MAX_STOCK}")
-    booked = {**where, "id": new_id("adj"), "delta": change.delta, "reason": change.reason, "actor": actor}
-    row = connection.execute(_ADJUST, booked).mappings().one()
-    return _adjustment(row, level.reserved)
+    adjusted = _adjust(connection, [(sku, change.location, change.delta)], reason=change.reason, actor=actor)
+    return _adjustment(adjusted.one(), level.reserved)
 
 
 def restock(connection: Connection, units: Sequence[tuple[str, str, int]], *, reason: str, actor: str) -> None:
@@ -122,16 +149,20 @@ def restock(connection: Connection, units: Sequence[tuple[str, str, int]], *, re
         return
     places = {"skus": [sku for sku, _, _ in units], "locations": [location for _, location, _ in units]}
     connection.execute(_LOCK_ALL, places)
-    connection.execute(
-        _ADJUST_ALL,
-        {
-            **places,
-            "deltas": [quantity for _, _, quantity in units],
-            "ids": [new_id("adj") for _ in units],
-            "actor": actor,
-            "reason": reason,
-        },
-    )
+    _adjust(connection, units, reason=reason, actor=actor)
+
+
+def _adjust(
+    connection: Connection, changes: Sequence[tuple[str, str, int]], *, reason: str, actor: str
+) -> MappingResult:
+    """(sku, location, units more or less): a row of `stock_adjustments` each."""
+    values = {
+        "skus": [sku for sku, _, _ in changes],
+        "locations": [location for _, location, _ in changes],
+        "deltas": [delta for _, _, delta in changes],
+        "ids": [new_id("adj") for _ in changes],
+    }
+    return _ADJUST.execute(connection, {**values, "reason": reason, "actor": actor}).mappings()
 
 
 def count_stock(
@@ -157,16 +188,8 @@ def count_stock(
         elif row.on_hand != level.on_hand:
             changes.append((row, row.on_hand - level.on_hand))
     if changes:
-        connection.execute(
-            _ADJUST_ALL,
-            {
-                **_places([row for row, _ in changes]),
-                "deltas": [delta for _, delta in changes],
-                "ids": [new_id("adj") for _ in changes],
-                "actor": actor,
-                "reason": "import",
-            },
-        )
+        adjusted = [(row.sku, row.location, delta) for row, delta in changes]
+        _adjust(connection, adjusted, reason="import", actor=actor)
     return len(created), sum((row.sku, row.location) not in created for row, _ in changes), errors
 
 

@@ -1,4 +1,4 @@
-"""The books, read: an order's entries and what stands on each account, and whether all of it agrees."""
+"""The ledger: its entries, written here alone; the balance of each account; whether all of it agrees."""
 
 from __future__ import annotations
 
@@ -7,6 +7,17 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
+
+from models.ledger import POSTINGS, EntryKind
+from models.money import Money
+
+_INSERT = "INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)"
+
+_POST = text(f"""
+{_INSERT}
+VALUES (:kind, :payment_id, :cause, :debit, :credit, :currency, :amount)
+ON CONFLICT (payment_id, kind, cause) DO NOTHING
+""")
 
 _ENTRIES = text("""
 SELECT l.id, l.kind, l.payment_id, l.cause, l.debit, l.credit, l.currency, l.amount, l.at
@@ -48,6 +59,23 @@ GROUP BY currency, account ORDER BY currency, account
 """)
 
 _COUNT = text("SELECT count(*) FROM ledger_entries")
+
+
+def post(connection: Connection, kind: EntryKind, payment_id: str, cause: str, amount: Money) -> None:
+    """One entry; repeated, it adds nothing."""
+    values = {"kind": kind, "payment_id": payment_id, "cause": cause, **POSTINGS[kind]._asdict()}
+    connection.execute(_POST, {**values, "currency": amount.currency, "amount": amount.amount})
+
+
+def entry(kind: EntryKind, source: str, cause: str, amount: str = "amount") -> str:
+    """SQL for `insert`: an entry for each row of `source`, which has a payment's `id` and `currency`."""
+    debit, credit = POSTINGS[kind]
+    return f"SELECT '{kind}', id, {cause}, '{debit}', '{credit}', currency, {amount} FROM {source}"  # noqa: S608
+
+
+def insert(*entries: str) -> str:
+    """SQL for a statement that does more besides, where a round trip is saved. A repeated entry is an error."""
+    return f"{_INSERT} " + " UNION ALL ".join(entries)
 
 
 class Entry(NamedTuple):

@@ -1,4 +1,4 @@
-"""Mails and webhooks: what was meant, what was told, and the order between the two."""
+"""Mails and text messages: what is to be sent, and what became of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from models import topics
-from models.db.repositories import outbox
 from models.ids import new_id
 
 _BEGIN = text("""
@@ -81,61 +79,3 @@ def not_sent(connection: Connection, message_id: str) -> None:
         text("UPDATE notifications SET sending_since = '-infinity' WHERE id = :id AND state = 'sending'"),
         {"id": message_id},
     )
-
-
-# One statement. The checkout's lock orders it against `require_action`: one of the two transactions sees the other.
-_WEBHOOK = outbox.statement(
-    """
-WITH stored AS (
-        INSERT INTO webhook_events (provider, event_id, type, subject)
-        VALUES (:provider, :event_id, :type, :subject) ON CONFLICT DO NOTHING RETURNING event_id),
-    waiting AS (SELECT id, status FROM checkouts WHERE id = :checkout_id FOR UPDATE),
-    payment AS ({payment_changed}),
-    retried AS ({payment_retry_changed})
-SELECT event_id FROM stored
-""",
-    payment_changed=outbox.insert(
-        topics.PAYMENT_CHANGED,
-        "SELECT w.id, jsonb_build_object('checkout_id', w.id) FROM waiting w, stored"
-        " WHERE w.status = 'requires_action'",
-    ),
-    payment_retry_changed=outbox.insert(
-        topics.PAYMENT_RETRY_CHANGED,
-        "SELECT p.order_id, jsonb_build_object('order_id', p.order_id) FROM payments p, stored WHERE"
-        " p.provider = :provider AND p.reference = :subject AND p.attempt > 1 AND p.state = 'requires_action'",
-    ),
-)
-
-
-# The same for the set-up of a card (models/db/repositories/payment_method_saving.py, `ask_owner`).
-_SETUP_WEBHOOK = outbox.statement(
-    """
-WITH stored AS (
-        INSERT INTO webhook_events (provider, event_id, type, subject)
-        VALUES (:provider, :event_id, :type, :subject) ON CONFLICT DO NOTHING RETURNING event_id),
-    waiting AS (SELECT id, state FROM payment_methods WHERE id = :payment_method_id FOR UPDATE),
-    published AS ({changed})
-SELECT event_id FROM stored
-""",
-    changed=outbox.insert(
-        topics.PAYMENT_METHOD_CHANGED,
-        "SELECT w.id, jsonb_build_object('payment_method_id', w.id) FROM waiting w, stored"
-        " WHERE w.state = 'requires_action'",
-    ),
-)
-
-
-def store_setup_webhook(
-    connection: Connection, provider: str, event_id: str, type_: str, subject: str | None, payment_method_id: str
-) -> bool:
-    """Stores it once, and tells whoever waits for that card to be saved. False: known before."""
-    values = {"provider": provider, "event_id": event_id, "type": type_, "subject": subject}
-    return _SETUP_WEBHOOK.execute(connection, {**values, "payment_method_id": payment_method_id}).first() is not None
-
-
-def store_webhook(
-    connection: Connection, provider: str, event_id: str, type_: str, subject: str | None, checkout_id: str | None
-) -> bool:
-    """Stores it once, and tells the checkout that waits for it through the outbox. False: known before."""
-    values = {"provider": provider, "event_id": event_id, "type": type_, "subject": subject}
-    return _WEBHOOK.execute(connection, {**values, "checkout_id": checkout_id}).first() is not None

@@ -10,10 +10,11 @@ from sqlalchemy import Connection, text
 
 from models import orders, topics
 from models.addresses import Address
-from models.db.repositories import order_notices, order_search, outbox, shipments
+from models.db.repositories import inventory, order_notices, order_search, outbox, shipments
 from models.db.repositories.orders import StoredOrder, append, lock_order
 from models.errors import InvalidRequest, InvalidTransition
 from models.ids import new_id
+from models.inventory import Movement
 from models.order_commands import By, OrderStands
 from models.order_notices import OrderNotice
 from models.order_stream import parcels_have_ended
@@ -30,17 +31,21 @@ WHERE h.checkout_id = :checkout_id AND h.state = 'allocated' ORDER BY s.sku, s.l
 """)
 
 # A hold of which a part has left keeps that part; the rest is anybody's again.
-_GIVE_BACK = text("""
+_RELEASE_STOCK = inventory.statement(
+    """
 WITH left_over AS (
-        SELECT sku, location, quantity - shipped AS units FROM stock_holds
+        SELECT sku, location, quantity - shipped AS quantity FROM stock_holds
         WHERE checkout_id = :checkout_id AND state = 'allocated'),
     holds AS (
         UPDATE stock_holds SET state = CASE WHEN shipped > 0 THEN 'shipped' ELSE 'released' END,
             quantity = CASE WHEN shipped > 0 THEN shipped ELSE quantity END
-        WHERE checkout_id = :checkout_id AND state = 'allocated')
-UPDATE stock_levels s SET reserved = s.reserved - l.units FROM left_over l
-WHERE s.sku = l.sku AND s.location = l.location
-""")
+        WHERE checkout_id = :checkout_id AND state = 'allocated'),
+    {moved}
+SELECT sku FROM moved
+""",
+    Movement.RELEASE,
+    "left_over",
+)
 
 _UNUSE_CODES = text("""
 WITH unused AS (DELETE FROM promotion_uses WHERE checkout_id = :checkout_id RETURNING promotion_id)
@@ -81,7 +86,7 @@ def _cancel(connection: Connection, order: Order, event: str, by: By, now: datet
         order = append(connection, order, [(last, {})], now=now, actor=by.actor, cause=by.cause)
     checkout = {"checkout_id": order.checkout_id}
     connection.execute(_LOCK_STOCK, checkout)
-    connection.execute(_GIVE_BACK, checkout)
+    _RELEASE_STOCK.execute(connection, checkout)
     if whole:
         connection.execute(_UNUSE_CODES, checkout)
     outbox.publish(connection, topics.ORDER_CANCELLED, order.id, topics.OrderRef(order_id=order.id))

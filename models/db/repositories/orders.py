@@ -53,6 +53,14 @@ def read_order(connection: Connection, order_id: str) -> StoredOrder | None:
     return StoredOrder(Order.model_validate(row[0]), row[1], row[2], row[3]) if row else None
 
 
+def require_order(connection: Connection, order_id: str) -> StoredOrder:
+    """Raises NotFound."""
+    stored = read_order(connection, order_id)
+    if stored is None:
+        raise NotFound("There is no such order")
+    return stored
+
+
 def read_order_with_owner(connection: Connection, order_id: str) -> tuple[StoredOrder, bytes | None] | None:
     """The order, and the digest of its guest's cart token."""
     row = connection.execute(

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, TextClause, text
 
+from models.db.tables.base import one_of
+from models.states import LIVE_CHECKOUT
+
 Page = TextClause
 
 
@@ -25,12 +28,12 @@ def _page(statement: str, table: str = "") -> Page:
 
 
 # A checkout and a card to save wait until their last deadline, so their ages count from it.
-CHECKOUTS = _page("""
+CHECKOUTS = _page(f"""
 SELECT id, order_id FROM checkouts
-WHERE status IN ('processing', 'requires_action') AND id > :after
+WHERE {one_of("status", LIVE_CHECKOUT)} AND id > :after
     AND greatest(hold_expires_at, action_expires_at) < now() - make_interval(secs => :margin)
 ORDER BY id LIMIT :limit
-""")
+""")  # noqa: S608  constants
 
 CARDS_TO_SAVE = _page("""
 SELECT id, user_id FROM payment_methods

@@ -9,10 +9,11 @@ from sqlalchemy import Connection, text
 from models import orders, topics
 from models.answers import Answer, rfc3339
 from models.checkout import PaymentAt, ProviderPayment
-from models.db.repositories import answers, order_notices, outbox, payment_methods
+from models.db.repositories import answers, ledger, order_notices, outbox, payment_methods
 from models.db.repositories.orders import append, lock_order
 from models.db.repositories.payment_retry import end, own_method, payment_row, row_of
 from models.ids import payment_of
+from models.ledger import EntryKind
 from models.money import Money
 from models.order_notices import OrderNotice
 from models.payment_methods import is_saved_id
@@ -113,7 +114,7 @@ def note_try(connection: Connection, order_id: str, payment_id: str, payment: Pr
 
 
 # The old promise out, the new one in: one payment of an order is live.
-_ACCEPT = text("""
+_ACCEPT = text(f"""
 WITH old AS (
         SELECT id, currency, amount - captured - released AS promised FROM payments
         WHERE order_id = :order_id AND id <> :payment_id AND state IN ('authorised', 'captured')
@@ -123,11 +124,13 @@ WITH old AS (
         FROM old WHERE p.id = old.id),
     new AS (UPDATE payments SET state = 'authorised', reference = :reference WHERE id = :payment_id
         RETURNING id, currency, amount)
-INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
-SELECT 'void', id, :payment_id, 'authorisations', 'provider_authorised', currency, promised FROM old
-UNION ALL
-SELECT 'authorise', id, :order_id, 'provider_authorised', 'authorisations', currency, amount FROM new
-""")
+{
+    ledger.insert(
+        ledger.entry(EntryKind.VOID, "old", ":payment_id", "promised"),
+        ledger.entry(EntryKind.AUTHORISE, "new", ":order_id"),
+    )
+}
+""")  # noqa: S608  constants
 
 
 def accept(connection: Connection, command: AcceptPayment) -> RetryEnded:

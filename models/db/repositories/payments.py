@@ -8,22 +8,26 @@ from sqlalchemy import Connection, text
 
 from models import orders
 from models.checkout import PaymentAt, ProviderPayment
+from models.db.repositories import ledger
 from models.db.repositories.orders import append, lock_order
+from models.ledger import EntryKind
 from models.money import Money
 from models.orders import SYSTEM
 
 # An authorisation that never became an order is in the books as well, and out of them again.
-_VOID = text("""
+_VOID = text(f"""
 WITH voided AS (
     UPDATE payments SET state = :state, reference = coalesce(reference, :reference)
     WHERE checkout_id = :checkout_id AND state IN ('pending', 'requires_action', 'authorised')
     RETURNING id, currency, amount)
-INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
-SELECT e.kind, v.id, :checkout_id, e.debit, e.credit, v.currency, v.amount
-FROM voided v, (VALUES ('authorise', 'provider_authorised', 'authorisations'),
-    ('void', 'authorisations', 'provider_authorised')) AS e (kind, debit, credit)
+{
+    ledger.insert(
+        ledger.entry(EntryKind.AUTHORISE, "voided", ":checkout_id"),
+        ledger.entry(EntryKind.VOID, "voided", ":checkout_id"),
+    )
+}
 ON CONFLICT (payment_id, kind, cause) DO NOTHING
-""")
+""")  # noqa: S608  constants
 
 
 def record_void(connection: Connection, checkout_id: str, payment: ProviderPayment) -> None:
@@ -63,14 +67,13 @@ WHERE order_id = :order_id AND state IN ('authorised', 'captured') AND amount > 
 ORDER BY attempt
 """)
 
-_RELEASED = text("""
+_RELEASED = text(f"""
 WITH released AS (
     UPDATE payments SET released = amount - captured, state = CASE WHEN captured = 0 THEN 'voided' ELSE state END
     WHERE id = :payment_id AND captured + released < amount
     RETURNING id, currency)
-INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
-SELECT 'void', id, :order_id, 'authorisations', 'provider_authorised', currency, :amount FROM released
-""")
+{ledger.insert(ledger.entry(EntryKind.VOID, "released", ":order_id", ":amount"))}
+""")  # noqa: S608  constants
 
 
 def promises(connection: Connection, order_id: str) -> list[Promise]:

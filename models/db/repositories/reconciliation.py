@@ -9,9 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from models.db.repositories import tasks
+from models.db.tables.base import one_of
 from models.ids import new_id
 from models.provider import Movement
 from models.reconciliation import BeginRun, CompareRun, EndRun, Run
+from models.states import LIVE_CHECKOUT
 
 # The first run of a provider looks back before its first payment. A run that failed moves nothing forward.
 _BEGIN = text("""
@@ -48,7 +50,7 @@ UPDATE reconciliation_runs SET state = :state, ended_at = now() WHERE id = :run_
 # smaller: the recording of it here may trail, and so may the provider's list. Refunds that are on their way, and
 # parcels that are being handed over, are in hand.
 # `theirs` and `ours` give for each payment its sums: the least and the most that each side may be taken to say.
-_COMPARE = text("""
+_COMPARE = text(f"""
 CREATE TEMPORARY TABLE found_differences ON COMMIT DROP AS
 WITH due AS (SELECT until - make_interval(secs => :margin) AS till FROM reconciliation_runs WHERE id = :run_id),
 touched AS (
@@ -119,7 +121,7 @@ authorised AS (
     LEFT JOIN checkouts c ON c.id = m.checkout_id
     WHERE m.run_id = :run_id AND m.kind = 'authorisation' AND m.at < d.till
         AND (p.id IS NULL OR p.amount <> m.amount OR p.state IN ('voided', 'declined', 'refunded'))
-        AND (c.id IS NULL OR c.status NOT IN ('processing', 'requires_action'))
+        AND (c.id IS NULL OR NOT {one_of("c.status", LIVE_CHECKOUT)})
         AND NOT EXISTS (SELECT 1 FROM payments q WHERE q.checkout_id = c.id AND q.reference IS NULL
             AND q.state IN ('pending', 'requires_action'))),
 elsewhere AS (
@@ -128,7 +130,7 @@ elsewhere AS (
     WHERE m.run_id = :run_id AND m.payment IS NULL AND m.kind <> 'authorisation' AND m.at < d.till)
 SELECT * FROM sums UNION ALL SELECT * FROM unknown UNION ALL SELECT * FROM authorised
 UNION ALL SELECT * FROM elsewhere
-""")
+""")  # noqa: S608  constants
 
 _UNSETTLED = text(
     "SELECT kind, subject, payment_id, order_id, checkout_id, currency, ours, theirs FROM found_differences"

@@ -12,10 +12,11 @@ from sqlalchemy import Connection, text
 from models import orders
 from models.attention import Outcome
 from models.checkout import OpenTask
-from models.db.repositories import order_notices, refunds, returns, tasks
+from models.db.repositories import ledger, order_notices, refunds, returns, tasks
 from models.db.repositories.orders import append, lock_order
 from models.errors import InvalidTransition, NotFound, RefundExceedsBalance
 from models.ids import derived_id, refund_workflow
+from models.ledger import EntryKind
 from models.money import Money, sum_money
 from models.order_notices import OrderNotice
 from models.orders import SYSTEM, Actor, Order
@@ -54,15 +55,6 @@ _SHIFT = text("""
 UPDATE payments SET refunded = refunded + :amount
 WHERE id = :payment_id AND captured - refunded - disputed >= :amount
 """)
-
-_BOOK = text("""
-INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
-VALUES (:kind, :payment_id, :cause, :debit, :credit, :currency, :amount)
-ON CONFLICT (payment_id, kind, cause) DO NOTHING
-""")
-
-_GIVEN = ("refund", "sales", "provider_balance")
-_BACK = ("refund_failed", "provider_balance", "sales")
 
 
 def standing(connection: Connection, refund_id: str) -> RefundStanding | None:
@@ -113,10 +105,10 @@ def record(connection: Connection, asked: RefundPart, found: ProviderRefund) -> 
         take(connection, part)
     connection.execute(_SETTLE_PART, {**key, "state": said, "reference": found.reference})
     if said is RefundStatus.SUCCEEDED:
-        _book(connection, part, _GIVEN)
+        _book(connection, part, EntryKind.REFUND)
     else:
         if part.status is RefundStatus.SUCCEEDED:  # the buyer's bank has sent it back
-            _book(connection, part, _BACK)
+            _book(connection, part, EntryKind.REFUND_FAILED)
         _let_go(connection, part)
     status = _conclude(connection, stored.order, part.refund_id, found.reason or str(found.state), now)
     if status is RefundStatus.FAILED and found.given is not None and found.given < part.amount:
@@ -141,20 +133,8 @@ def _let_go(connection: Connection, part: RefundPart) -> None:
     )
 
 
-def _book(connection: Connection, part: RefundPart, entry: tuple[str, str, str]) -> None:
-    kind, debit, credit = entry
-    connection.execute(
-        _BOOK,
-        {
-            "kind": kind,
-            "payment_id": part.payment_id,
-            "cause": part.name,
-            "debit": debit,
-            "credit": credit,
-            "currency": part.amount.currency,
-            "amount": part.amount.amount,
-        },
-    )
+def _book(connection: Connection, part: RefundPart, kind: EntryKind) -> None:
+    ledger.post(connection, kind, part.payment_id, part.name, part.amount)
 
 
 def _conclude(connection: Connection, order: Order, refund_id: str, why: str, now: datetime) -> RefundStatus:
@@ -211,7 +191,7 @@ def _keep_given_of(connection: Connection, part: RefundPart, given: Money, refer
     )
     succeeded = {"state": RefundStatus.SUCCEEDED, "reference": reference}
     connection.execute(_SETTLE_PART, {"refund_id": new_id, "payment_id": part.payment_id, **succeeded})
-    _book(connection, part.model_copy(update={"refund_id": new_id, "amount": given, "attempt": 1}), _GIVEN)
+    _book(connection, part.model_copy(update={"refund_id": new_id, "amount": given, "attempt": 1}), EntryKind.REFUND)
 
 
 def _given(

@@ -10,14 +10,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from models import orders, topics
-from models.db.repositories import outbox
+from models.db.repositories import order_commands, outbox
 from models.db.repositories.orders import StoredOrder, append, lock_order
 from models.errors import RefundExceedsBalance
-from models.ids import derived_id
 from models.money import Money
 from models.orders import Actor, LineQuantity, Order, OrderRefund
-from models.provider import ProviderEvent
-from models.refunds import SAID, RefundPlan, plan, refund_of
+from models.refunds import RefundPlan, plan
 
 
 class Requested(NamedTuple):
@@ -54,7 +52,7 @@ def request(
     cause: str,
     actor: Actor,
     refund_id: str,
-    note_id: str | None = None,
+    reason: str | None = None,
 ) -> Requested:
     """Money is to go back: an amount, lines, part of what lines cost, or (neither) all that is left.
 
@@ -75,6 +73,7 @@ def request(
         actor=actor,
         cause=cause,
     )
+    note_id = order_commands.remember(connection, order_id, "refund", reason, actor)
     write(connection, order_id, refund_id, planned.amount, parts, cause, note_id)
     tell(connection, refund_id, order_id)
     refund = order.refund(refund_id)
@@ -130,66 +129,6 @@ def write(
             "amounts": list(parts.values()),
         },
     )
-
-
-# What the provider says by webhook
-
-
-_WEBHOOK = outbox.statement(
-    """
-WITH said AS (
-        SELECT CAST(:provider AS text) AS provider, CAST(:payment AS text) AS payment, CAST(:state AS text) AS state,
-            CAST(:reference AS text) AS reference, CAST(:refund_id AS text) AS refund_id,
-            CAST(:found_id AS text) AS found_id),
-    stored AS (
-        INSERT INTO webhook_events (provider, event_id, type, subject)
-        VALUES (:provider, :event_id, :type, :subject) ON CONFLICT DO NOTHING RETURNING event_id),
-    ours AS (
-        SELECT r.id, r.order_id FROM said s JOIN refunds r ON r.id = coalesce(
-            (SELECT f.refund_id FROM refund_parts f WHERE f.reference = s.reference), s.refund_id)),
-    news AS (
-        SELECT o.id, o.order_id FROM ours o, stored WHERE NOT EXISTS (
-            SELECT 1 FROM refund_parts f JOIN said s ON f.reference = s.reference
-            WHERE f.state = s.state OR s.state = 'pending')),
-    changed AS ({changed}),
-    found AS ({found})
-SELECT event_id FROM stored
-""",
-    changed=outbox.insert(
-        topics.REFUND_CHANGED,
-        "SELECT n.id, jsonb_build_object('refund_id', n.id, 'order_id', n.order_id) FROM news n",
-    ),
-    found=outbox.insert(
-        topics.REFUND_FOUND,
-        """
-        SELECT s.found_id, jsonb_build_object('refund_id', s.found_id, 'order_id', o.id,
-            'provider', s.provider, 'reference', s.reference, 'payment', s.payment)
-        FROM said s JOIN payments p ON p.provider = s.provider AND p.reference = s.payment
-            JOIN orders o ON o.id = p.order_id, stored
-        WHERE s.state <> 'failed' AND NOT EXISTS (SELECT 1 FROM ours)""",
-    ),
-)
-
-
-def store_webhook(connection: Connection, provider: str, event: ProviderEvent) -> bool:
-    """Stores it once, and tells the refund's process what the books don't have yet. False: known before.
-
-    One that is not of our asking is told as found, where its payment is an order's.
-    """
-    refund = event.refund
-    assert refund is not None
-    values = {
-        "provider": provider,
-        "event_id": event.id,
-        "type": event.type,
-        "subject": event.subject,
-        "reference": refund.reference,
-        "refund_id": refund_of(refund.refund_id) if refund.refund_id else None,
-        "payment": refund.payment,
-        "state": SAID[refund.state],
-        "found_id": derived_id("rfd", provider, refund.reference or event.id),
-    }
-    return _WEBHOOK.execute(connection, values).first() is not None
 
 
 # What support sees

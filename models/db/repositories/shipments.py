@@ -12,10 +12,12 @@ from sqlalchemy.exc import IntegrityError
 
 from models import orders, topics
 from models.answers import Answer, rfc3339
-from models.db.repositories import order_notices, outbox
+from models.db.repositories import inventory, ledger, order_notices, outbox
 from models.db.repositories.orders import StoredOrder, append, lock_order
 from models.errors import Conflict, NotEnoughToShip
 from models.fulfilment import ParcelPlanned, ShipParcel
+from models.inventory import Movement
+from models.ledger import EntryKind
 from models.money import Money
 from models.order_notices import OrderNotice
 from models.orders import SYSTEM, Order, ShippedLine
@@ -32,16 +34,18 @@ VALUES (:shipment_id, :order_id, 'preparing', :carrier, :tracking_number, :servi
     :location)
 """)
 
-_SHIP = text("""
+_SHIP = text(f"""
 WITH shipment AS (UPDATE shipments SET status = 'shipped', heard_at = now() WHERE id = :shipment_id),
     paid AS (UPDATE payments SET captured = captured + :amount, state = 'captured'
         WHERE id = :payment_id AND :amount > 0
         RETURNING id, currency)
-INSERT INTO ledger_entries (kind, payment_id, cause, debit, credit, currency, amount)
-SELECT e.kind, paid.id, :shipment_id, e.debit, e.credit, paid.currency, :amount
-FROM paid, (VALUES ('capture', 'provider_balance', 'sales'),
-    ('authorisation_used', 'authorisations', 'provider_authorised')) AS e (kind, debit, credit)
-""")
+{
+    ledger.insert(
+        ledger.entry(EntryKind.CAPTURE, "paid", ":shipment_id", ":amount"),
+        ledger.entry(EntryKind.AUTHORISATION_USED, "paid", ":shipment_id", ":amount"),
+    )
+}
+""")  # noqa: S608  constants
 
 _LOCK_HOLDS = text("""
 SELECT h.sku, h.location, h.quantity - h.shipped AS left
@@ -56,15 +60,19 @@ WHERE checkout_id = :checkout_id AND state = 'allocated' ORDER BY location, sku
 
 _READ = text("SELECT carrier, tracking_number, location FROM shipments WHERE id = :id")
 
-_CONSUME = text("""
+_CONSUME = inventory.statement(
+    """
 WITH gone AS (SELECT * FROM unnest(CAST(:skus AS text[]), CAST(:locations AS text[]), CAST(:quantities AS int[]))
         AS g (sku, location, quantity)),
     holds AS (UPDATE stock_holds h SET shipped = h.shipped + g.quantity,
             state = CASE WHEN h.shipped + g.quantity = h.quantity THEN 'shipped' ELSE h.state END
-        FROM gone g WHERE h.checkout_id = :checkout_id AND h.sku = g.sku AND h.location = g.location)
-UPDATE stock_levels s SET on_hand = s.on_hand - g.quantity, reserved = s.reserved - g.quantity
-FROM gone g WHERE s.sku = g.sku AND s.location = g.location
-""")
+        FROM gone g WHERE h.checkout_id = :checkout_id AND h.sku = g.sku AND h.location = g.location),
+    {moved}
+SELECT sku FROM moved
+""",
+    Movement.SHIP,
+    "gone",
+)
 
 
 def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
@@ -243,8 +251,8 @@ def _take_stock(connection: Connection, order: Order, parcel: list[ShippedLine],
             gone.append((sku, location, quantity))
             wanted[sku] -= quantity
     assert not any(wanted.values()), "allocated stock covers every unit of an order"
-    connection.execute(
-        _CONSUME,
+    _CONSUME.execute(
+        connection,
         {
             "checkout_id": order.checkout_id,
             "skus": [part[0] for part in gone],

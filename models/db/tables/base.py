@@ -40,5 +40,5 @@ def json_column(name: str, *, nullable: bool = False, default: str | None = None
 
 
 def one_of(column: str, values: Iterable[str]) -> str:
-    """A CHECK expression that mirrors a StrEnum."""
+    """A SQL condition, of members of a StrEnum."""
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
