@@ -46,8 +46,10 @@ class Notifier:
         with self._lock:
             self._pending.update(consumers)
             if self._thread is None:
-                self._closed.clear()
-                self._thread = threading.Thread(target=self._run, name="outbox-notifier", daemon=True)
+                self._closed = threading.Event()
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._closed,), name="outbox-notifier", daemon=True
+                )
                 self._thread.start()
         self._awake.set()
 
@@ -60,16 +62,19 @@ class Notifier:
         if thread is not None:
             thread.join(timeout=5)
 
-    def _run(self) -> None:
-        while True:
+    def _run(self, closed: threading.Event) -> None:
+        while not closed.is_set():
             self._awake.wait()
             self._awake.clear()
-            with self._lock:
-                consumers, self._pending = self._pending, set()
-            if consumers:
-                self._send(consumers)
-            if self._closed.wait(GAP_SECONDS):
-                return
+            self._send_pending()
+            closed.wait(GAP_SECONDS)
+        self._send_pending()
+
+    def _send_pending(self) -> None:
+        with self._lock:
+            consumers, self._pending = self._pending, set()
+        if consumers:
+            self._send(consumers)
 
 
 async def listen(conninfo: str) -> AsyncIterator[str]:

@@ -347,15 +347,18 @@ class TestWakeUps:
                 return rounds[-1]
 
         async def idle():
-            relay = bench.relay(Handler(), poll=NEVER)
+            handler, wake_up = Handler(), asyncio.Event()
+            relay = bench.relay(handler, wake_up=wake_up, poll=NEVER)
             relay.__class__ = Counting
             async with running(relay):
                 await until(lambda: rounds)
-                for _ in range(50):
-                    await asyncio.sleep(0.01)
+                for number in range(20):
+                    await asyncio.to_thread(bench.publish, number)
+                assert (rounds, handler.handled) == ([0], [])
+                wake_up.set()
+                await until(lambda: len(handler.handled) == 20)
 
         asyncio.run(idle())
-        assert rounds == [0]
 
     def test_one_that_waits_is_delivered_when_it_is_due(self, bench):
         """Without a wake-up and long before the next poll."""
