@@ -29,16 +29,16 @@ test: check ## Everything: check, then all tests with coverage and its gates
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage json --quiet -o .coverage.json
 	@$(BIN)/coverage report
-	@$(BIN)/python -m deploy.coverage_gate .coverage.json
+	@$(BIN)/python -m deploy.checks.coverage_gate .coverage.json
 
 flakes: setup ## The whole suite N times in random order, then N times beside BUSY busy loops: N= BUSY= TESTS=
-	@$(BIN)/python -m deploy.flakes --runs $(or $(N),5) --busy $(or $(BUSY),2) --processes $(PROCESSES) $(TESTS)
+	@$(BIN)/python -m deploy.checks.flakes --runs $(or $(N),5) --busy $(or $(BUSY),2) --processes $(PROCESSES) $(TESTS)
 
 durations: setup ## Write down how long every file of tests takes (tests/durations.json)
 	$(BIN)/pytest -q -n $(PROCESSES) --record-durations
 
 unit: setup ## The tests that need no engine, fast
-	$(BIN)/pytest -m "not crash" tests/models tests/sandbox
+	$(BIN)/pytest -m "not crash" tests/runtime tests/models tests/sandbox
 
 check: lint types imports ## Format, lint, types and import contracts, as CI does
 
@@ -60,7 +60,7 @@ crashtest: ## Kill everything at random under load and prove the invariants: SEE
 	@exec $(BOOTSTRAP) holdfast crashtest $(if $(SEED),--seed $(SEED)) $(if $(CHECKOUTS),--checkouts $(CHECKOUTS)) $(if $(KILLS),--kills $(KILLS))
 
 bench: ## Measure, with units: JSON=path
-	@exec $(BOOTSTRAP) holdfast bench $(if $(JSON),--json $(JSON))
+	@exec $(BOOTSTRAP) python -m bench $(if $(JSON),--json $(JSON))
 
 reset: ## Delete the data of a stopped stack: the next run starts over
 	@exec $(BOOTSTRAP) holdfast reset

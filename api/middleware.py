@@ -12,7 +12,7 @@ from opentelemetry import context, propagate
 from prometheus_client import Counter, Histogram
 
 from api.problems import problem
-from models.accounts import one_caller
+from models.accounts.accounts import one_caller
 from models.errors import HoldfastError, InvalidRequest, PayloadTooLarge, TooManyRequests, UnsupportedMediaType
 from models.ids import new_id
 

@@ -1,12 +1,7 @@
-"""The OpenAPI document: what FastAPI knows of the routes, and what all of them share.
-
-`python -m api.openapi > docs/openapi.json` writes the copy that is kept in the repo.
-"""
+"""The OpenAPI document: what FastAPI knows of the routes, and what all of them share."""
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,8 +10,7 @@ from fastapi.routing import iter_route_contexts
 
 from api.auth import Declared, declared
 from api.problems import MEDIA_TYPE
-from api.schemas import Problem
-from models.settings import Settings
+from api.schemas.responses import Problem
 
 _METHODS = frozenset({"get", "put", "post", "patch", "delete"})
 _REF = "#/components/schemas/{model}"
@@ -83,14 +77,3 @@ def _complete(operation: dict[str, Any], asked: Declared) -> None:
 def _problem_schemas() -> dict[str, Any]:
     schema = Problem.model_json_schema(ref_template=_REF)
     return {**schema.pop("$defs", {}), "Problem": schema}
-
-
-def document() -> str:
-    """Sorted, so that a change of the contract is a small difference."""
-    from api.main import create_app  # which imports this module
-
-    return json.dumps(create_app(Settings.model_construct()).openapi(), indent=2, sort_keys=True) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(document())

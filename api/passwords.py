@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from api.services import Services
-from models.passwords import check_password
+from models.accounts.passwords import check_password
 
 
 def checked_password(shop: Services, password: str, pointer: str, *context: str) -> str:

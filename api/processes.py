@@ -20,15 +20,17 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatusCode
 from temporalio.workflow import UpdateMethodMultiParam
 
-from models.answers import Answer, Told
-from models.checkout import BeginCheckout
-from models.db.repositories import checkout_closing, orders, payment_method_saving
+from models.checkout.checkouts import BeginCheckout
+from models.db.repositories.checkout import closing as checkout_closing
+from models.db.repositories.orders import orders
+from models.db.repositories.payments import method_saving
 from models.db.session import Database
+from models.delivery.stored_responses import Answer, Told
 from models.errors import HoldfastError, InvalidTransition, NotFound, RequestInProgress, Unavailable
 from models.ids import checkout_workflow, save_payment_method_workflow
-from models.payment_methods import BeginSave, PaymentMethodState
-from models.settings import Settings
+from models.payments.methods import BeginSave, PaymentMethodState
 from models.states import CheckoutStatus
+from runtime.settings import Settings
 from workflows import starts
 from workflows.checkout import Checkout
 from workflows.client import with_start
@@ -199,14 +201,14 @@ class Processes:
             expired = None
         log.warning("saving_unanswered", payment_method_id=begin.payment_method_id, expired=expired)
         if expired:
-            answer = payment_method_saving.refusal_answer(Unavailable("Nothing was saved; try again"), begin)
+            answer = method_saving.refusal_answer(Unavailable("Nothing was saved; try again"), begin)
         else:
-            answer = payment_method_saving.processing_answer(begin)
+            answer = method_saving.processing_answer(begin)
         return Told(status=answer.status, body=answer.body)
 
     def _expire_unanswered_saving(self, begin: BeginSave) -> bool:
         with self._database.transaction() as connection:
-            return payment_method_saving.expire_unanswered(connection, begin)
+            return method_saving.expire_unanswered(connection, begin)
 
     def _expire_unanswered(self, begin: BeginCheckout) -> bool:
         with self._database.transaction() as connection:

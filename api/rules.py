@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from models.carts import Cart, Rules
-from models.db.repositories import carts
+from models.checkout.carts import Cart, Rules
+from models.db.repositories.checkout import carts
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -12,7 +12,7 @@ import structlog
 
 from activities.gateways.secrets import token_digest
 from api.services import Services
-from models.db.repositories import second_factors
+from models.db.repositories.accounts import second_factors
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

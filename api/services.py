@@ -21,7 +21,7 @@ from api.rules import RecentRules
 from api.throttle import Attempts
 from api.tokens import Tokens
 from models.db.session import Database
-from models.settings import Settings
+from runtime.settings import Settings
 
 
 @dataclass(frozen=True)

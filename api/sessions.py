@@ -9,11 +9,12 @@ from fastapi import Depends, Request
 
 from activities.gateways.secrets import token_digest
 from api.services import Services
-from models.access import STAFF, Principal
-from models.accounts import SecondFactor, SessionTokens
-from models.db.repositories import audit, sessions
-from models.db.repositories.sessions import Origin
-from models.db.repositories.users import User
+from models.accounts.access import STAFF, Principal
+from models.accounts.accounts import SecondFactor, SessionTokens
+from models.db.repositories.accounts import sessions
+from models.db.repositories.accounts.sessions import Origin
+from models.db.repositories.accounts.users import User
+from models.db.repositories.delivery import audit
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

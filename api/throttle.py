@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 from fastapi.concurrency import run_in_threadpool
 
 from activities.gateways.passwords import Passwords
-from models.accounts import NoticeKind, account_key, address_range
-from models.db.repositories import attempts, audit, notices, users
-from models.db.repositories.attempts import Guesser, Refused
-from models.db.repositories.users import User
+from models.accounts.accounts import NoticeKind, account_key, address_range
+from models.accounts.passwords import normalised
+from models.db.repositories.accounts import login_attempts, notices, users
+from models.db.repositories.accounts.login_attempts import Guesser, Refused
+from models.db.repositories.accounts.users import User
+from models.db.repositories.delivery import audit
 from models.db.session import Database
 from models.errors import InvalidCredentials, TooManyAttempts, Unavailable
-from models.passwords import normalised
-from models.settings import Settings
+from runtime.settings import Settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -61,11 +62,11 @@ class Attempt:
 
     def forget(self, connection: Connection) -> None:
         """It succeeded: no failures in a row any more. Within the transaction of what it led to."""
-        attempts.forget(connection, self._guesser)
+        login_attempts.forget(connection, self._guesser)
 
     def _give_back(self) -> None:
         with self._database.reading() as connection:
-            attempts.give_back(connection, self._guesser)
+            login_attempts.give_back(connection, self._guesser)
 
 
 @dataclass
@@ -135,7 +136,7 @@ class Attempts:
 
     def _begin(self, guesser: Guesser, email: str) -> Attempt:
         with self._database.reading() as connection:
-            counted = attempts.count(connection, guesser, free=self._free)
+            counted = login_attempts.count(connection, guesser, free=self._free)
             if isinstance(counted, Refused):
                 raise TooManyAttempts(f"Try again in {counted.seconds} s", retry_after=counted.seconds)
             return Attempt(
@@ -150,7 +151,7 @@ class Attempts:
 
     def _close_account(self, email: str) -> None:
         with self._database.transaction() as connection:
-            user_id = attempts.require_reset(connection, email)
+            user_id = login_attempts.require_reset(connection, email)
             if user_id is not None:
                 notices.tell(connection, user_id, NoticeKind.PASSWORD_MUST_BE_RESET)
                 audit.append(connection, None, "password.reset_required", user_id)

@@ -12,9 +12,9 @@ from joserfc.jwk import OKPKey
 from joserfc.jwt import JWTClaimsRegistry
 
 from activities.gateways.secrets import signing_key
-from models.access import Principal, Role
+from models.accounts.access import Principal, Role
 from models.errors import Unauthenticated
-from models.settings import Settings
+from runtime.settings import Settings
 
 ISSUER = "holdfast"
 AUDIENCE = "holdfast-api"
@@ -45,7 +45,7 @@ class Tokens:
         return cls(signing_key(settings), seconds=settings.access_token_seconds)
 
     def issue(self, principal: Principal) -> str:
-        """For that person and session. Without a session it is a development token (deploy/tokens.py)."""
+        """For that person and session. Without a session it is a development token (deploy/cli/tokens.py)."""
         assert principal.role is not None, "machines have API keys"
         now = int(time.time())
         claims = {

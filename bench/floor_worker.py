@@ -7,7 +7,7 @@ import signal
 from contextlib import AsyncExitStack
 
 from bench.empty import QUEUE, Empty
-from models.settings import Settings
+from runtime.settings import Settings
 from workers.main import connect, runtime, worker
 from workers.registry import Work
 

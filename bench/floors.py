@@ -18,12 +18,12 @@ from bench.buyer import ADDRESS
 from bench.empty import QUEUE, Empty
 from bench.helper import Task, serve
 from bench.load import closed_loop
-from models.checkout import BeginCheckout, ConfirmOrder
-from models.db.repositories import carts, checkouts
+from models.checkout.checkouts import BeginCheckout, ConfirmOrder
+from models.db.repositories.checkout import carts, checkouts
 from models.db.session import Database
 from models.ids import digest_of, new_id, order_of
 from models.money import Money
-from models.settings import Settings
+from runtime.settings import Settings
 from workflows.failures import DATA_CONVERTER
 
 MOST = Money.of(10_000_000, "USD")

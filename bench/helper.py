@@ -14,7 +14,7 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any, Self
 
-from deploy.stack.errors import StackError
+from deploy.errors import StackError
 from deploy.stack.process import launched
 
 Task = Callable[[Mapping[str, Any]], AsyncIterator[Mapping[str, Any]]]

@@ -12,7 +12,7 @@ from temporalio.client import Client
 
 from bench.figures import mean
 from models.ids import checkout_workflow, order_workflow
-from models.settings import Settings
+from runtime.settings import Settings
 
 TEXT = 200  # characters by which a statement is known
 

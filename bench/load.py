@@ -1,4 +1,4 @@
-"""The load generator, a process of its own: buyers in a closed loop (so many at once) or an open one (at a rate)."""
+"""Load: buyers in a closed loop (so many at once) or an open one (at a rate)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvloop
-
 from bench.buyer import Buyer, Unexpected
-from bench.helper import serve
 from bench.wire import Wire
 
 FILLERS = 8
@@ -129,9 +126,3 @@ def _told(outcome: Outcome, buyers: Sequence[Buyer]) -> dict[str, Any]:
         "steps": {step: [buyer.seconds[step] for buyer in done] for step in (buyers[0].steps if buyers else ())},
         "samples": [[buyer.checkout_id, buyer.order_id] for buyer in done[-SAMPLES:]],
     }
-
-
-if __name__ == "__main__":
-    from bench.logins import logins  # which imports this module
-
-    uvloop.run(serve({"load": load, "steps": steps, "logins": logins}))

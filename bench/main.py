@@ -1,4 +1,4 @@
-"""Measures what a purchase costs, on a stack of its own: `make bench JSON=path`, or `python -m bench.main --help`."""
+"""Measures what a purchase costs, on a stack of its own: `make bench JSON=path`, or `python -m bench --help`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,8 @@ from bench.report import console, show
 from bench.results import budgets, figures_of
 from bench.runs import KINDS, QUICK, WARM_UP, Measured, Run, chosen, counted
 from bench.stack import BenchStack, private_stack
-from deploy.stack.errors import StackError
+from deploy.errors import StackError
 from deploy.stack.signals import StopRequested, stopping
-
-
-def run(json: Path | None = None) -> None:
-    """Everything, in about seven minutes."""
-    measure(chosen(), json, among=orders.MANY)
 
 
 def measure(
@@ -53,7 +48,7 @@ def measure(
 @contextmanager
 def _bench(*, quick: bool) -> Iterator[Bench]:
     with private_stack(_say) as stack, contextlib.ExitStack() as helpers:
-        load = helpers.enter_context(_helper("load", stack, stack.environment))
+        load = helpers.enter_context(_helper("generator", stack, stack.environment))
         floors = helpers.enter_context(_helper("floors", stack, stack.floor_environment))
         yield Bench(stack, load, floors, quick=quick)
 
@@ -127,7 +122,3 @@ def main() -> None:
         measure(runs, asked.json, floors=asked.floors or not asked.only, quick=asked.quick, among=among)
     except StackError as error:
         sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    main()

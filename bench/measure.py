@@ -12,7 +12,7 @@ from bench.helper import Helper
 from bench.insight import DatabaseReading, DatabaseUse, histories
 from bench.runs import Floor, Measured, Run
 from bench.stack import FLOOR_WORKER, BenchStack
-from deploy.stack.errors import StackError
+from deploy.errors import StackError
 
 SEED = 1
 READS = ("/v1/products?limit=20", "/v1/products/trail-rain-jacket")

@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from models.db.session import Database
-from models.order_terms import sku_terms, text_terms
+from models.orders.search_terms import sku_terms, text_terms
 
 Parameters = dict[str, Any]
 

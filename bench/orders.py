@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from bench.figures import Figure, percentiles
 from bench.order_data import BIG_CUSTOMER, NEWEST, RAREST, fill
 from models.db.migrate import upgrade
-from models.db.repositories import order_search
-from models.db.repositories.order_search import Search
+from models.db.repositories.orders import search as order_search
+from models.db.repositories.orders.search import Search
 from models.db.session import Database
-from models.order_terms import words_of
+from models.orders.search_terms import words_of
 from models.states import OrderStatus
 
 if TYPE_CHECKING:

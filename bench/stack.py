@@ -21,9 +21,9 @@ from typing import Any
 from activities.gateways.hashing import HASHER
 from bench.empty import QUEUE as FLOOR_QUEUE
 from bench.logins import PASSWORD
-from deploy.demo_order import Shop
+from deploy.demo.order import Shop
+from deploy.errors import StackError
 from deploy.stack import engines, plan
-from deploy.stack.errors import StackError
 from deploy.stack.folder import held
 from deploy.stack.ports import Port, free_ports
 from deploy.stack.process import Process
@@ -32,7 +32,7 @@ from deploy.stack.supervisor import Supervisor
 from deploy.stack.temporal_binary import get_program
 from models.db.session import Database
 from models.ids import new_id
-from models.settings import Settings
+from runtime.settings import Settings
 from workflows import queues
 
 PORTS = ("api", "postgres", "valkey", "temporal", "temporal_ui", "sandbox", "worker_metrics")  # the last has followers

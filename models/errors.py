@@ -67,6 +67,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from models.base import Record
+
 
 class HoldfastError(Exception):
     """`detail` is for people, `extra` for programs: JSON values only, no personal data."""
@@ -389,3 +391,23 @@ def _tree(root: type[HoldfastError]) -> dict[str, type[HoldfastError]]:
 
 
 _NAMED = _tree(HoldfastError)
+
+
+class Refusal(Record):
+    """A domain error on its way through Temporal: class name, detail and extra members."""
+
+    error: str
+    detail: str
+    extra: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, error: HoldfastError) -> Refusal:
+        return cls(error=type(error).__name__, detail=error.detail, extra=error.extra)
+
+    @property
+    def certain(self) -> bool:
+        """Final, and known to have had no effect."""
+        return not type(self.raised()).retryable
+
+    def raised(self) -> HoldfastError:
+        return (error_named(self.error) or HoldfastError)(self.detail, **self.extra)

@@ -11,12 +11,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Generic, NamedTuple, TypeVar
 
-from models.accounts import Link, LinkState
-from models.attention import Outcome
+from models.accounts.accounts import Link, LinkState
 from models.base import Record
-from models.checkout import CheckoutRef
-from models.order_notices import OrderNotice
-from models.payment_methods import PaymentMethodRef
+from models.checkout.checkouts import CheckoutRef
+from models.delivery.tasks import Outcome
+from models.orders.notices import OrderNotice
+from models.payments.methods import PaymentMethodRef
 
 P = TypeVar("P", bound=Record)
 

@@ -20,7 +20,7 @@ from deploy.stack import valkey as valkey_engine
 from deploy.stack.engines import start_together
 from deploy.stack.ports import free_ports
 from deploy.stack.supervisor import Supervisor
-from models.settings import Environment, Settings
+from runtime.settings import Environment, Settings
 
 if TYPE_CHECKING:
     from models.db.session import Database

@@ -7,7 +7,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from activities.failpoints import failpoint
+from runtime.failpoints import failpoint
 
 
 class Failpoints(Interceptor):

@@ -25,10 +25,10 @@ from temporalio.worker import (
 )
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
-from activities import failpoints, logs
-from models import collector
 from models.db.session import Database
-from models.settings import Environment, Settings
+from runtime import failpoints, logs
+from runtime import gc as gc_tuning
+from runtime.settings import Environment, Settings
 from workers import schedules
 from workers.interceptors import Failpoints
 from workers.orphans import Sweeper
@@ -54,7 +54,7 @@ def run(settings: Settings, only: Iterable[str] = ()) -> None:
 async def _run(settings: Settings, names: tuple[str, ...]) -> None:
     logs.configure(settings.log_level)
     failpoints.arm(settings.failpoints)
-    collector.settle_in()
+    gc_tuning.settle_in()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

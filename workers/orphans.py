@@ -15,11 +15,12 @@ import structlog
 from temporalio.client import Client
 
 from models import ids
-from models.db.repositories import orphans, payment_method_saving
+from models.db.repositories import orphans
 from models.db.repositories.orphans import Row
+from models.db.repositories.payments import method_saving
 from models.db.session import Database
-from models.payment_methods import BeginSave
-from models.settings import Settings
+from models.payments.methods import BeginSave
+from runtime.settings import Settings
 from workflows import starts
 from workflows.client import is_running, start
 from workflows.starts import Input, Result, Start, W
@@ -160,4 +161,4 @@ class Sweeper:
 
     def _begin_save(self, payment_method_id: str) -> BeginSave | None:
         with self._database.reading() as connection:
-            return payment_method_saving.read_begun(connection, payment_method_id)
+            return method_saving.read_begun(connection, payment_method_id)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from models.db.repositories import account_requests, answers, attempts, sessions
+from models.db.repositories.accounts import account_requests, login_attempts, sessions
+from models.db.repositories.delivery import stored_responses
 from models.db.session import Database
 
 
@@ -17,5 +18,5 @@ class Retention:
 
     def _forget_old(self) -> None:
         with self._database.transaction() as connection:
-            for repository in (answers, account_requests, attempts, sessions):
+            for repository in (stored_responses, account_requests, login_attempts, sessions):
                 repository.forget_old(connection)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from temporalio.service import RPCError
 
-from models.db.repositories import leases
+from models.db.repositories.delivery import leases
 from models.db.session import Database
 from models.errors import Unavailable
 

@@ -20,7 +20,7 @@ from temporalio.client import (
 from temporalio.service import RPCError
 
 from models.ids import RECONCILIATION
-from models.settings import Settings
+from runtime.settings import Settings
 from workflows import starts
 from workflows.client import scheduled
 

@@ -11,26 +11,23 @@ from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.checkouts import Checkouts
-    from activities.payment_methods import PaymentMethods
-    from activities.payments import Payments
-    from activities.tasks import Tasks
-    from models.answers import Told
-    from models.checkout import (
+    from activities.checkout.checkouts import Checkouts
+    from activities.delivery.tasks import Tasks
+    from activities.payments.methods import PaymentMethods
+    from activities.payments.payments import Payments
+    from models.checkout.checkouts import (
         AuthorisePayment,
         BeginCheckout,
         CloseCheckout,
         ConfirmOrder,
         FindPayment,
-        OpenTask,
-        PaymentAt,
-        ProviderPayment,
-        Refusal,
         ReleaseHold,
         RequireAction,
         StockHeld,
         VoidPayment,
     )
+    from models.delivery.stored_responses import Told
+    from models.delivery.tasks import OpenTask
     from models.errors import (
         CheckoutExpired,
         HoldfastError,
@@ -38,12 +35,13 @@ with workflow.unsafe.imports_passed_through():
         OutcomeUnknown,
         PaymentDeclined,
         ProviderUnavailable,
+        Refusal,
         RequestInProgress,
         Unavailable,
     )
     from models.ids import derived_id, payment_of
-    from models.payment_methods import EnsureCustomer, KeepPaidMethod
-    from models.search_attributes import CHECKOUT_STATUS
+    from models.payments.methods import EnsureCustomer, KeepPaidMethod
+    from models.payments.provider import PaymentAt, ProviderPayment
     from models.states import CheckoutStatus
     from workflows.compensation import Compensations, Unwinds
     from workflows.failures import refusal_in
@@ -55,6 +53,7 @@ with workflow.unsafe.imports_passed_through():
         PAYMENT_GLANCE,
         PAYMENT_LOOKUP,
     )
+    from workflows.search_attributes import CHECKOUT_STATUS
     from workflows.updates import AcceptsUpdates, recorded
 
 STATUS = SearchAttributeKey.for_keyword(CHECKOUT_STATUS)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.checkouts import Checkouts
-    from activities.payments import Payments
-    from models.checkout import CheckoutRef, CloseCheckout, OrphanedCheckout, Refusal, VoidPayment
-    from models.errors import CheckoutExpired
+    from activities.checkout.checkouts import Checkouts
+    from activities.payments.payments import Payments
+    from models.checkout.checkouts import CheckoutRef, CloseCheckout, OrphanedCheckout, VoidPayment
+    from models.errors import CheckoutExpired, Refusal
     from models.states import CheckoutStatus
     from workflows.checkout import AUTHORISE_ATTEMPTS
     from workflows.compensation import Compensations, Undo, Unwinds

@@ -11,9 +11,8 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.tasks import Tasks
-    from models.attention import CloseTask, Outcome, TaskOpened, TaskResolved
-    from models.checkout import OpenTask
+    from activities.delivery.tasks import Tasks
+    from models.delivery.tasks import CloseTask, OpenTask, Outcome, TaskOpened, TaskResolved
     from workflows.options import DATABASE
 
 T = TypeVar("T")

@@ -9,8 +9,7 @@ from temporalio.converter import DataConverter, DefaultFailureConverter, Payload
 from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from models.checkout import Refusal
-    from models.errors import HoldfastError, error_named
+    from models.errors import HoldfastError, Refusal, error_named
 
 
 class DomainFailureConverter(DefaultFailureConverter):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from models.accounts import Link, LinkState
+    from models.accounts.accounts import Link, LinkState
     from models.errors import HoldfastError
     from workflows.mailed_link import MailedLink
 

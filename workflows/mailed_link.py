@@ -10,10 +10,10 @@ from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.accounts import Accounts
-    from models.accounts import Link, LinkState
-    from models.search_attributes import LINK_STATE
+    from activities.accounts.notifications import Accounts
+    from models.accounts.accounts import Link, LinkState
     from workflows.options import DATABASE, LINK_MAIL, MAIL
+    from workflows.search_attributes import LINK_STATE
 
 STATE = SearchAttributeKey.for_keyword(LINK_STATE)
 

@@ -12,16 +12,17 @@ from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.fulfilment import Fulfilment
-    from activities.notifications import Notifications
-    from activities.order_commands import OrderCommands
-    from activities.order_payments import OrderPayments
-    from activities.parcels import Parcels
-    from activities.payment_retry import PaymentRetries
-    from activities.tasks import Tasks
-    from models.checkout import OpenTask, Refusal
-    from models.errors import AuthorisationGone, CaptureRefused, HoldfastError
-    from models.fulfilment import (
+    from activities.delivery.tasks import Tasks
+    from activities.orders.commands import OrderCommands
+    from activities.orders.fulfilment import Fulfilment
+    from activities.orders.notifications import Notifications
+    from activities.orders.parcels import Parcels
+    from activities.payments.open_authorisations import OrderPayments
+    from activities.payments.retry import PaymentRetries
+    from models.delivery.tasks import OpenTask
+    from models.errors import AuthorisationGone, CaptureRefused, HoldfastError, Refusal
+    from models.orders.commands import By, OrderStands, ReleaseAuthorisation, SteerOrder
+    from models.orders.fulfilment import (
         BuyLabel,
         CapturePayment,
         FulfilOrder,
@@ -31,13 +32,12 @@ with workflow.unsafe.imports_passed_through():
         ScanParcel,
         ShipParcel,
     )
-    from models.order_commands import By, OrderStands, ReleaseAuthorisation, SteerOrder
-    from models.payment_retry import FailPayment
-    from models.search_attributes import ORDER_STATUS
+    from models.payments.retry import FailPayment
     from models.states import OrderStatus
     from workflows.compensation import Compensations, Unwinds
     from workflows.failures import refusal_in
     from workflows.options import CAPTURE, COMPENSATION, DATABASE, LABEL, MAIL, MAIL_LATER
+    from workflows.search_attributes import ORDER_STATUS
     from workflows.updates import AcceptsUpdates, recorded
 
 STATUS = SearchAttributeKey.for_keyword(ORDER_STATUS)

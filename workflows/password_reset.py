@@ -6,10 +6,10 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.accounts import Accounts
-    from activities.tasks import Tasks
-    from models.accounts import Link, LinkState
-    from models.checkout import OpenTask
+    from activities.accounts.notifications import Accounts
+    from activities.delivery.tasks import Tasks
+    from models.accounts.accounts import Link, LinkState
+    from models.delivery.tasks import OpenTask
     from models.errors import HoldfastError
     from workflows.mailed_link import MailedLink
     from workflows.options import DATABASE, MAIL, MAIL_LATER

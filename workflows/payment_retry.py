@@ -1,6 +1,7 @@
 """A payment that failed after its order was placed: tried again on a ladder of days, until it is paid or given up.
 
-Which refusals are tried again, and when, is in models/dunning.py; what people see of it in docs/payment-retry.md.
+Which refusals are tried again, and when, is in models/payments/dunning.py; what people see of it
+in docs/payment-retry.md.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.payment_retry import PaymentRetries
-    from activities.tasks import Tasks
-    from models.answers import Told
-    from models.checkout import OpenTask, PaymentAt
-    from models.dunning import EXTENSIONS, LADDER, Verdict, due, given_up_at, verdict, worst
+    from activities.delivery.tasks import Tasks
+    from activities.payments.retry import PaymentRetries
+    from models.delivery.stored_responses import Told
+    from models.delivery.tasks import OpenTask
     from models.errors import HoldfastError, InvalidTransition, PaymentDeclined, PaymentMethodInvalid
-    from models.orders import SYSTEM, Actor
-    from models.payment_retry import (
+    from models.orders.orders import SYSTEM, Actor
+    from models.payments.dunning import EXTENSIONS, LADDER, Verdict, due, given_up_at, verdict, worst
+    from models.payments.provider import PaymentAt
+    from models.payments.retry import (
         AcceptPayment,
         Asked,
         AskPayer,
@@ -41,10 +43,10 @@ with workflow.unsafe.imports_passed_through():
         TryStands,
         Waiting,
     )
-    from models.search_attributes import PAYMENT_RETRY_STATE
     from models.states import OrderStatus
     from workflows.compensation import Compensations, Unwinds
     from workflows.options import COMPENSATION, DATABASE, PAYMENT_GLANCE, PAYMENT_LOOKUP
+    from workflows.search_attributes import PAYMENT_RETRY_STATE
     from workflows.updates import AcceptsUpdates, recorded
 
 STATE = SearchAttributeKey.for_keyword(PAYMENT_RETRY_STATE)

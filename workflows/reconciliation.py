@@ -6,8 +6,8 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.reconciliation import Reconciliations
-    from models.reconciliation import BeginRun, CompareRun, EndRun, Reconcile, Run, RunState
+    from activities.payments.reconciliation import Reconciliations
+    from models.payments.reconciliation import BeginRun, CompareRun, EndRun, Reconcile, Run, RunState
     from workflows.options import DATABASE, PROVIDER_LIST, SETTLE_DIFFERENCE
 
 

@@ -9,13 +9,12 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.refunds import Refunds
-    from activities.tasks import Tasks
-    from models.attention import CloseTask, Outcome, TaskResolved
-    from models.checkout import OpenTask
+    from activities.delivery.tasks import Tasks
+    from activities.payments.refunds import Refunds
+    from models.delivery.tasks import CloseTask, OpenTask, Outcome, TaskResolved
     from models.errors import HoldfastError
-    from models.provider import RefundAt
-    from models.refunds import RefundPart, RefundRef, RefundStanding, RefundTask
+    from models.payments.provider import RefundAt
+    from models.payments.refunds import RefundPart, RefundRef, RefundStanding, RefundTask
     from models.states import RefundStatus
     from workflows.failures import refusal_in
     from workflows.options import COMPENSATION, DATABASE, REFUND_LOOKS

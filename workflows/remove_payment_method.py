@@ -6,11 +6,11 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
 with workflow.unsafe.imports_passed_through():
-    from activities.payment_methods import PaymentMethods
-    from models.payment_methods import PaymentMethodRef, PaymentMethodState
-    from models.search_attributes import PAYMENT_METHOD_STATE
+    from activities.payments.methods import PaymentMethods
+    from models.payments.methods import PaymentMethodRef, PaymentMethodState
     from workflows.compensation import Compensations, Unwinds
     from workflows.options import COMPENSATION, DATABASE
+    from workflows.search_attributes import PAYMENT_METHOD_STATE
 
 STATE = SearchAttributeKey.for_keyword(PAYMENT_METHOD_STATE)
 

@@ -9,9 +9,9 @@ from typing import TypeVar
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.returns import Returns
+    from activities.orders.returns import Returns
     from models.errors import HoldfastError
-    from models.returns import ReceiveReturn, RefuseReturn, ReturnRef, ReturnStands
+    from models.orders.returns import ReceiveReturn, RefuseReturn, ReturnRef, ReturnStands
     from models.states import ReturnStatus
     from workflows.options import DATABASE
     from workflows.updates import AcceptsUpdates, recorded

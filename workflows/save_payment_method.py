@@ -11,20 +11,20 @@ from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.payment_methods import PaymentMethods
-    from models.answers import Told
-    from models.checkout import Refusal
+    from activities.payments.methods import PaymentMethods
+    from models.delivery.stored_responses import Told
     from models.errors import (
         HoldfastError,
         IdempotencyKeyReused,
         OutcomeUnknown,
         PaymentDeclined,
         ProviderUnavailable,
+        Refusal,
         RequestInProgress,
         SetupExpired,
         Unavailable,
     )
-    from models.payment_methods import (
+    from models.payments.methods import (
         AskOwner,
         BeginSave,
         CloseSave,
@@ -37,10 +37,10 @@ with workflow.unsafe.imports_passed_through():
         SetUpMethod,
         SetupStands,
     )
-    from models.search_attributes import PAYMENT_METHOD_STATE
     from workflows.compensation import Compensations, Unwinds
     from workflows.failures import refusal_in
     from workflows.options import COMPENSATION, DATABASE, PAYMENT, PAYMENT_GLANCE, PAYMENT_LOOKUP
+    from workflows.search_attributes import PAYMENT_METHOD_STATE
     from workflows.updates import AcceptsUpdates, recorded
 
 STATE = SearchAttributeKey.for_keyword(PAYMENT_METHOD_STATE)

@@ -13,11 +13,11 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.parcels import Parcels
-    from activities.tasks import Tasks
-    from models.checkout import OpenTask
+    from activities.delivery.tasks import Tasks
+    from activities.orders.parcels import Parcels
+    from models.delivery.tasks import OpenTask
     from models.errors import HoldfastError
-    from models.fulfilment import DeclareLost, FollowParcel, ParcelRef, ParcelStands
+    from models.orders.fulfilment import DeclareLost, FollowParcel, ParcelRef, ParcelStands
     from models.states import PARCEL_ENDS, ShipmentStatus
     from workflows.options import CARRIER, DATABASE
 

@@ -15,24 +15,14 @@ from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSear
 from temporalio.types import MethodAsyncSingleParam
 
 from models import ids
-from models.accounts import Link, LinkPurpose, LinkState
-from models.checkout import BeginCheckout, CheckoutRef
-from models.fulfilment import FollowParcel, FulfilOrder
-from models.payment_methods import BeginSave, PaymentMethodRef, PaymentMethodState
-from models.payment_retry import RetryPayment, RetryState, Waiting
-from models.reconciliation import Reconcile, RunState
-from models.refunds import FoundRefund, RefundRef
-from models.returns import ReturnRef
-from models.search_attributes import (
-    CART_ID,
-    CHECKOUT_STATUS,
-    LINK_STATE,
-    ORDER_ID,
-    ORDER_STATUS,
-    PAYMENT_METHOD_STATE,
-    PAYMENT_RETRY_STATE,
-    USER_ID,
-)
+from models.accounts.accounts import Link, LinkPurpose, LinkState
+from models.checkout.checkouts import BeginCheckout, CheckoutRef
+from models.orders.fulfilment import FollowParcel, FulfilOrder
+from models.orders.returns import ReturnRef
+from models.payments.methods import BeginSave, PaymentMethodRef, PaymentMethodState
+from models.payments.reconciliation import Reconcile, RunState
+from models.payments.refunds import FoundRefund, RefundRef
+from models.payments.retry import RetryPayment, RetryState, Waiting
 from models.states import CheckoutStatus, OrderStatus, RefundStatus, ReturnStatus, ShipmentStatus
 from workflows import queues
 from workflows.checkout import Checkout
@@ -47,10 +37,20 @@ from workflows.refund import Refund
 from workflows.remove_payment_method import RemovePaymentMethod
 from workflows.return_ import Return
 from workflows.save_payment_method import SavePaymentMethod
+from workflows.search_attributes import (
+    CART_ID,
+    CHECKOUT_STATUS,
+    LINK_STATE,
+    ORDER_ID,
+    ORDER_STATUS,
+    PAYMENT_METHOD_STATE,
+    PAYMENT_RETRY_STATE,
+    USER_ID,
+)
 from workflows.shipment import Shipment
 
 if TYPE_CHECKING:
-    from models.settings import Settings
+    from runtime.settings import Settings
 
 W = TypeVar("W")
 Input = TypeVar("Input")

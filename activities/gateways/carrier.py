@@ -19,7 +19,6 @@ from requests.exceptions import ConnectTimeout
 from standardwebhooks import Webhook, WebhookVerificationError
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
-from activities.gateways.tracing import trace_context
 from models.errors import (
     BadRequest,
     BadSignature,
@@ -29,8 +28,9 @@ from models.errors import (
     OutcomeUnknown,
     ProviderUnavailable,
 )
-from models.parcels import CARRIER_STATUSES, Label, Rate, Stop, Word
-from models.settings import Settings
+from models.orders.parcels import CARRIER_STATUSES, Label, Rate, Stop, Word
+from runtime.settings import Settings
+from runtime.tracing import trace_context
 
 Json = dict[str, Any]
 
@@ -69,7 +69,7 @@ class CarrierGateway:
             return [Rate.model_validate(rate) for rate in found["rates"]]
 
     def buy_label(self, reference: str, service: str, sender: Stop, receiver: Stop, *, keys: Iterable[str]) -> Label:
-        """One label for `reference`, however often it is asked for with the same row of keys (activities/keys.py)."""
+        """One label for `reference`, however often it is asked for with the same row of keys (idempotency_keys.py)."""
         body = {"from": _place(sender), "to": _place(receiver), "service": service, "reference": reference}
         for key in keys:
             try:

@@ -22,9 +22,9 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 from joserfc.jws import JWSRegistry
 
+from models.accounts.identities import Identity, ProviderName
 from models.errors import SignInRefused, SignInUnavailable
-from models.identities import Identity, ProviderName
-from models.settings import Settings
+from runtime.settings import Settings
 
 GOOGLE = "https://accounts.google.com"
 FACEBOOK = "https://www.facebook.com"

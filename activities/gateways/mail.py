@@ -14,10 +14,10 @@ from sendgrid import SendGridAPIClient
 from sendgrid.helpers.eventwebhook import EventWebhook
 from sendgrid.helpers.mail import Content, CustomArg, Mail
 
-from activities.gateways.tracing import trace_context
 from models.base import Record, Storable
+from models.delivery.mails import Message
 from models.errors import BadRequest, BadSignature, InvalidRequest, OutcomeUnknown, ProviderUnavailable
-from models.mails import Message
+from runtime.tracing import trace_context
 
 MESSAGE_ID = "holdfast_message_id"
 

@@ -1,4 +1,4 @@
-"""What every payment provider does for the shop: one contract, and one test suite that runs on each (tests/gateways).
+"""What every payment provider does for the shop: one contract, and one test suite that runs on each (test_contract.py).
 
 Three kinds of answer are kept apart. *It happened* (or the provider said no) is a result. *Nothing happened* is
 ProviderUnavailable. *Not known* is OutcomeUnknown, and then the caller looks it up before it tries again; its extra
@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from models.checkout import ProviderPayment
 from models.money import Money
-from models.provider import AuthorisationRequest, Movement, ProviderEvent, ProviderRefund
+from models.payments.provider import AuthorisationRequest, Movement, ProviderEvent, ProviderPayment, ProviderRefund
 
 
 class PaymentGateway(Protocol):

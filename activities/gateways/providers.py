@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from activities.gateways.outages import guarded
+from activities.gateways.circuit_breaker import guarded
 from activities.gateways.payments import PaymentGateway
-from activities.gateways.paypal import PayPalGateway
-from activities.gateways.stripe import StripeGateway
-from models.settings import Settings
+from activities.gateways.paypal.payments import PayPalGateway
+from activities.gateways.stripe.payments import StripeGateway
+from runtime.settings import Settings
 
 
 def payment_gateways(settings: Settings) -> dict[str, PaymentGateway]:

@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from models.settings import Settings
+from runtime.settings import Settings
 
 SIGNING_KEY_FILE = "keys/signing.pem"
 SECRET_FILE = "keys/secret"  # noqa: S105  a name

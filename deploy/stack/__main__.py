@@ -4,11 +4,11 @@ import signal
 import sys
 import threading
 
+from deploy.errors import StackError
 from deploy.stack.engines import engines, start_together
-from deploy.stack.errors import StackError
 from deploy.stack.ports import check_free
 from deploy.stack.supervisor import Supervisor
-from models.settings import Settings
+from runtime.settings import Settings
 
 
 def main() -> None:

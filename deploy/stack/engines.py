@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
+from deploy.errors import StackError
 from deploy.stack import postgres, temporal, valkey
-from deploy.stack.errors import StackError
 from deploy.stack.process import Process
 from deploy.stack.supervisor import Supervisor
-from models.settings import Settings
+from runtime.settings import Settings
 
 
 def engines(settings: Settings) -> list[Process]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from deploy.stack.errors import StackError
+from deploy.errors import StackError
 
 LOCK = "stack.lock"
 RECORD = "stack.json"

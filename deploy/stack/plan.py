@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from deploy.stack.ports import Port
 from deploy.stack.process import Process
-from models.settings import Settings
+from runtime.settings import Settings
 from workflows import queues
 
 HOLDFAST = (sys.executable, "-m", "deploy.cli")

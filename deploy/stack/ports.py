@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from deploy.errors import StackError
 from deploy.stack.cache import cache_folder
-from deploy.stack.errors import StackError
 
 _claimed: list[int] = []  # file descriptors, open for as long as this process lives: each locks one port
 

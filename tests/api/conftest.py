@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.access import Role
+from models.accounts.access import Role
 from tests.fixtures.shop import eventually, new_key
 
 

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from models.access import Role
+from models.accounts.access import Role
 from tests.fixtures.people import member
 from tests.fixtures.shop import ADDRESSES, SKU, VISA, new_key, slug
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from models.access import Role
+from models.accounts.access import Role
 from tests.fixtures.shop import ADDRESSES, SKU, new_key, slug
 
 JSON = {"Content-Type": "application/json"}
@@ -252,7 +252,7 @@ class TestTokens:
 
     def test_a_token_of_another_key_is_401(self, shop, tmp_path):
         from api.tokens import Tokens
-        from models.access import Principal
+        from models.accounts.access import Principal
 
         other = Tokens.of(shop.settings.model_copy(update={"data_dir": tmp_path}))
         token = other.issue(Principal(user_id="usr_1", role=Role.ADMIN))
@@ -260,7 +260,7 @@ class TestTokens:
 
     def test_an_expired_token_is_401(self, shop):
         from api.tokens import Tokens
-        from models.access import Principal
+        from models.accounts.access import Principal
 
         past = Tokens.of(shop.settings.model_copy(update={"access_token_seconds": -120}))
         token = past.issue(Principal(user_id="usr_1", role=Role.ADMIN))

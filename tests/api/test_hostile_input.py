@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from models.access import Role
+from models.accounts.access import Role
 from tests.fixtures.shop import ADDRESSES, SKU, new_key
 
 STRINGS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.access import Role
+from models.accounts.access import Role
 from models.ids import new_id
 from tests.fixtures.shop import ADDRESSES, at_once, new_key, slug
 

@@ -20,7 +20,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("bench") / "result.json"
     before = set(BASE.glob(f"{PREFIX}*"))
     done = subprocess.run(
-        [sys.executable, "-m", "bench.main", "--quick", "--json", str(path)],
+        [sys.executable, "-m", "bench", "--quick", "--json", str(path)],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

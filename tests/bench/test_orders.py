@@ -13,10 +13,10 @@ from sqlalchemy import Connection, text
 from bench import orders
 from bench.order_data import fill
 from models.db.migrate import upgrade
-from models.db.repositories import order_search
-from models.db.repositories.order_search import Search
+from models.db.repositories.orders import search as order_search
+from models.db.repositories.orders.search import Search
 from models.db.session import Database
-from models.settings import Settings
+from runtime.settings import Settings
 
 COUNT = 20_000
 PAGES = [pytest.param(*page, id=f"{page[0]}-{page[1]}") for page in orders.pages_of(COUNT)]

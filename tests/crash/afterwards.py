@@ -14,13 +14,13 @@ from temporalio.client import Client, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.service import RPCError
 
 from api.tokens import Tokens
-from deploy.crashtest.buyers import Buyer, Notebook
-from deploy.crashtest.client import PAUSE, Body, Response, TooLate, insist
+from deploy.proof.crashtest.buyers import Buyer, Notebook
+from deploy.proof.crashtest.client import PAUSE, Body, Response, TooLate, insist
 from models import topics
-from models.access import Principal, Role
-from models.db.repositories import outbox
+from models.accounts.access import Principal, Role
+from models.db.repositories.delivery import outbox
 from models.ids import new_id, order_workflow, return_workflow
-from models.settings import Settings
+from runtime.settings import Settings
 from workflows.failures import DATA_CONVERTER
 
 

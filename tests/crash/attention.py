@@ -13,8 +13,8 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 
-from deploy.crashtest.client import PAUSE, TooLate, insist
-from models.reconciliation import Reconcile, RunState
+from deploy.proof.crashtest.client import PAUSE, TooLate, insist
+from models.payments.reconciliation import Reconcile, RunState
 from tests.crash.afterwards import Afterwards
 from workflows import queues
 from workflows.failures import DATA_CONVERTER

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.crashtest.stack import PrivateStack
-from models.settings import Settings
+from deploy.proof.crashtest.stack import PrivateStack
+from runtime.settings import Settings
 from workers.registry import build
 
 ACTIVITIES = Path(__file__).parents[2] / "activities"
@@ -32,7 +32,7 @@ TIMES = {
 def failpoints() -> list[str]:
     """Two of every registered activity, and those inside activities and mails."""
     names = sorted({each.__name__ for work in build(Settings(), None).values() for each in work.activities})
-    sources = "".join(path.read_text() for path in sorted(ACTIVITIES.glob("*.py")))
+    sources = "".join(path.read_text() for path in sorted(ACTIVITIES.rglob("*.py")))
     inner = re.findall(r'failpoint\("(\w+:\w+)"\)', sources)
     return [f"{name}:{place}" for name in names for place in ("before", "after")] + inner
 

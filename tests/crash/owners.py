@@ -9,12 +9,12 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from api.tokens import Tokens
-from deploy.crashtest.buyers import ADDRESS, SHIPPING
-from deploy.crashtest.client import Body, Response, TooLate, insist
-from deploy.crashtest.script import AtTheBank
-from models.access import Principal, Role
+from deploy.proof.crashtest.buyers import ADDRESS, SHIPPING
+from deploy.proof.crashtest.client import Body, Response, TooLate, insist
+from deploy.proof.crashtest.script import AtTheBank
+from models.accounts.access import Principal, Role
 from models.ids import new_id
-from models.settings import Settings
+from runtime.settings import Settings
 
 PATH = "/v1/me/payment-methods"
 SKU = "HF-TRAIL-JKT-M-RED"

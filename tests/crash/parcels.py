@@ -12,9 +12,9 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from deploy.crashtest.client import PAUSE, TooLate, insist
-from models.fulfilment import FollowParcel
+from deploy.proof.crashtest.client import PAUSE, TooLate, insist
 from models.ids import shipment_workflow
+from models.orders.fulfilment import FollowParcel
 from tests.crash.afterwards import Afterwards
 from workflows import queues
 from workflows.failures import DATA_CONVERTER

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from deploy.crashtest.client import insist
+from deploy.proof.crashtest.client import insist
 from tests.crash.afterwards import Afterwards
 
 PATIENCE = 120.0

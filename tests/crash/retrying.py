@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from deploy.crashtest.client import PAUSE, TooLate, insist
+from deploy.proof.crashtest.client import PAUSE, TooLate, insist
 from models.ids import payment_retry_workflow
 from tests.crash.afterwards import Afterwards
 

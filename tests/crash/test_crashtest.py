@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.crashtest.main import run
-from deploy.crashtest.script import VICTIMS, AtTheBank, write
+from deploy.proof.crashtest.main import run
+from deploy.proof.crashtest.script import VICTIMS, AtTheBank, write
 
 
 def test_the_same_seed_is_the_same_script() -> None:

@@ -10,12 +10,12 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from api.tokens import Tokens
-from deploy.crashtest.aftercare import Aftercare
-from deploy.crashtest.buyers import Buyer, Notebook
-from deploy.crashtest.script import DECLINED, PROMOTION, THREE_D_SECURE, VISA, AtTheBank, Clicks, Visit
-from deploy.crashtest.settle import settle
-from deploy.invariants.check import INVARIANTS, check_all
-from deploy.invariants.facts import Execution, Facts, Row, Told, gather
+from deploy.proof.crashtest.aftercare import Aftercare
+from deploy.proof.crashtest.buyers import Buyer, Notebook
+from deploy.proof.crashtest.script import DECLINED, PROMOTION, THREE_D_SECURE, VISA, AtTheBank, Clicks, Visit
+from deploy.proof.crashtest.settle import settle
+from deploy.proof.invariants.check import INVARIANTS, check_all
+from deploy.proof.invariants.facts import Execution, Facts, Row, Told, gather
 from tests.crash import retrying
 from tests.crash.afterwards import Afterwards
 from tests.crash.conftest import Crashing

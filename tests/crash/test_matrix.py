@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import pytest
 
 from api.tokens import Tokens
-from deploy.crashtest.aftercare import Aftercare
-from deploy.crashtest.buyers import Buyer, Notebook
-from deploy.crashtest.client import Response, TooLate, insist
-from deploy.crashtest.script import DECLINED, PAYPAL, THREE_D_SECURE, VISA, AtTheBank, Clicks, Visit
-from deploy.crashtest.settle import settle
-from deploy.invariants.check import Violation, check_all
-from deploy.invariants.facts import Facts, gather
+from deploy.proof.crashtest.aftercare import Aftercare
+from deploy.proof.crashtest.buyers import Buyer, Notebook
+from deploy.proof.crashtest.client import Response, TooLate, insist
+from deploy.proof.crashtest.script import DECLINED, PAYPAL, THREE_D_SECURE, VISA, AtTheBank, Clicks, Visit
+from deploy.proof.crashtest.settle import settle
+from deploy.proof.invariants.check import Violation, check_all
+from deploy.proof.invariants.facts import Facts, gather
 from tests.crash import attention, parcels, refunding, retrying
 from tests.crash.afterwards import Afterwards
 from tests.crash.conftest import Crashing, failpoints

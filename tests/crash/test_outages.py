@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from api.tokens import Tokens
-from deploy.crashtest.buyers import Buyer, Notebook
-from deploy.crashtest.client import Response, Unanswered, call, insist
-from deploy.crashtest.script import VISA, AtTheBank, Clicks, Visit
-from deploy.crashtest.settle import settle
-from deploy.invariants.check import check_all
-from deploy.invariants.facts import gather
+from deploy.proof.crashtest.buyers import Buyer, Notebook
+from deploy.proof.crashtest.client import Response, Unanswered, call, insist
+from deploy.proof.crashtest.script import VISA, AtTheBank, Clicks, Visit
+from deploy.proof.crashtest.settle import settle
+from deploy.proof.invariants.check import check_all
+from deploy.proof.invariants.facts import gather
 from tests.crash.conftest import Crashing
 
 pytestmark = pytest.mark.crash

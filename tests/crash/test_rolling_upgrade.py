@@ -17,11 +17,11 @@ from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.client import Client
 from typer.testing import CliRunner
 
-from deploy.cli import app
-from deploy.crashtest.settle import settle
-from deploy.crashtest.stack import PrivateStack
-from deploy.invariants.check import check_all
-from deploy.invariants.facts import gather
+from deploy.cli.main import app
+from deploy.proof.crashtest.settle import settle
+from deploy.proof.crashtest.stack import PrivateStack
+from deploy.proof.invariants.check import check_all
+from deploy.proof.invariants.facts import gather
 from deploy.stack import plan
 from models.ids import checkout_workflow, order_workflow
 from tests.fixtures.parcels import deliver, ship

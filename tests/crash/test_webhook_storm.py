@@ -19,12 +19,12 @@ from sqlalchemy.pool import NullPool
 
 from api.tokens import Tokens
 from bench.wire import Wire
-from deploy.crashtest.buyers import Buyer, Notebook
-from deploy.crashtest.client import Body, call, insist
-from deploy.crashtest.script import THREE_D_SECURE, VISA, AtTheBank, Clicks, Visit
-from deploy.crashtest.settle import settle
-from deploy.invariants.check import check_all
-from deploy.invariants.facts import gather
+from deploy.proof.crashtest.buyers import Buyer, Notebook
+from deploy.proof.crashtest.client import Body, call, insist
+from deploy.proof.crashtest.script import THREE_D_SECURE, VISA, AtTheBank, Clicks, Visit
+from deploy.proof.crashtest.settle import settle
+from deploy.proof.invariants.check import check_all
+from deploy.proof.invariants.facts import gather
 from sandbox.signing import stripe_headers
 from tests.crash.conftest import Crashing
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from deploy import cli
-from deploy.demo_accounts import seed_accounts
-from deploy.demo_people import EMAILS
-from deploy.seed import seed
-from deploy.stack.errors import StackError
-from deploy.staff import invite
-from models.access import Role
+from deploy.cli import main as cli
+from deploy.cli.staff import invite
+from deploy.demo.accounts import seed_accounts
+from deploy.demo.people import EMAILS
+from deploy.demo.seed import seed
+from deploy.errors import StackError
+from models.accounts.access import Role
 from models.db.session import Database
-from models.settings import Environment
+from runtime.settings import Environment
 from tests.fixtures.mailbox import Mailbox
 from tests.fixtures.people import PASSWORD, member
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from deploy import builds
-from deploy.builds import Build, Builds, ask, told
-from deploy.stack.errors import StackError
+from deploy.cli import builds
+from deploy.cli.builds import Build, Builds, ask, told
+from deploy.errors import StackError
 from deploy.stack.ports import free_ports
-from models.settings import Settings
+from runtime.settings import Settings
 
 
 @pytest.fixture

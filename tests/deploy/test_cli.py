@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from deploy import outbox
-from deploy.cli import app
-from deploy.serve import serve_sandbox
-from deploy.stack.errors import StackError
-from deploy.tokens import issue
-from models.access import Role
+from deploy.cli import outbox
+from deploy.cli.main import app
+from deploy.cli.serve import serve_sandbox
+from deploy.cli.tokens import issue
+from deploy.errors import StackError
+from models.accounts.access import Role
 from models.db.session import Database
-from models.settings import Environment, Settings
+from runtime.settings import Environment, Settings
 
 COMMANDS = (
     "up",
@@ -26,7 +26,6 @@ COMMANDS = (
     "seed",
     "demo",
     "crashtest",
-    "bench",
     "replay",
     "token",
     "staff",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deploy.coverage_gate import CRITICAL_MODULES, breaches
+from deploy.checks.coverage_gate import CRITICAL_MODULES, breaches
 
 
 def measured(total: float = 90.0, **files: float) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.stack.errors import StackError
+from deploy.errors import StackError
 from deploy.stack.folder import delete, end_leftovers, held, read_record, write_record
 
 

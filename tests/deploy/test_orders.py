@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from deploy.orders import rebuild
+from deploy.cli.orders import rebuild
 from models.db.migrate import upgrade
-from models.db.repositories.orders import read_order
-from models.orders import ORDER_CONFIRMED
-from models.settings import Settings
-from tests.models.test_order_stream import first
+from models.db.repositories.orders.orders import read_order
+from models.orders.orders import ORDER_CONFIRMED
+from runtime.settings import Settings
+from tests.models.orders.test_events import first
 
 ORDER = "ord_1"
 

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from deploy.stack.errors import StackError
+from deploy.errors import StackError
 from deploy.stack.ports import Port, check_free, free_ports
 
 

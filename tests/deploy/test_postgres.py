@@ -16,7 +16,7 @@ from deploy.stack import postgres
 from deploy.stack.ports import free_ports
 from deploy.stack.process import spawn
 from deploy.stack.supervisor import Supervisor
-from models.settings import Settings
+from runtime.settings import Settings
 
 
 def settings_in(folder: Path) -> Settings:
@@ -80,7 +80,7 @@ def test_the_next_stack_waits_for_the_server_of_a_killed_one(tmp_path: Path) -> 
     settings = settings_in(tmp_path)
     code = (
         "import sys, time\nfrom deploy.stack import postgres\nfrom deploy.stack.supervisor import Supervisor\n"
-        "from models.settings import Settings\nsettings = Settings()\n"
+        "from runtime.settings import Settings\nsettings = Settings()\n"
         "supervisor = Supervisor(settings.data_dir / 'logs')\n"
         "supervisor.start(postgres.process(settings))\nprint('up', flush=True)\ntime.sleep(600)"
     )

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deploy.errors import StackError
 from deploy.stack.engines import start_together
-from deploy.stack.errors import StackError
 from deploy.stack.process import Process
 from deploy.stack.supervisor import Supervisor
 

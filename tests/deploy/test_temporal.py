@@ -14,12 +14,12 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from deploy.errors import StackError
 from deploy.stack import temporal as engine
-from deploy.stack.errors import StackError
 from deploy.stack.ports import free_ports
 from deploy.stack.supervisor import Supervisor
-from models.search_attributes import SEARCH_ATTRIBUTES
-from models.settings import Settings
+from runtime.settings import Settings
+from workflows.search_attributes import SEARCH_ATTRIBUTES
 
 QUEUE = "speed"
 

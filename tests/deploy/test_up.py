@@ -18,7 +18,7 @@ import pytest
 from deploy.stack.folder import read_record
 from deploy.stack.plan import environment
 from deploy.stack.ports import free_ports
-from models.settings import Settings
+from runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PORTS = ("api", "postgres", "valkey", "temporal", "temporal_ui", "sandbox", "worker_metrics")

@@ -11,7 +11,7 @@ from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.common import RetryPolicy
 
-from activities import failpoints
+from runtime import failpoints
 from workers.main import worker
 from workers.registry import Work
 

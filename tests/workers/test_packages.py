@@ -6,7 +6,7 @@ from importlib.metadata import packages_distributions
 
 import pytest
 
-OURS = ("models", "activities", "workflows", "workers", "api", "sandbox", "deploy", "bench")
+OURS = ("runtime", "models", "activities", "workflows", "workers", "api", "sandbox", "deploy", "bench")
 
 
 @pytest.mark.parametrize("package", OURS)

@@ -11,7 +11,7 @@ import pytest
 from temporalio import activity
 
 import activities
-from models.settings import Settings
+from runtime.settings import Settings
 from workers.registry import activities_of, build, is_activity
 from workflows import queues
 

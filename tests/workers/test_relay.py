@@ -17,7 +17,7 @@ from temporalio.common import MetricMeter
 from temporalio.service import RPCError, RPCStatusCode
 
 from models.base import Record
-from models.db.repositories import deliveries, outbox
+from models.db.repositories.delivery import deliveries, outbox
 from models.topics import TOPICS, Consumer, Topic
 from workers.outbox.consumers import Context, file_of
 from workers.outbox.metrics import Metrics, Monitor

@@ -35,7 +35,7 @@ def test_nothing_is_recorded_that_nobody_can_record_again():
 
 
 def test_every_workflow_has_histories():
-    from models.settings import Settings
+    from runtime.settings import Settings
     from workers.registry import build
 
     served = {flow for work in build(Settings(), None).values() for flow in work.workflows}

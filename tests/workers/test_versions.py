@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import VersioningBehavior
 
-from models.settings import Settings
+from runtime.settings import Settings
 from workers.main import deployment
 from workers.registry import build
 from workflows import queues

@@ -7,8 +7,8 @@ import inspect
 import pytest
 from temporalio import workflow
 
-from models.attention import Outcome, TaskResolved
-from models.settings import Settings
+from models.delivery.tasks import Outcome, TaskResolved
+from runtime.settings import Settings
 from workers.registry import build
 from workflows.compensation import Compensations
 

@@ -8,11 +8,11 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy
 
-from models.access import Role
-from models.fulfilment import FulfilOrder, ShipParcel
+from models.accounts.access import Role
 from models.ids import derived_id, order_workflow
-from models.order_commands import By
-from models.orders import Actor, ShippedLine
+from models.orders.commands import By
+from models.orders.fulfilment import FulfilOrder, ShipParcel
+from models.orders.orders import Actor, ShippedLine
 from tests.fixtures.parcels import deliver, ship
 from tests.fixtures.shop import at_once, eventually, new_key
 from workflows import queues

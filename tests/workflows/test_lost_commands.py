@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from models.access import Role
+from models.accounts.access import Role
 from models.ids import new_id
-from models.payment_retry import Asked
+from models.payments.retry import Asked
 from tests.fixtures.lost import lose_parcel, lose_try
 from tests.fixtures.retries import Failed
 from tests.fixtures.shop import eventually

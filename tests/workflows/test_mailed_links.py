@@ -7,7 +7,7 @@ import time
 import pytest
 from temporalio.client import WorkflowExecutionStatus
 
-from models.accounts import LinkPurpose, LinkState
+from models.accounts.accounts import LinkPurpose, LinkState
 from models.ids import link_workflow
 from tests.fixtures.mailbox import Mailbox, make_link, use_link
 from tests.fixtures.people import member

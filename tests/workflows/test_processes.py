@@ -202,7 +202,7 @@ class TestOrders:
         assert describe(shop, workflow_id).run_id == run
 
     def test_one_that_was_terminated_goes_on_with_the_next_parcel(self, shop, world):
-        from models.access import Role
+        from models.accounts.access import Role
         from tests.fixtures.shop import new_key
 
         buyer = shop.buyer()

@@ -7,14 +7,14 @@ from datetime import timedelta
 import pytest
 import stripe
 
-from deploy.reconcile import trigger
-from models.access import Role
-from models.db.repositories import shipments
+from deploy.cli.reconcile import trigger
+from models.accounts.access import Role
+from models.db.repositories.orders import shipments
 from models.db.session import Database
-from models.fulfilment import ShipParcel
 from models.ids import new_id, order_workflow
-from models.orders import SYSTEM, LineQuantity
-from models.reconciliation import Reconcile, RunState
+from models.orders.fulfilment import ShipParcel
+from models.orders.orders import SYSTEM, LineQuantity
+from models.payments.reconciliation import Reconcile, RunState
 from tests.fixtures.parcels import ship
 from tests.fixtures.reconciliation import balances, differences, payment_of, reconcile
 from tests.fixtures.shop import THREE_D_SECURE, eventually, new_key

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from activities.gateways.paypal import PayPalGateway
-from activities.gateways.paypal_client import PayPalClient
-from models.access import Role
-from models.checkout import PaymentAt
+from activities.gateways.paypal.client import PayPalClient
+from activities.gateways.paypal.payments import PayPalGateway
+from models.accounts.access import Role
 from models.ids import new_id
 from models.money import Money
-from models.provider import AuthorisationRequest
-from models.reconciliation import RunState
+from models.payments.provider import AuthorisationRequest, PaymentAt
+from models.payments.reconciliation import RunState
 from sandbox.config import SandboxConfig
 from tests.fixtures.parcels import ship
 from tests.fixtures.paypal import approve, held, waiting

@@ -9,9 +9,9 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from models.access import Role
+from models.accounts.access import Role
 from models.ids import order_workflow, return_workflow
-from models.returns import ReturnRef
+from models.orders.returns import ReturnRef
 from models.states import ReturnStatus
 from tests.fixtures.parcels import deliver, ship
 from tests.fixtures.shop import eventually

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from temporalio.service import RPCError, RPCStatusCode
 
-from models.access import Role
+from models.accounts.access import Role
 from models.db.session import Database
 from models.ids import (
     order_workflow,

@@ -9,9 +9,9 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.worker import Worker
 
-from activities.parcels import Parcels
-from activities.tasks import Tasks
-from models.access import Role
+from activities.delivery.tasks import Tasks
+from activities.orders.parcels import Parcels
+from models.accounts.access import Role
 from models.db.session import Database
 from models.ids import shipment_workflow
 from tests.fixtures.parcels import follow, happen, is_followed

@@ -13,7 +13,7 @@ from temporalio.client import Client
 from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 
 from models.ids import checkout_workflow, save_payment_method_workflow
-from models.settings import Settings
+from runtime.settings import Settings
 from tests.fixtures.cards import Wallet
 from tests.fixtures.shop import eventually
 from tests.fixtures.updates import UPDATES, WITH_ROUTES

@@ -6,9 +6,9 @@ import asyncio
 
 from activities.gateways.secrets import Vault
 from models import topics
-from models.accounts import Link
-from models.db.repositories import account_requests
-from models.db.repositories.account_requests import Opening
+from models.accounts.accounts import Link
+from models.db.repositories.accounts import account_requests
+from models.db.repositories.accounts.account_requests import Opening
 from models.topics import AccountRequested, LinkEnded
 from workers.outbox.consumers import Context
 from workers.outbox.relay import Handlers, on

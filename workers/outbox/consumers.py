@@ -9,8 +9,8 @@ from typing import NamedTuple, Protocol, cast
 from temporalio.client import Client
 
 from models.db.session import Database
-from models.settings import Settings
 from models.topics import Consumer
+from runtime.settings import Settings
 from workers.outbox.relay import Handlers
 
 

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping
 import structlog
 from temporalio.common import MetricMeter
 
-from models.db.repositories import deliveries
-from models.db.repositories.deliveries import Backlog, Message
+from models.db.repositories.delivery import deliveries
+from models.db.repositories.delivery.deliveries import Backlog, Message
 from models.db.session import Database
 from models.errors import Unavailable
 from models.topics import TOPICS, Consumer

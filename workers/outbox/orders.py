@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from models import topics
-from models.db.repositories import disputes, parcels
+from models.db.repositories.orders import parcels
+from models.db.repositories.payments import disputes
 from models.db.session import Database
 from models.topics import DisputeChanged, TrackingReceived
 from workers.outbox.consumers import Context

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from models import ids, topics
-from models.attention import TaskResolved
-from models.checkout import CheckoutRef
-from models.payment_methods import PaymentMethodRef
-from models.refunds import FoundRefund
+from models.checkout.checkouts import CheckoutRef
+from models.delivery.tasks import TaskResolved
+from models.payments.methods import PaymentMethodRef
+from models.payments.refunds import FoundRefund
 from models.topics import (
     OrderConfirmed,
     OrderRef,

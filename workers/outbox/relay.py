@@ -21,8 +21,8 @@ import structlog
 from opentelemetry import context, propagate
 from temporalio.service import RPCError
 
-from models.db.repositories import deliveries
-from models.db.repositories.deliveries import Message
+from models.db.repositories.delivery import deliveries
+from models.db.repositories.delivery.deliveries import Message
 from models.db.session import Database
 from models.errors import Unavailable
 from models.topics import Consumer, P, Topic

@@ -4,32 +4,10 @@ from __future__ import annotations
 
 from alembic import context
 
-from models.db.tables import (
-    accounts,
-    attention,
-    audit,
-    carts,
-    catalog,
-    checkouts,
-    leases,
-    messaging,
-    orders,
-    payment_retries,
-)
+from models.db.tables import accounts, catalogue, checkout, delivery, orders, payments
 from models.db.tables.base import metadata
 
-__all__ = [
-    "accounts",
-    "attention",
-    "audit",
-    "carts",
-    "catalog",
-    "checkouts",
-    "leases",
-    "messaging",
-    "orders",
-    "payment_retries",
-]  # imported for their tables
+__all__ = ["accounts", "catalogue", "checkout", "delivery", "orders", "payments"]  # imported for their tables
 
 context.configure(
     connection=context.config.attributes["connection"],

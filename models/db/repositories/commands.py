@@ -10,19 +10,21 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from models.access import Principal
+from models.accounts.access import Principal
 from models.addresses import Address
-from models.answers import Answer, rfc3339
-from models.attention import Outcome, kind_of
-from models.db.repositories import audit, order_commands, refunds, returns, tasks
-from models.db.repositories.order_commands import Note
-from models.db.repositories.orders import StoredOrder
-from models.db.repositories.returns import Standing
+from models.db.repositories.delivery import audit, tasks
+from models.db.repositories.orders import commands as order_commands
+from models.db.repositories.orders import refunds, returns
+from models.db.repositories.orders.commands import Note
+from models.db.repositories.orders.orders import StoredOrder
+from models.db.repositories.orders.returns import Standing
+from models.delivery.stored_responses import Answer, rfc3339
+from models.delivery.tasks import Outcome, kind_of
 from models.errors import Forbidden
 from models.money import Money
-from models.order_commands import By
-from models.orders import LineQuantity
-from models.returns import ReceiveReturn, ReturnLine
+from models.orders.commands import By
+from models.orders.orders import LineQuantity
+from models.orders.returns import ReceiveReturn, ReturnLine
 
 
 def cancel_order(connection: Connection, order_id: str, by: By, reason: str | None) -> Answer:

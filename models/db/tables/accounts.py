@@ -20,17 +20,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from models.access import Role
-from models.accounts import LinkPurpose, LinkState, NoticeKind, RequestKind, SecondFactor
+from models.accounts.access import Role
+from models.accounts.accounts import LinkPurpose, LinkState, NoticeKind, RequestKind, SecondFactor
 from models.db.tables.base import id_column, json_column, metadata, one_of, time_column
-from models.payment_methods import PaymentMethodState
+from models.payments.methods import PaymentMethodState
 
 users = Table(
     "users",
     metadata,
     id_column(),
     Column("email", Text, nullable=False),  # as its owner writes it
-    Column("email_key", Text, nullable=False, unique=True),  # models.accounts.email_key
+    Column("email_key", Text, nullable=False, unique=True),  # models.accounts.accounts.email_key
     Column("name", Text, nullable=False),
     Column("password_hash", Text),  # none before verification, nor for who signs in elsewhere
     Column("must_reset", Boolean, nullable=False, server_default=text("false")),  # too many failures in a row
@@ -155,7 +155,7 @@ notices = Table(
 login_failures = Table(
     "login_failures",
     metadata,
-    Column("account_key", LargeBinary, nullable=False),  # models.accounts.account_key: known or not
+    Column("account_key", LargeBinary, nullable=False),  # models.accounts.accounts.account_key: known or not
     Column("address_range", Text, nullable=False),  # `*` counts them all
     Column("failures", Integer, nullable=False),
     time_column("last_at", default_now=True),

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 
 from models.db.tables.base import id_column, json_column, metadata, one_of, time_column
-from models.parcels import CARRIER_STATUSES
+from models.orders.parcels import CARRIER_STATUSES
 from models.states import OrderStatus, PaymentStatus, RefundStatus, ReturnStatus, ShipmentStatus
 
 order_numbers = Sequence("order_numbers", start=100001, metadata=metadata)
@@ -37,10 +37,10 @@ orders = Table(
     Column("checkout_id", Text, ForeignKey("checkouts.id"), nullable=False, unique=True),
     Column("currency", Text, nullable=False),
     Column("total", BigInteger, nullable=False),
-    json_column("document"),  # models.orders.Order: the fold of the events
+    json_column("document"),  # models.orders.orders.Order: the fold of the events
     # Personal data stands only here and in carts, so that it can be erased while the events stay.
     Column("email", Text),
-    Column("email_key", Text),  # models.accounts.email_key: by which a guest's orders are found again
+    Column("email_key", Text),  # models.accounts.accounts.email_key: by which a guest's orders are found again
     json_column("shipping_address", nullable=True),
     json_column("billing_address", nullable=True),
     time_column("placed_at"),
@@ -59,7 +59,7 @@ orders = Table(
 order_terms = Table(
     "order_terms",
     metadata,
-    Column("term", Text, primary_key=True),  # models.order_terms
+    Column("term", Text, primary_key=True),  # models.orders.search_terms
     time_column("placed_at", primary_key=True),
     Column("order_id", Text, ForeignKey("orders.id"), primary_key=True),
     Index("ix_order_terms_order_id", "order_id"),

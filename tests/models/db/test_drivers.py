@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.seed import seed_catalogue
+from deploy.demo.seed import seed_catalogue
 from models.db.migrate import check, upgrade
 from models.db.session import Database
 from models.errors import Unavailable
-from models.settings import Settings
+from runtime.settings import Settings
 
 
 def test_psycopg2_migrates_and_seeds(fresh_database_url: str) -> None:

@@ -9,7 +9,7 @@ import sys
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from deploy.ledger import check
+from deploy.cli.ledger import check
 from models.db.migrate import upgrade
 from models.db.repositories import ledger
 from models.ledger import POSTINGS, Account, EntryKind

@@ -11,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 
-# What a row's hash covers; models/db/repositories/audit.py checks it by the same function.
+# What a row's hash covers; models/db/repositories/delivery/audit.py checks it by the same function.
 AUDIT_HASH = """
 CREATE FUNCTION audit_hash(a audit_log) RETURNS bytea LANGUAGE sql STABLE AS $$
     SELECT sha256(a.previous || convert_to(jsonb_build_array(

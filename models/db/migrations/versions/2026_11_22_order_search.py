@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from models.order_terms import terms_of
+from models.orders.search_terms import terms_of
 
 revision = '0005'
 down_revision = '0004'

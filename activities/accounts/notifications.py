@@ -1,0 +1,98 @@
+"""Mails about accounts, one each: links while they are good, and what an owner has to know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.templates.accounts import link_mail, notice_mail
+from models.accounts.accounts import Link, LinkState, NoticeKind
+from models.delivery.mails import Message
+from models.errors import NotFound
+
+if TYPE_CHECKING:
+    from activities.delivery.mail_once import MailOnce
+    from activities.gateways.secrets import Vault
+    from models.db.session import Database
+
+
+class Accounts:
+    def __init__(self, database: Database, mails: MailOnce, vault: Vault, *, shop: str, public_url: str) -> None:
+        from models.db.repositories.accounts import links, notices, users
+
+        self._database = database
+        self._mails = mails
+        self._vault = vault
+        self._shop = shop
+        self._public_url = public_url
+        self._links = links
+        self._notices = notices
+        self._users = users
+
+    @activity.defn
+    def send_link(self, link: Link) -> str:
+        """As MailOnce.send; or what has become of the link, when it is no longer good and so was not sent.
+
+        The link's secret is derived here and now: it is in no database and in no history, and a repeated mail
+        carries the same one.
+        """
+        with self._database.reading() as connection:
+            stored = self._links.read(connection, link.id)
+            user = self._users.read_user(connection, link.user_id)
+        if stored is None or user is None:
+            raise NotFound(f"There is no link {link.id}")
+        if stored.state is not LinkState.LIVE:
+            return stored.state
+        email, role, known = stored.email, stored.role, user.verified
+
+        def compose(message_id: str) -> Message:
+            return link_mail(
+                message_id,
+                link.purpose,
+                email,
+                self._vault.link_token(link.id),
+                shop=self._shop,
+                public_url=self._public_url,
+                lifetime_seconds=link.lifetime_seconds,
+                known=known,
+                role=role,
+            )
+
+        return self._mails.send(link.id, link.purpose, link.id, compose)
+
+    @activity.defn
+    def end_link(self, link: Link) -> LinkState:
+        """How it ended; its time has come, if nobody was quicker."""
+        with self._database.transaction() as connection:
+            state = self._links.expire(connection, link.id)
+        if state is None:
+            raise NotFound(f"There is no link {link.id}")
+        return state
+
+    @activity.defn
+    def tell_password_was_reset(self, link: Link) -> str:
+        """As MailOnce.send, to the address that the link had gone to."""
+        with self._database.reading() as connection:
+            stored = self._links.read(connection, link.id)
+        if stored is None:
+            raise NotFound(f"There is no link {link.id}")
+        email = stored.email
+
+        def compose(message_id: str) -> Message:
+            return notice_mail(message_id, NoticeKind.PASSWORD_CHANGED, email, shop=self._shop)
+
+        return self._mails.send(link.id, NoticeKind.PASSWORD_CHANGED, link.user_id, compose)
+
+    def send_notice(self, notice_id: str) -> str:
+        """As MailOnce.send; for the outbox, whose every message is a step of its own already."""
+        with self._database.reading() as connection:
+            notice = self._notices.read_notice(connection, notice_id)
+        if notice is None:  # its account has been erased
+            return "failed"
+        kind, email = notice.kind, notice.email
+
+        def compose(message_id: str) -> Message:
+            return notice_mail(message_id, kind, email, shop=self._shop)
+
+        return self._mails.send(notice.id, notice.kind, notice.user_id, compose)

@@ -1,0 +1,73 @@
+"""The database steps of a checkout, one transaction each; the constraints decide who wins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from models.checkout.checkouts import (
+    ActionRequired,
+    BeginCheckout,
+    CheckoutRef,
+    CloseCheckout,
+    ConfirmOrder,
+    OrphanedCheckout,
+    ReleaseHold,
+    RequireAction,
+    StockHeld,
+)
+from models.delivery.stored_responses import Told
+from runtime.tracing import trace_context
+
+if TYPE_CHECKING:
+    from models.db.session import Database
+
+
+class Checkouts:
+    def __init__(self, database: Database) -> None:
+        from models.db.repositories.checkout import checkouts, holds
+        from models.db.repositories.checkout import closing as checkout_closing
+        from models.db.repositories.checkout import reads as checkout_reads
+
+        self._database = database
+        self._checkouts = checkouts
+        self._closing = checkout_closing
+        self._reads = checkout_reads
+        self._holds = holds
+
+    @activity.defn
+    def hold_stock(self, begin: BeginCheckout) -> StockHeld:
+        """Step 1. Raises OutOfStock, PriceChanged, CartIncomplete, CartCompleted, CheckoutInProgress."""
+        with self._database.transaction() as connection:
+            return self._checkouts.hold(connection, begin)
+
+    @activity.defn
+    def require_action(self, command: RequireAction) -> ActionRequired:
+        """Step 3: the buyer is asked to go to the bank."""
+        with self._database.transaction() as connection:
+            return self._checkouts.require_action(connection, command)
+
+    @activity.defn
+    def confirm_order(self, command: ConfirmOrder) -> Told:
+        """Step 5. Raises OutOfStock (the hold had run out), CartCompleted, InvalidTransition (closed before)."""
+        with self._database.transaction() as connection:
+            return self._checkouts.confirm(connection, command, trace_context())
+
+    @activity.defn
+    def close_checkout(self, command: CloseCheckout) -> Told:
+        """The undo of step 1, and the attempt's last word."""
+        with self._database.transaction() as connection:
+            return self._closing.close(connection, command)
+
+    @activity.defn
+    def release_hold(self, command: ReleaseHold) -> None:
+        """The hold has run out; whether the stock is still there is asked again at the confirmation."""
+        with self._database.transaction() as connection:
+            self._holds.expire(connection, command.checkout_id)
+
+    @activity.defn
+    def orphaned_checkout(self, ref: CheckoutRef) -> OrphanedCheckout | None:
+        """What a checkout without a process left behind; None when it has ended."""
+        with self._database.reading() as connection:
+            return self._reads.orphaned(connection, ref.checkout_id)

@@ -1,0 +1,254 @@
+"""PayPal, through its own SDK: an order that its payer approves, held by one authorisation, taken in parts.
+
+The payment's reference is PayPal's order, from which everything else is found. Our ids travel as `custom_id`
+(`checkout:attempt`; of a refund, the refund) and `invoice_id`. Every effect carries its PayPal-Request-Id, which PayPal
+answers with what the first such request did (developer.paypal.com/api/rest/reference/idempotency).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+
+from activities.gateways.paypal import events, refunds
+from activities.gateways.paypal import shapes as shapes
+from activities.gateways.paypal.client import Json, PayPalClient, PayPalRefused, order_of
+from models.errors import AuthorisationGone, CaptureRefused, OutcomeUnknown, PaymentMethodInvalid
+from models.money import Money
+from models.payments.provider import (
+    AuthorisationRequest,
+    Movement,
+    PaymentAt,
+    ProviderEvent,
+    ProviderPayment,
+    ProviderRefund,
+)
+
+METHOD = "paypal"  # the buyer chooses what to pay with at PayPal's page
+CLOCK_MARGIN = timedelta(minutes=5)
+
+_GONE = {
+    "AUTHORIZATION_EXPIRED": "authorisation_expired",
+    "AUTHORIZATION_VOIDED": "authorisation_cancelled",
+    "AUTHORIZATION_DENIED": "authorisation_cancelled",
+    "NOT_FOUND": "authorisation_expired",
+}
+
+
+class PayPalGateway:
+    """For all threads; see PaymentGateway for what every method promises."""
+
+    name = "paypal"
+    currencies = frozenset(shapes.DECIMALS)
+
+    def __init__(
+        self,
+        client_id: str,
+        secret: str,
+        *,
+        base: str = "",
+        webhook_id: str = "",
+        return_to: str = "",
+        timeout: float = 2.5,
+    ) -> None:
+        self._client = PayPalClient(client_id, secret, base, timeout)
+        self._webhook_id = webhook_id
+        self._return_to = return_to.rstrip("/")
+
+    def close(self) -> None:
+        self._client.close()
+
+    def authorise(self, request: AuthorisationRequest) -> ProviderPayment:
+        """An order for its payer to approve: always REQUIRES_ACTION; `complete` holds the money afterwards.
+
+        Nothing is kept at PayPal for later, so nothing can be charged without the buyer: PaymentMethodInvalid.
+        """
+        value = shapes.write_amount(request.amount)
+        if request.method != METHOD or request.customer is not None or request.save or request.off_session:
+            raise _unusable(f'must be "{METHOD}", with the buyer there and nothing saved')
+        ours = _custom_id(request.metadata)
+        back = f"{self._return_to}/checkout/{request.metadata['checkout_id']}"
+        body = {
+            "intent": "AUTHORIZE",
+            "purchase_units": [
+                {
+                    "reference_id": request.metadata.get("cart_id", "default"),
+                    "custom_id": ours,
+                    "invoice_id": ours,
+                    "amount": value,
+                }
+            ],
+            "payment_source": {
+                "paypal": {
+                    "experience_context": {
+                        "return_url": back,
+                        "cancel_url": f"{back}?cancelled=true",
+                        "shipping_preference": "NO_SHIPPING",  # the shop has asked already
+                        "user_action": "PAY_NOW",
+                    }
+                }
+            },
+        }
+        try:
+            order = self._client.call(
+                lambda sdk: sdk.orders.create_order, {"body": body, "paypal_request_id": request.key}
+            )
+        except PayPalRefused as error:
+            raise _unusable(f"PayPal refused it: {error.issue}") from error
+        except OutcomeUnknown as error:
+            # An order whose page nobody was sent to holds nothing: should it stay unknown, another may be made.
+            raise OutcomeUnknown(error.detail, answered=True) from error
+        return shapes.payment_of(order)
+
+    def complete(self, reference: str, key: str) -> ProviderPayment:
+        """Hold what the payer has approved. A decline is a result; what was done before is found as it is."""
+        try:
+            return shapes.payment_of(
+                self._client.call(
+                    lambda sdk: sdk.orders.authorize_order,
+                    {"id": reference, "body": {}, "paypal_request_id": key},
+                )
+            )
+        except PayPalRefused as error:
+            if error.issue in ("ORDER_ALREADY_AUTHORIZED", "ORDER_NOT_APPROVED", "NOT_FOUND"):
+                return self.look(reference)
+            return ProviderPayment(state=PaymentAt.DECLINED, reference=reference, decline_code=error.code)
+
+    def look(self, reference: str) -> ProviderPayment:
+        """CANCELLED also for an order that nobody approved in time: PayPal no longer knows it."""
+        try:
+            return shapes.payment_of(order_of(self._client, reference))
+        except PayPalRefused:
+            return ProviderPayment(state=PaymentAt.CANCELLED, reference=reference, decline_code="approval_expired")
+
+    def find(self, metadata: dict[str, str], not_before: datetime) -> ProviderPayment:
+        """Among what was authorised: an order whose id nobody learnt has a page that nobody was sent to.
+
+        So nothing was held for it, and asking again under the same key gives that very order.
+        """
+        ours = _custom_id(metadata)
+        for info in events.transactions(self._client, not_before - CLOCK_MARGIN):
+            if info.get("custom_field") == ours and info.get("paypal_reference_id_type") == "ODR":
+                return self.look(info["paypal_reference_id"])
+        return ProviderPayment(state=PaymentAt.ABSENT)
+
+    def capture(self, reference: str, amount: int, *, final: bool, key: str) -> ProviderPayment:
+        """PayPal honours an authorisation for three days. What it declines later is tried once more, renewed."""
+        order = self._existing(reference)
+        before = shapes.payment_of(order)
+        assert before.amount is not None
+        assert before.captured is not None
+        if any(one.get("invoice_id") == key for one in shapes.captures_of(order)):
+            return before
+        held = shapes.authorisation_of(order)
+        if held is None or before.state is PaymentAt.CANCELLED:
+            raise AuthorisationGone(decline_code="authorisation_cancelled")
+        wanted = Money.of(amount, before.amount.currency)
+        try:
+            self._capture(held["id"], wanted, final, key)
+        except CaptureRefused as error:
+            renewed = None if before.captured.amount or not _may_renew(error) else self._renew(held["id"], key)
+            if renewed is None:
+                raise
+            self._capture(renewed, wanted, final, f"{key}:renewed")
+        taken = before.captured + wanted
+        done = final or taken == before.amount
+        state = PaymentAt.CAPTURED if done else PaymentAt.AUTHORISED
+        return before.model_copy(update={"captured": taken, "state": state})
+
+    def _existing(self, reference: str) -> Json:
+        try:
+            return order_of(self._client, reference)
+        except PayPalRefused as error:
+            raise AuthorisationGone(decline_code="authorisation_expired") from error
+
+    def _capture(self, authorisation: str, amount: Money, final: bool, key: str) -> None:
+        """Raises CaptureRefused or AuthorisationGone."""
+        body = {"amount": shapes.write_amount(amount), "invoice_id": key, "final_capture": final}
+        try:
+            made = self._client.call(
+                lambda sdk: sdk.payments.capture_authorized_payment,
+                {"authorization_id": authorisation, "body": body, "paypal_request_id": key},
+            )
+        except PayPalRefused as error:
+            if error.issue == "DUPLICATE_INVOICE_ID":  # taken under this key a moment ago
+                raise OutcomeUnknown() from error
+            if error.issue in _GONE:
+                raise AuthorisationGone(decline_code=_GONE[error.issue]) from error
+            raise CaptureRefused(f"PayPal refused the capture: {error.issue}", decline_code=error.code) from error
+        if made["status"] in ("DECLINED", "FAILED"):
+            reason = made.get("status_details", {}).get("reason", "declined")
+            raise CaptureRefused("PayPal declined the capture", decline_code=str(reason).lower())
+
+    def _renew(self, authorisation: str, key: str) -> str | None:
+        """The new authorisation, where PayPal allows one: after three days, once."""
+        try:
+            renewed = self._client.call(
+                lambda sdk: sdk.payments.reauthorize_payment,
+                {"authorization_id": authorisation, "body": {}, "paypal_request_id": f"{key}:renew"},
+            )
+        except PayPalRefused:
+            return None
+        return str(renewed["id"])
+
+    def cancel(self, reference: str) -> ProviderPayment:
+        """Voids what is held. An order that is not yet held can't be cancelled at PayPal, and need not be.
+
+        Only `complete` could hold it, and whoever cancels no longer calls that; PayPal forgets it in hours.
+        """
+        try:
+            order = order_of(self._client, reference)
+        except PayPalRefused:
+            return ProviderPayment(state=PaymentAt.CANCELLED, reference=reference)
+        held = shapes.authorisation_of(order)
+        if held is None:
+            return shapes.payment_of(order).model_copy(update={"state": PaymentAt.CANCELLED, "next_action": None})
+        if held["status"] in ("CREATED", "PARTIALLY_CAPTURED", "PENDING"):
+            with contextlib.suppress(PayPalRefused):  # captured, voided or expired in between: it says so itself
+                self._client.call(
+                    lambda sdk: sdk.payments.void_payment,
+                    {"authorization_id": held["id"], "paypal_request_id": f"{held['id']}:void"},
+                )
+        return self.look(reference)
+
+    def give_back(self, reference: str) -> None:
+        """A refund of every capture's rest."""
+        refunds.give_back(self._client, reference)
+
+    def refund(self, reference: str, amount: Money, metadata: dict[str, str], key: str) -> ProviderRefund:
+        """One refund of ours may take a part from each capture, and is as far along as its slowest part."""
+        return refunds.refund(self._client, reference, amount, metadata["refund_id"], key)
+
+    def look_refund(self, reference: str) -> ProviderRefund:
+        """`reference` names all parts."""
+        return refunds.look(self._client, reference)
+
+    def find_refund(self, reference: str, metadata: dict[str, str]) -> ProviderRefund:
+        """The order lists them all, at once."""
+        return refunds.find(self._client, reference, metadata["refund_id"])
+
+    def event(self, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
+        """A webhook, if PayPal itself says that it signed these very bytes. Raises also ProviderUnavailable."""
+        return events.read(self._client, body, headers, self._webhook_id)
+
+    def moved_since(self, since: datetime) -> Iterator[Movement]:
+        """PayPal's transaction search, which shows what moved up to three hours late."""
+        return events.moved_since(self._client, since)
+
+
+def _custom_id(metadata: dict[str, str]) -> str:
+    return f"{metadata['checkout_id']}:{metadata['attempt']}"
+
+
+def _unusable(detail: str) -> PaymentMethodInvalid:
+    return PaymentMethodInvalid(detail, errors=[{"pointer": "/payment/method", "detail": detail}])
+
+
+def _may_renew(error: CaptureRefused) -> bool:
+    """A bank that said no may honour a fresh promise; what is gone or already taken won't come back."""
+    return not isinstance(error, AuthorisationGone) and error.extra.get("decline_code") not in (
+        "authorization_already_captured",
+        "max_capture_amount_exceeded",
+        "max_capture_count_exceeded",
+    )

@@ -1,0 +1,189 @@
+"""Cards kept at Stripe, through its own SDK: Customers, SetupIntents and PaymentMethods.
+
+A set-up is created and confirmed in one call, for use while its owner is away; Stripe's API reference and its guide
+"Save a customer's payment method without making a payment" are the source. Certain and unknown outcomes are told
+apart as in payments.py. Stripe has no search for SetupIntents; the list of one customer's is short, and consistent.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import stripe
+
+from activities.gateways.stripe.client import client_of, decline_code, options, ours, why
+from activities.gateways.stripe.payments import CLOCK_MARGIN
+from models.errors import HoldfastError
+from models.payments.methods import Card, ProviderSetup, SetupAt
+
+_STATES = {
+    "succeeded": SetupAt.SUCCEEDED,
+    "requires_action": SetupAt.REQUIRES_ACTION,
+    "requires_confirmation": SetupAt.REQUIRES_ACTION,
+    "processing": SetupAt.PROCESSING,
+    "requires_payment_method": SetupAt.DECLINED,
+    "canceled": SetupAt.CANCELLED,
+}
+_CARD = ["payment_method"]  # what to expand
+
+
+class StripeCards:
+    """One client for all threads; answers within `timeout` seconds or OutcomeUnknown."""
+
+    name = "stripe"
+
+    def __init__(self, api_key: str, *, base: str = "", timeout: float = 2.5) -> None:
+        self._client = client_of(api_key, base, timeout)
+
+    def create_customer(self, user_id: str, key: str) -> str:
+        """Stripe's id of this person, of whom it is told no more than our id. Raises as `set_up` does."""
+        try:
+            return str(self._client.v1.customers.create({"metadata": {"user_id": user_id}}, options(key)).id)
+        except stripe.StripeError as error:
+            raise _ours(error) from error
+
+    def find_customer(self, user_id: str, not_before: datetime) -> str | None:
+        """The one created since; None only when the list, which is consistent, has none."""
+        since = int((not_before - CLOCK_MARGIN).timestamp())
+        try:
+            listed = self._client.v1.customers.list({"created": {"gte": since}, "limit": 100}, options())
+            for customer in listed.auto_paging_iter():
+                if _metadata(customer).get("user_id") == user_id:
+                    return str(customer.id)
+        except stripe.StripeError as error:
+            raise _ours(error) from error
+        return None
+
+    def set_up(self, customer: str, method: str, metadata: dict[str, str], key: str) -> ProviderSetup:
+        """Create and confirm in one call. A decline is a result, not an error.
+
+        Raises PaymentMethodInvalid, ProviderUnavailable (nothing happened) or OutcomeUnknown.
+        """
+        try:
+            intent = self._client.v1.setup_intents.create(
+                {
+                    "customer": customer,
+                    "payment_method": method,
+                    # Cards that need no redirect; 3-D Secure goes through Stripe's script in the browser.
+                    "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+                    "usage": "off_session",
+                    "confirm": True,
+                    "metadata": metadata,
+                    "expand": _CARD,
+                },
+                options(key),
+            )
+        except stripe.CardError as error:
+            refused = error.error.setup_intent if error.error else None
+            return ProviderSetup(
+                state=SetupAt.DECLINED, reference=refused.id if refused else None, decline_code=decline_code(error)
+            )
+        except stripe.InvalidRequestError as error:
+            if error.param == "customer":
+                return ProviderSetup(state=SetupAt.NO_CUSTOMER)
+            raise _ours(error) from error
+        except stripe.StripeError as error:
+            raise _ours(error) from error
+        return _setup(intent)
+
+    def look(self, reference: str) -> ProviderSetup:
+        """The set-up by Stripe's own id. Raises ProviderUnavailable or OutcomeUnknown."""
+        try:
+            return _setup(self._client.v1.setup_intents.retrieve(reference, {"expand": _CARD}, options()))
+        except stripe.StripeError as error:
+            raise _ours(error) from error
+
+    def of_payment(self, reference: str) -> ProviderSetup:
+        """The method of a payment that has kept it. Raises ProviderUnavailable or OutcomeUnknown."""
+        try:
+            intent = self._client.v1.payment_intents.retrieve(reference, {"expand": _CARD}, options())
+        except stripe.StripeError as error:
+            raise _ours(error) from error
+        method: Any = intent.payment_method
+        if method is None or method.customer is None:
+            return ProviderSetup(state=SetupAt.ABSENT)
+        return ProviderSetup(
+            state=SetupAt.SUCCEEDED,
+            reference=intent.id,
+            method=method.id,
+            card=_card(method.card),
+            fingerprint=method.card.fingerprint,
+        )
+
+    def find(self, customer: str, metadata: dict[str, str]) -> ProviderSetup:
+        """The customer's set-up with our metadata, or ABSENT. Raises ProviderUnavailable or OutcomeUnknown."""
+        try:
+            listed = self._client.v1.setup_intents.list(
+                {"customer": customer, "limit": 100, "expand": [f"data.{name}" for name in _CARD]}, options()
+            )
+            for intent in listed.auto_paging_iter():
+                held = _metadata(intent)
+                if all(held.get(name) == value for name, value in metadata.items()):
+                    return _setup(intent)
+        except stripe.InvalidRequestError as error:
+            if error.param != "customer":
+                raise _ours(error) from error
+        except stripe.StripeError as error:
+            raise _ours(error) from error
+        return ProviderSetup(state=SetupAt.ABSENT)
+
+    def cancel(self, reference: str) -> ProviderSetup:
+        """Nobody can confirm it any more. Where it can't be cancelled (done, or cancelled before), what it is."""
+        try:
+            return _setup(self._client.v1.setup_intents.cancel(reference, {}, options()))
+        except stripe.InvalidRequestError as error:
+            if error.code == "setup_intent_unexpected_state":
+                return self.look(reference)
+            raise _ours(error) from error
+        except stripe.StripeError as error:
+            raise _ours(error) from error
+
+    def detach(self, method: str) -> None:
+        """The card can never be charged again. Done before counts as done, so it needs no key of ours."""
+        try:
+            self._client.v1.payment_methods.detach(method, {}, options())
+        except stripe.InvalidRequestError as error:
+            if error.code != "resource_missing" and self._attached(method):
+                raise _ours(error) from error
+        except stripe.StripeError as error:
+            raise _ours(error) from error
+
+    def _attached(self, method: str) -> bool:
+        try:
+            return self._client.v1.payment_methods.retrieve(method, {}, options()).customer is not None
+        except stripe.StripeError as error:
+            raise _ours(error) from error
+
+
+def _ours(error: stripe.StripeError) -> HoldfastError:
+    return ours(error, "/method")
+
+
+def _metadata(held: Any) -> dict[str, str]:
+    return held.metadata.to_dict() if held.metadata else {}
+
+
+def _setup(intent: stripe.SetupIntent) -> ProviderSetup:
+    state = _STATES.get(intent.status, SetupAt.PROCESSING)
+    declined = intent.last_setup_error if state is SetupAt.DECLINED else None
+    method: Any = intent.payment_method
+    card = getattr(method, "card", None)
+    return ProviderSetup(
+        state=state,
+        reference=intent.id,
+        method=getattr(method, "id", method),
+        card=_card(card) if card else None,
+        fingerprint=getattr(card, "fingerprint", None),
+        next_action=_next_action(intent) if state is SetupAt.REQUIRES_ACTION else None,
+        decline_code=why(declined) if declined else None,
+    )
+
+
+def _card(card: Any) -> Card:
+    return Card(brand=card.brand, last4=card.last4, exp_month=card.exp_month, exp_year=card.exp_year)
+
+
+def _next_action(intent: stripe.SetupIntent) -> dict[str, Any]:
+    action = intent.next_action
+    return {"type": action.type if action else "use_stripe_sdk", "client_secret": intent.client_secret}

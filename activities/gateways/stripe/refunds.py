@@ -1,0 +1,94 @@
+"""Refunds at Stripe: never above what is left there, looked up by our metadata when an answer was lost.
+
+Statuses and errors follow Stripe's API reference (Refunds; Error codes: `amount_too_large`,
+`charge_already_refunded`, `charge_disputed`).
+"""
+
+from __future__ import annotations
+
+import stripe
+
+from activities.gateways.stripe.client import options, ours
+from models.errors import OutcomeUnknown, RefundExceedsBalance
+from models.money import Money
+from models.payments.provider import ProviderRefund, RefundAt
+
+STATES = {
+    "succeeded": RefundAt.SUCCEEDED,
+    "pending": RefundAt.PENDING,
+    "requires_action": RefundAt.REQUIRES_ACTION,
+    "failed": RefundAt.FAILED,
+    "canceled": RefundAt.CANCELLED,
+}
+_EXCEEDS = ("amount_too_large", "charge_already_refunded")
+
+
+def refund(
+    client: stripe.StripeClient, reference: str, amount: Money, metadata: dict[str, str], key: str
+) -> ProviderRefund:
+    """See PaymentGateway. A refund that Stripe refuses for good (a charge under dispute) is FAILED with its code."""
+    try:
+        made = client.v1.refunds.create(
+            {"payment_intent": reference, "amount": amount.amount, "metadata": metadata}, options(key)
+        )
+    except stripe.InvalidRequestError as error:
+        if error.code in _EXCEEDS:
+            raise RefundExceedsBalance() from error
+        if error.http_status == 409:
+            raise ours(error) from error
+        return ProviderRefund(
+            state=RefundAt.FAILED, payment=reference, amount=amount, reason=error.code or "invalid_request"
+        )
+    except stripe.StripeError as error:
+        raise ours(error) from error
+    return refund_of(made)
+
+
+def give_back(client: stripe.StripeClient, reference: str) -> None:
+    """All that is left, whatever it is; nothing is done already."""
+    try:
+        client.v1.refunds.create({"payment_intent": reference}, options())
+    except stripe.InvalidRequestError as error:
+        if error.code != "charge_already_refunded":
+            raise ours(error) from error
+    except stripe.StripeError as error:
+        raise ours(error) from error
+
+
+def look(client: stripe.StripeClient, reference: str) -> ProviderRefund:
+    """By Stripe's own id; ABSENT where there is none."""
+    try:
+        return refund_of(client.v1.refunds.retrieve(reference, {}, options()))
+    except stripe.InvalidRequestError as error:
+        if error.code == "resource_missing":
+            return ProviderRefund(state=RefundAt.ABSENT)
+        raise OutcomeUnknown(f"Stripe answered {error.code}") from error
+    except stripe.StripeError as error:
+        raise ours(error) from error
+
+
+def find(client: stripe.StripeClient, reference: str, metadata: dict[str, str]) -> ProviderRefund:
+    """Among all refunds of the payment; the list is consistent at once."""
+    try:
+        listed = client.v1.refunds.list({"payment_intent": reference, "limit": 100}, options())
+        for made in listed.auto_paging_iter():
+            held = made.metadata.to_dict() if made.metadata else {}
+            if all(held.get(name) == value for name, value in metadata.items()):
+                return refund_of(made)
+    except stripe.StripeError as error:
+        raise ours(error) from error
+    return ProviderRefund(state=RefundAt.ABSENT)
+
+
+def refund_of(made: stripe.Refund) -> ProviderRefund:
+    """Stripe's refund in our words."""
+    held = made.metadata.to_dict() if made.metadata else {}
+    payment = made.payment_intent
+    return ProviderRefund(
+        state=STATES.get(made.status or "", RefundAt.PENDING),
+        reference=made.id,
+        payment=payment if isinstance(payment, str) or payment is None else payment.id,
+        amount=Money.of(made.amount, made.currency.upper()),
+        reason=getattr(made, "failure_reason", None) or getattr(made, "pending_reason", None),
+        refund_id=held.get("refund_id"),
+    )

@@ -1,0 +1,52 @@
+"""The database steps of an order's process besides shipping, one transaction each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from models.orders.commands import OrderStands, SteerOrder
+from models.orders.fulfilment import OrderRef
+from models.states import OrderStatus
+
+if TYPE_CHECKING:
+    from models.db.session import Database
+
+
+class OrderCommands:
+    def __init__(self, database: Database) -> None:
+        from models.db.repositories.orders import commands as order_commands
+
+        self._database = database
+        self._orders = order_commands
+
+    @activity.defn
+    def look_at_order(self, ref: OrderRef) -> OrderStands:
+        """How it stands, whoever changed it."""
+        with self._database.reading() as connection:
+            return self._orders.stands(connection, ref.order_id)
+
+    @activity.defn
+    def cancel_order(self, steer: SteerOrder) -> OrderStatus:
+        """Raises InvalidTransition once anything has left."""
+        with self._database.transaction() as connection:
+            return self._orders.cancel(connection, steer.order_id, steer.by).order.status
+
+    @activity.defn
+    def cancel_remainder(self, steer: SteerOrder) -> OrderStatus:
+        """What has not left never will. Raises InvalidTransition."""
+        with self._database.transaction() as connection:
+            return self._orders.cancel_remainder(connection, steer.order_id, steer.by).order.status
+
+    @activity.defn
+    def hold_order(self, steer: SteerOrder) -> OrderStatus:
+        """Raises InvalidTransition."""
+        with self._database.transaction() as connection:
+            return self._orders.hold(connection, steer.order_id, steer.by).order.status
+
+    @activity.defn
+    def release_order(self, steer: SteerOrder) -> OrderStatus:
+        """Raises InvalidTransition for what is not on hold."""
+        with self._database.transaction() as connection:
+            return self._orders.release(connection, steer.order_id, steer.by).order.status

@@ -1,0 +1,59 @@
+"""The database steps of shipping, one transaction each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from models.orders.fulfilment import OrderRef, ParcelPlanned, ScanParcel, ShipParcel
+from models.states import OrderStatus
+
+if TYPE_CHECKING:
+    from models.db.session import Database
+
+
+class Fulfilment:
+    def __init__(self, database: Database) -> None:
+        from models.db.repositories.delivery import stored_responses
+        from models.db.repositories.orders import orders, parcels, shipments
+
+        self._database = database
+        self._answers = stored_responses
+        self._orders = orders
+        self._parcels = parcels
+        self._shipments = shipments
+
+    @activity.defn
+    def plan_shipment(self, command: ShipParcel) -> ParcelPlanned:
+        """What the parcel takes. Raises InvalidTransition, NotEnoughToShip, Conflict, NotFound."""
+        with self._database.transaction() as connection:
+            return self._shipments.plan_shipment(connection, command)
+
+    @activity.defn
+    def confirm_shipment(self, command: ShipParcel, planned: ParcelPlanned) -> None:
+        """The parcel is out: events, stock, ledger and the kept answer, in one transaction."""
+        with self._database.transaction() as connection:
+            stored = self._shipments.confirm_shipment(connection, command, planned.capture)
+            answer = self._shipments.shipment_answer(connection, stored, command.shipment_id)
+            self._answers.keep(connection, command.key_digest, command.fingerprint, answer)
+
+    @activity.defn
+    def drop_shipment(self, command: ShipParcel) -> None:
+        """The undo of the plan: the parcel stays."""
+        with self._database.transaction() as connection:
+            self._shipments.drop_plan(connection, command.shipment_id)
+
+    @activity.defn
+    def record_scan(self, command: ScanParcel) -> None:
+        """A carrier's word. Raises InvalidTransition, NotFound."""
+        with self._database.transaction() as connection:
+            stored = self._parcels.record_scan(connection, command)
+            answer = self._shipments.shipment_answer(connection, stored, command.shipment_id)
+            self._answers.keep(connection, command.key_digest, command.fingerprint, answer)
+
+    @activity.defn
+    def complete_order(self, ref: OrderRef) -> OrderStatus:
+        """The return window has closed; what the order is now, for something of it may still be on its way back."""
+        with self._database.transaction() as connection:
+            return self._orders.complete(connection, ref.order_id)

@@ -1,0 +1,83 @@
+"""Parcels at the carrier: labels bought once and taken back, and what it says where a parcel is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from activities.gateways import idempotency_keys
+from models.errors import InvalidRequest
+from models.orders.fulfilment import BuyLabel, DeclareLost, ParcelRef, ParcelStands
+from runtime.failpoints import failpoint
+
+if TYPE_CHECKING:
+    from activities.gateways.carrier import CarrierGateway
+    from models.db.session import Database
+
+
+class Parcels:
+    """`carrier` is None where the shop has none."""
+
+    def __init__(self, database: Database, carrier: CarrierGateway | None) -> None:
+        from models.db.repositories.orders import labels, parcels
+
+        self._database = database
+        self._carrier = carrier
+        self._labels = labels
+        self._parcels = parcels
+
+    @activity.defn
+    def buy_label(self, command: BuyLabel) -> None:
+        """For a planned parcel, key `{shipment_id}:label`. What a try before this one may have bought is looked up.
+
+        Raises InvalidRequest (the carrier will not have it), ProviderUnavailable, OutcomeUnknown.
+        """
+        if self._carrier is None:
+            raise InvalidRequest.at("/tracking_number", "is needed: there is no carrier to buy a label from")
+        with self._database.reading() as connection:
+            ends = self._labels.ends_of(connection, command.shipment_id)
+        look_first = command.look_first or activity.info().attempt > 1
+        label = self._carrier.find_label(command.shipment_id) if look_first else None
+        if label is None:
+            label = self._carrier.buy_label(
+                command.shipment_id, command.service, *ends, keys=idempotency_keys.row(f"{command.shipment_id}:label")
+            )
+        failpoint("buy_label:unrecorded")
+        with self._database.transaction() as connection:
+            self._labels.keep(connection, command.shipment_id, label)
+
+    @activity.defn
+    def void_label(self, ref: ParcelRef) -> None:
+        """The undo: whatever was bought for the parcel is taken back, also what nobody here was told of."""
+        if self._carrier is None:
+            return
+        label = self._carrier.find_label(ref.shipment_id)
+        if label is not None:
+            self._carrier.void_label(label.id)
+
+    @activity.defn
+    def look_at_parcel(self, ref: ParcelRef) -> ParcelStands:
+        """How it stands by everything that was heard of it."""
+        with self._database.transaction() as connection:
+            return self._parcels.look(connection, ref)
+
+    @activity.defn
+    def ask_carrier(self, ref: ParcelRef) -> ParcelStands:
+        """The same, once the carrier was asked. Raises ProviderUnavailable, OutcomeUnknown."""
+        stands = self.look_at_parcel(ref)
+        if self._carrier is None:
+            return stands
+        words = self._carrier.track(stands.tracking_number)
+        if words is None:  # another carrier's: what it doesn't know it can't have lost
+            return stands
+        with self._database.transaction() as connection:
+            self._parcels.hear(connection, self._carrier.name, words)
+            stands = self._parcels.look(connection, ref)
+        return stands.model_copy(update={"asked": True})
+
+    @activity.defn
+    def declare_lost(self, command: DeclareLost) -> None:
+        """Nobody has heard of it for too long: somebody has to see to it, and the buyer is told."""
+        with self._database.transaction() as connection:
+            self._parcels.declare_lost(connection, command)

@@ -1,0 +1,121 @@
+"""A checkout's money at the provider: authorise, look up, void. What must happen once names its idempotency key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from models.checkout.checkouts import AuthorisePayment, FindPayment, VoidPayment
+from models.errors import OutcomeUnknown
+from models.payments.provider import AuthorisationRequest, PaymentAt, ProviderPayment
+from runtime.failpoints import failpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from activities.gateways.payments import PaymentGateway
+    from models.db.session import Database
+
+
+def _metadata(checkout_id: str, attempt: int) -> dict[str, str]:
+    return {"checkout_id": checkout_id, "attempt": str(attempt)}
+
+
+class Payments:
+    """`gateways` by provider name."""
+
+    def __init__(self, database: Database, gateways: Mapping[str, PaymentGateway]) -> None:
+        from models.db.repositories.payments import payments
+
+        self._database = database
+        self._gateways = gateways
+        self._payments = payments
+
+    @activity.defn
+    def authorise_payment(self, command: AuthorisePayment) -> ProviderPayment:
+        """Step 2, key `{checkout_id}:authorise:{attempt}`. Raises PaymentMethodInvalid, ProviderUnavailable,
+        OutcomeUnknown."""
+        return self._authorise(command)
+
+    @activity.defn
+    def settle_payment(self, command: AuthorisePayment) -> ProviderPayment:
+        """What became of an attempt whose outcome is unknown: looked up, and only if absent asked again with
+        the same key. ABSENT when the provider has answered that key with an error and holds nothing."""
+        gateway = self._gateways[command.provider]
+        metadata = _metadata(command.checkout_id, command.attempt)
+        found = gateway.find(metadata, command.not_before)
+        if found.state is not PaymentAt.ABSENT:
+            return found
+        try:
+            payment = self._authorise(command)
+        except OutcomeUnknown as error:
+            if not error.extra.get("answered"):
+                raise
+            # The provider has finished with this key, so what its list says now is final.
+            return gateway.find(metadata, command.not_before)
+        return payment
+
+    def _authorise(self, command: AuthorisePayment) -> ProviderPayment:
+        return self._gateways[command.provider].authorise(
+            AuthorisationRequest(
+                command.amount,
+                command.method,
+                {
+                    **_metadata(command.checkout_id, command.attempt),
+                    "cart_id": command.cart_id,
+                    "order_id": command.order_id,
+                    "payment_id": command.payment_id,
+                },
+                f"{command.checkout_id}:authorise:{command.attempt}",
+                customer=command.customer,
+                save=command.save,
+            )
+        )
+
+    @activity.defn
+    def look_up_payment(self, command: FindPayment) -> ProviderPayment:
+        """What the provider holds now."""
+        gateway = self._gateways[command.provider]
+        if command.reference is not None:
+            return gateway.look(command.reference)
+        return gateway.find(_metadata(command.checkout_id, command.attempt), command.not_before)
+
+    @activity.defn
+    def complete_payment(self, command: FindPayment) -> ProviderPayment:
+        """Its buyer has agreed: held now, key `{checkout_id}:complete:{attempt}`. Looked at first, for it may be."""
+        assert command.reference is not None
+        gateway = self._gateways[command.provider]
+        held = gateway.look(command.reference)
+        if held.state is not PaymentAt.APPROVED:
+            return held
+        return gateway.complete(command.reference, f"{command.checkout_id}:complete:{command.attempt}")
+
+    @activity.defn
+    def void_payment(self, command: VoidPayment) -> ProviderPayment:
+        """The undo of step 2: cancelled, or refunded where it was captured. ABSENT: there was nothing to undo."""
+        gateway = self._gateways[command.provider]
+        reference = command.reference
+        if reference is None:
+            found = gateway.find(_metadata(command.checkout_id, command.attempt), command.not_before)
+            reference = found.reference or self._recorded(command.checkout_id)
+            if reference is None:
+                return found
+        payment = gateway.cancel(reference)
+        if payment.state is PaymentAt.CAPTURED:
+            gateway.give_back(reference)
+        failpoint("void_payment:unrecorded")
+        with self._database.transaction() as connection:
+            self._payments.record_void(connection, command.checkout_id, payment)
+        return payment
+
+    def _recorded(self, checkout_id: str) -> str | None:
+        """The payment that our books know where a provider's list does not yet show it (PayPal's is hours late)."""
+        with self._database.reading() as connection:
+            return self._payments.open_reference(connection, checkout_id)
+
+    @activity.defn
+    def cancel_payment(self, command: VoidPayment) -> ProviderPayment:
+        """Expiry asks the provider first: CANCELLED, or what it turned out to be instead."""
+        assert command.reference is not None
+        return self._gateways[command.provider].cancel(command.reference)

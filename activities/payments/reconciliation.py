@@ -1,0 +1,113 @@
+"""The provider's list and our books, laid side by side: read, stored, compared, and each difference settled."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from models.payments.provider import PaymentAt
+from models.payments.reconciliation import (
+    BeginRun,
+    CompareRun,
+    DifferenceKind,
+    DifferenceState,
+    EndRun,
+    FoundDifferences,
+    ProviderNames,
+    Run,
+    Settled,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from activities.gateways.payments import PaymentGateway
+    from models.db.session import Database
+
+BATCH = 500
+
+
+class Reconciliations:
+    """`gateways` by provider name."""
+
+    def __init__(self, database: Database, gateways: Mapping[str, PaymentGateway]) -> None:
+        from models.db.repositories.payments import differences, reconciliation
+
+        self._database = database
+        self._gateways = gateways
+        self._runs = reconciliation
+        self._differences = differences
+
+    @activity.defn
+    def list_providers(self) -> ProviderNames:
+        return ProviderNames(names=sorted(self._gateways))
+
+    @activity.defn
+    def begin_reconciliation(self, command: BeginRun) -> Run:
+        """From where the provider's last run ended, less the overlap."""
+        with self._database.transaction() as connection:
+            return self._runs.begin(connection, command)
+
+    @activity.defn
+    def read_movements(self, run: Run) -> int:
+        """Every line of the provider's list since then, stored once; how many. A heartbeat for each batch.
+
+        Repeated, it reads from the beginning and stores nothing new. Raises ProviderUnavailable, OutcomeUnknown.
+        """
+        read = 0
+        listed = self._gateways[run.provider].moved_since(run.since)
+        while movements := list(islice(listed, BATCH)):
+            with self._database.transaction() as connection:
+                self._runs.store(connection, run, movements)
+            read += len(movements)
+            activity.heartbeat(read)
+        return read
+
+    @activity.defn
+    def compare_books(self, command: CompareRun) -> FoundDifferences:
+        """What has to be settled."""
+        with self._database.transaction() as connection:
+            found = self._runs.compare(connection, command)
+        return FoundDifferences(ids=found)
+
+    @activity.defn
+    def list_unsettled(self, run: Run) -> FoundDifferences:
+        """What is left of it."""
+        with self._database.reading() as connection:
+            return FoundDifferences(ids=self._runs.unsettled(connection, run.run_id))
+
+    @activity.defn
+    def settle_difference(self, difference_id: str) -> Settled:
+        """Put right, or a person's. Raises ProviderUnavailable, OutcomeUnknown."""
+        with self._database.reading() as connection:
+            difference = self._differences.read(connection, difference_id)
+            voidable = difference.kind == DifferenceKind.ORPHANED_AUTHORISATION and self._differences.is_nobodys(
+                connection, difference
+            )
+        if difference.state != DifferenceState.FOUND:
+            return Settled(state=DifferenceState(difference.state))
+        voided = False
+        if voidable:
+            gateway = self._gateways[difference.provider]
+            voided = gateway.cancel(difference.subject).state is PaymentAt.CANCELLED
+        with self._database.transaction() as connection:
+            if voided:
+                state = self._differences.settled(connection, difference, healed=True)
+            else:
+                state = self._differences.heal(connection, difference_id)
+        return Settled(state=state)
+
+    @activity.defn
+    def leave_difference(self, difference_id: str) -> None:
+        """It can't be settled by a process: a person's."""
+        with self._database.transaction() as connection:
+            difference = self._differences.read(connection, difference_id)
+            if difference.state == DifferenceState.FOUND:
+                self._differences.settled(connection, difference, healed=False)
+
+    @activity.defn
+    def end_reconciliation(self, command: EndRun) -> None:
+        with self._database.transaction() as connection:
+            self._runs.end(connection, command)

@@ -1,0 +1,89 @@
+"""A text message to a buyer whose payment only they can mend, exactly once.
+
+The intent is a row. Twilio takes no idempotency key, so a send without a known outcome is looked up in its list of
+messages before it is sent again; each message has a reference of its own, so that no two read alike.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models.accounts.preferences import Channel, Topic, wants
+from models.delivery.tasks import OpenTask
+from models.errors import InvalidRequest, OutcomeUnknown, ProviderUnavailable
+from runtime.failpoints import failpoint
+
+if TYPE_CHECKING:
+    from activities.gateways.sms import SmsGateway
+    from models.db.session import Database
+
+TOPIC = "payment_failed"
+
+
+class PaymentTexts:
+    """`sms` is None where no provider is configured: then nothing is sent."""
+
+    def __init__(
+        self, database: Database, sms: SmsGateway | None, *, shop: str, public_url: str, unknown_seconds: float
+    ) -> None:
+        from models.db.repositories.delivery import sent_messages, tasks
+        from models.db.repositories.payments import retry_reads
+
+        self._database = database
+        self._sms = sms
+        self._shop = shop
+        self._public_url = public_url
+        self._unknown_seconds = unknown_seconds
+        self._messages = sent_messages
+        self._reads = retry_reads
+        self._tasks = tasks
+
+    def send(self, order_id: str, subject: str) -> str:
+        """`sent`; `failed` when the provider will never take it; `unwanted` where there is no number, the buyer does
+        not want it, or the payment is no longer awaited.
+
+        Raises OutcomeUnknown while an earlier send may still be under way, ProviderUnavailable.
+        """
+        with self._database.reading() as connection:
+            reader = self._reads.reader_of(connection, order_id)
+        if self._sms is None or reader is None or not wants(reader.choices, Channel.SMS, Topic.PAYMENTS):
+            with self._database.reading() as connection:
+                self._messages.no_longer_wanted(connection, subject, TOPIC, "sms")
+            return "unwanted"
+        with self._database.reading() as connection:
+            sending = self._messages.begin_sending(connection, subject, TOPIC, "sms", self._unknown_seconds)
+            begun = self._messages.begun(connection, sending.id)
+        if not sending.may_send:
+            if sending.state == "sending":
+                raise OutcomeUnknown("An earlier send is unanswered: it is looked up later")
+            return sending.state
+        body = (
+            f"{self._shop}: the payment for your order {reader.number} did not work. Please choose another way to pay:"
+            f" {self._public_url}/orders/{order_id}/payment (ref. {sending.id[-8:]})"
+        )
+        if begun.attempts > 1 and self._sms.was_sent(reader.phone, body, begun.since):
+            return self._end(sending.id, "sent")
+        return self._send(sending.id, order_id, reader.phone, body)
+
+    def _send(self, message_id: str, order_id: str, phone: str, body: str) -> str:
+        assert self._sms is not None
+        failpoint("send_sms:before")
+        try:
+            self._sms.send(phone, body)
+        except ProviderUnavailable:
+            with self._database.reading() as connection:
+                self._messages.not_sent(connection, message_id)
+            raise
+        except InvalidRequest as error:
+            with self._database.transaction() as connection:
+                self._messages.end_sending(connection, message_id, "failed")
+                task = OpenTask(kind="sms-refused", subject=order_id, detail=error.detail)
+                self._tasks.open_task(connection, task)
+            return "failed"
+        failpoint("send_sms:after")
+        return self._end(message_id, "sent")
+
+    def _end(self, message_id: str, state: str) -> str:
+        with self._database.reading() as connection:
+            self._messages.end_sending(connection, message_id, state)
+        return state

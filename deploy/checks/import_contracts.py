@@ -1,0 +1,119 @@
+"""The import contracts of our own kind: which rooms a room may enter, who alone may touch a vendor's SDK, and
+what importing a package must never load."""
+
+import json
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import grimp
+from importlinter import Contract, ContractCheck, fields, output
+
+ROOMS = (
+    "runtime",
+    "models",
+    "models.db",
+    "activities",
+    "activities.gateways",
+    "workflows",
+    "workers",
+    "api",
+    "sandbox",
+    "deploy",
+    "bench",
+)
+
+
+def room_of(module: str) -> str | None:
+    """The innermost room that the module lives in; none for other people's packages."""
+    inside = [room for room in ROOMS if _is_in(module, room)]
+    return max(inside, key=len, default=None)
+
+
+def _is_in(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+class _Listed(Contract):
+    """A contract whose breach is a list of lines."""
+
+    def render_broken_contract(self, check: ContractCheck) -> None:
+        for line in check.metadata["breaches"]:
+            output.print_error(line, bold=False)
+
+
+class RoomContract(_Listed):
+    """`room` imports only the rooms `ours`; where `packages` is given, of other people's only those."""
+
+    room: Any = fields.StringField()
+    ours: Any = fields.SetField(subfield=fields.StringField(), required=False)
+    packages: Any = fields.SetField(subfield=fields.StringField(), required=False)
+
+    def check(self, graph: grimp.ImportGraph, verbose: bool) -> ContractCheck:
+        breaches = [
+            _told(graph, importer, imported)
+            for importer in sorted(graph.modules)
+            if room_of(importer) == self.room
+            for imported in sorted(graph.find_modules_directly_imported_by(importer))
+            if not self._allows(imported)
+        ]
+        return ContractCheck(kept=not breaches, metadata={"breaches": breaches})
+
+    def _allows(self, imported: str) -> bool:
+        if room := room_of(imported):
+            return room == self.room or room in (self.ours or ())
+        package = imported.split(".")[0]
+        return not self.packages or package in sys.stdlib_module_names or package in self.packages
+
+
+class VendorContract(_Listed):
+    """The packages are imported by the rooms alone."""
+
+    packages: Any = fields.SetField(subfield=fields.StringField())
+    rooms: Any = fields.SetField(subfield=fields.StringField())
+
+    def check(self, graph: grimp.ImportGraph, verbose: bool) -> ContractCheck:
+        breaches = [
+            _told(graph, importer, package)
+            for package in self._present(graph.modules)
+            for importer in sorted(graph.find_modules_that_directly_import(package))
+            if room_of(importer) not in self.rooms
+        ]
+        return ContractCheck(kept=not breaches, metadata={"breaches": breaches})
+
+    def _present(self, modules: Iterable[str]) -> Iterator[str]:
+        return (module for module in sorted(modules) if module.split(".")[0] in self.packages)
+
+
+class UnloadedContract(_Listed):
+    """Importing all of `room` loads none of the `modules`, by whatever chain: tried, not derived.
+
+    An import inside a function does not run then; a derived chain would count it.
+    """
+
+    room: Any = fields.StringField()
+    modules: Any = fields.SetField(subfield=fields.StringField())
+
+    def check(self, graph: grimp.ImportGraph, verbose: bool) -> ContractCheck:
+        loaded = modules_loaded_by(self.room)
+        breaches = [f"- importing {self.room} loads {module}" for module in sorted(loaded & set(self.modules))]
+        return ContractCheck(kept=not breaches, metadata={"breaches": breaches})
+
+
+def modules_loaded_by(package: str) -> set[str]:
+    """What is in `sys.modules` of a fresh interpreter that has imported the package and all in it."""
+    spec = find_spec(package)
+    inside = pkgutil.walk_packages(spec.submodule_search_locations if spec else None, f"{package}.")
+    lines = [f"import {name}" for name in (package, *(module.name for module in inside))]
+    code = "\n".join([*lines, "import sys, json", "print(json.dumps(list(sys.modules)))"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+def _told(graph: grimp.ImportGraph, importer: str, imported: str) -> str:
+    details = graph.get_import_details(importer=importer, imported=imported)
+    lines = ", ".join(str(detail["line_number"]) for detail in details)
+    return f"- {importer} (line {lines}) imports {imported}"

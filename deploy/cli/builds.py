@@ -1,0 +1,207 @@
+"""Rolls builds of the workers forward, ramps them, and takes them back, through Temporal's worker deployments.
+
+Which build an execution runs on is the server's to say (https://docs.temporal.io/worker-versioning); this asks it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.deployment.v1 import WorkerDeploymentInfo, WorkerDeploymentVersion
+from temporalio.api.enums.v1 import WorkerDeploymentVersionStatus as Status
+from temporalio.api.workflow.v1 import VersioningOverride, WorkflowExecutionOptions
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkerDeploymentRequest,
+    SetWorkerDeploymentCurrentVersionRequest,
+    SetWorkerDeploymentRampingVersionRequest,
+    UpdateWorkflowExecutionOptionsRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from deploy.errors import StackError
+from runtime.settings import Settings
+
+T = TypeVar("T")
+
+AT_ONCE = 16
+SETTLE_SECONDS = 1.0  # the search knows a little later what the executions are on
+QUIET_LOOKS = 3
+PATIENCE_SECONDS = 10.0
+NOT_YET = (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION)
+MOVES_ON = 'TemporalWorkflowVersioningBehavior = "AutoUpgrade"'
+STAYS = 'TemporalWorkflowVersioningBehavior = "Pinned"'
+WORDS = {
+    Status.WORKER_DEPLOYMENT_VERSION_STATUS_CURRENT: "current",
+    Status.WORKER_DEPLOYMENT_VERSION_STATUS_RAMPING: "ramping",
+    Status.WORKER_DEPLOYMENT_VERSION_STATUS_DRAINING: "draining",
+    Status.WORKER_DEPLOYMENT_VERSION_STATUS_DRAINED: "drained",
+}
+
+
+@dataclass(frozen=True)
+class Build:
+    """`status`: current, ramping 20 %, draining, drained or inactive; `pinned`: what nobody else will finish."""
+
+    id: str
+    status: str
+    pinned: int
+
+
+def told(builds: list[Build]) -> str:
+    """A table for the terminal."""
+    return "\n".join(
+        [f"{'build':<24} {'status':<14} pinned", *(f"{b.id:<24} {b.status:<14} {b.pinned}" for b in builds)]
+    )
+
+
+class Builds:
+    """Of one deployment."""
+
+    def __init__(self, client: Client, deployment: str) -> None:
+        self._client = client
+        self._deployment = deployment
+
+    async def status(self) -> list[Build]:
+        """Newest first. Raises StackError when no versioned worker has ever been there."""
+        info = await self._describe()
+        summaries = sorted(info.version_summaries, key=lambda each: each.create_time.ToNanoseconds(), reverse=True)
+        return [
+            Build(
+                id=(build := summary.deployment_version.build_id),
+                status=WORDS.get(summary.status, "inactive")
+                + (
+                    f" {info.routing_config.ramping_version_percentage:g} %"
+                    if summary.status == Status.WORKER_DEPLOYMENT_VERSION_STATUS_RAMPING
+                    else ""
+                ),
+                pinned=(await self._client.count_workflows(f"{self._on(build)} AND {STAYS}")).count,
+            )
+            for summary in summaries
+        ]
+
+    async def make_current(self, build: str) -> None:
+        """What begins, and what moves with the builds, goes there from now on.
+
+        Refused by the server unless workers of that build poll every queue that the build before it serves.
+        """
+        request = SetWorkerDeploymentCurrentVersionRequest(
+            namespace=self._client.namespace, deployment_name=self._deployment, build_id=build
+        )
+        await _patiently(lambda: self._client.workflow_service.set_worker_deployment_current_version(request))
+
+    async def ramp(self, build: str, percent: float) -> None:
+        """That share of what begins, and of what moves; an execution stays on its side while the share grows. 0: none
+        any more."""
+        request = SetWorkerDeploymentRampingVersionRequest(
+            namespace=self._client.namespace,
+            deployment_name=self._deployment,
+            build_id=build if percent else "",
+            percentage=percent,
+        )
+        await _patiently(lambda: self._client.workflow_service.set_worker_deployment_ramping_version(request))
+
+    async def go_back(self, build: str) -> int:
+        """Makes an older build the current one; what has run on newer ones stays with them. How many stay.
+
+        An older build can't replay what a newer one has recorded (a patch of it, above all), so those that move with
+        the builds are held where they are. The search lags: what slips through between the first look and the switch
+        fails a task on the older build, harmlessly, until a later look has found it.
+        """
+        info = await self._describe()
+        others = [each.deployment_version.build_id for each in info.version_summaries]
+        newer = [other for other in others if other != build]
+        held = await self._hold(newer)
+        ramping = info.routing_config.ramping_deployment_version.build_id
+        if ramping and ramping != build:
+            await self.ramp(ramping, 0)
+        await self.make_current(build)
+        quiet = 0
+        while quiet < QUIET_LOOKS:
+            await asyncio.sleep(SETTLE_SECONDS)
+            found = await self._hold(newer)
+            held += found
+            quiet = 0 if found else quiet + 1
+        return held
+
+    async def let_go(self, build: str) -> int:
+        """What was held there moves with the builds again; how many executions."""
+        return await self._override(f"{self._on(build)} AND {STAYS}", None)
+
+    async def _describe(self) -> WorkerDeploymentInfo:
+        found = await self._client.workflow_service.describe_worker_deployment(
+            DescribeWorkerDeploymentRequest(namespace=self._client.namespace, deployment_name=self._deployment)
+        )
+        return found.worker_deployment_info
+
+    def _on(self, build: str) -> str:
+        return f'TemporalWorkerDeploymentVersion = "{self._deployment}:{build}" AND ExecutionStatus = "Running"'
+
+    async def _hold(self, builds: list[str]) -> int:
+        """Each where it ran last."""
+        return sum([await self._override(f"{self._on(build)} AND {MOVES_ON}", self._pin(build)) for build in builds])
+
+    def _pin(self, build: str) -> VersioningOverride:
+        return VersioningOverride(
+            pinned=VersioningOverride.PinnedOverride(
+                behavior=VersioningOverride.PINNED_OVERRIDE_BEHAVIOR_PINNED,
+                version=WorkerDeploymentVersion(deployment_name=self._deployment, build_id=build),
+            )
+        )
+
+    async def _override(self, query: str, override: VersioningOverride | None) -> int:
+        """For all that the search finds; None takes theirs away. How many still ran."""
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one(workflow_id: str, run_id: str) -> bool:
+            request = UpdateWorkflowExecutionOptionsRequest(
+                namespace=self._client.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+                workflow_execution_options=WorkflowExecutionOptions(versioning_override=override),
+                update_mask=FieldMask(paths=["versioning_override"]),
+            )
+            async with slots:
+                try:
+                    await self._client.workflow_service.update_workflow_execution_options(request)
+                except RPCError as error:
+                    if error.status is not RPCStatusCode.NOT_FOUND:  # it has ended meanwhile
+                        raise
+                    return False
+            return True
+
+        found = [(each.id, each.run_id) async for each in self._client.list_workflows(query)]
+        return sum(await asyncio.gather(*(one(*each) for each in found)))
+
+
+async def _patiently(call: Callable[[], Awaitable[object]]) -> None:
+    """Workers that have just begun to poll are not yet all known to their deployment."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            await call()
+            return
+        except RPCError as error:
+            if error.status not in NOT_YET or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.2)
+
+
+def ask(settings: Settings, question: Callable[[Builds], Awaitable[T]]) -> T:
+    """What the server says. Raises StackError with its words."""
+
+    async def run() -> T:
+        client = await Client.connect(settings.temporal, namespace=settings.temporal_namespace)
+        return await question(Builds(client, settings.worker_deployment))
+
+    try:
+        return asyncio.run(run())
+    except RPCError as error:
+        raise StackError(f"Temporal says: {error.message}", "see `holdfast deploy status`") from None
+    except RuntimeError as error:  # no connection
+        raise StackError(f"Temporal does not answer at {settings.temporal}", str(error).splitlines()[0]) from None

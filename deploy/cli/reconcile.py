@@ -1,0 +1,25 @@
+"""`holdfast reconcile`: the providers' lists against our books, now."""
+
+from __future__ import annotations
+
+import asyncio
+
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from deploy.errors import StackError
+from runtime.settings import Settings
+from workers.schedules import reconcile_now
+
+
+def trigger(settings: Settings) -> str:
+    """What to print."""
+
+    async def run() -> None:
+        await reconcile_now(await Client.connect(settings.temporal, namespace=settings.temporal_namespace))
+
+    try:
+        asyncio.run(run())
+    except (RPCError, RuntimeError) as error:
+        raise StackError("no reconciliation could be begun: is a worker running?", str(error)) from error
+    return "Reconciliation has begun: GET /v1/ops/reconciliations tells how it goes."

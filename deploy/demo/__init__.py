@@ -1,0 +1,1 @@
+"""The demo shop: its files, its people, and one order."""

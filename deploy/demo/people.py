@@ -1,0 +1,5 @@
+"""Who lives in the demo shop: one of each role."""
+
+from models.accounts.access import Role
+
+EMAILS = {role: f"{role}@holdfast.example" for role in Role}

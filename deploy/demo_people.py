@@ -1,5 +1,0 @@
-"""Who lives in the demo shop: one of each role."""
-
-from models.access import Role
-
-EMAILS = {role: f"{role}@holdfast.example" for role in Role}

@@ -1,0 +1,194 @@
+"""What strangers ask for: written down in the same way for every address, and decided later, by the outbox.
+
+So neither the answer nor its time tells whether an address is known.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from models import topics
+from models.accounts.accounts import LinkPurpose, NoticeKind, RequestKind, account_key, email_key
+from models.db.repositories.accounts import links, notices, users
+from models.db.repositories.accounts.links import Digest, StoredLink
+from models.db.repositories.accounts.users import User
+from models.db.repositories.delivery import outbox
+from models.ids import new_id
+
+# Until a registration's mail has left (and it leaves no sooner than this), another one for that address that came
+# within these seconds of it is the same click.
+SAME_CLICK_SECONDS = 5.0
+MAIL_AFTER_SECONDS = 0.3
+
+_SUBMIT = text("""
+INSERT INTO account_requests (id, kind, email, name, password_hash, created_at)
+VALUES (:id, :kind, :email, :name, :password_hash, now() - make_interval(secs => :waited_seconds))
+""")
+
+_TAKE = text("""
+DELETE FROM account_requests WHERE id = :id RETURNING kind, email, name, password_hash, created_at
+""")
+
+_SAME_CLICK = text("""
+SELECT CAST(:asked_at AS timestamptz) < l.requested_at + make_interval(secs => :seconds) AND NOT EXISTS (
+    SELECT 1 FROM notifications n
+    WHERE n.event = l.id AND n.sending_since > '-infinity' AND n.sending_since <= :asked_at)
+FROM links l WHERE l.id = :link_id
+""")
+
+
+_UNVERIFIED = text("""
+SELECT id FROM users WHERE email_key = :email_key AND verified_at IS NULL AND disabled_at IS NULL FOR UPDATE
+""")
+
+
+# In one statement: the keys between the tables are checked at its end.
+_FORGET = text("""
+WITH old AS (
+        SELECT u.id FROM users u
+        WHERE u.verified_at IS NULL AND u.created_at < now() - interval '30 days' AND NOT EXISTS (
+            SELECT 1 FROM links l WHERE l.user_id = u.id AND l.created_at > now() - interval '30 days')
+        ORDER BY u.created_at LIMIT 500 FOR UPDATE SKIP LOCKED),
+    links_gone AS (DELETE FROM links WHERE user_id IN (SELECT id FROM old)),
+    notices_gone AS (DELETE FROM notices
+        WHERE user_id IN (SELECT id FROM old) OR created_at < now() - interval '30 days')
+DELETE FROM users WHERE id IN (SELECT id FROM old)
+""")
+
+
+class Opening(NamedTuple):
+    """By what requests are decided."""
+
+    digest: Digest
+    verification_seconds: float
+    reset_seconds: float
+    mails_per_hour: int
+
+
+class _Request(NamedTuple):
+    kind: str
+    email: str
+    name: str | None
+    password_hash: str | None
+    asked_at: datetime
+
+
+def submit(
+    connection: Connection,
+    kind: RequestKind,
+    email: str,
+    *,
+    name: str | None = None,
+    password_hash: str | None = None,
+    waited_seconds: float = 0.0,
+) -> None:
+    """Writes it down. `waited_seconds`: since it was asked for."""
+    request_id = new_id("areq")
+    connection.execute(
+        _SUBMIT,
+        {
+            "id": request_id,
+            "kind": kind,
+            "email": email,
+            "name": name,
+            "password_hash": password_hash,
+            "waited_seconds": waited_seconds,
+        },
+    )
+    event = topics.AccountRequested(request_id=request_id)
+    outbox.publish(connection, topics.ACCOUNT_REQUESTED, account_key(email).hex(), event)
+
+
+def open_request(connection: Connection, request_id: str, opening: Opening) -> None:
+    """Decides one, once: a repeat finds nothing."""
+    row = connection.execute(_TAKE, {"id": request_id}).first()
+    if row is None:
+        return
+    request = _Request(*row)
+    if request.kind == RequestKind.REGISTRATION:
+        users.create_unverified(connection, request.email)
+    known = users.user_by_email(connection, request.email)
+    user = users.lock_user(connection, known.id) if known else None
+    if user is None or user.disabled:
+        return
+    if request.kind == RequestKind.REGISTRATION:
+        _register(connection, request, user, opening)
+    elif request.kind == RequestKind.EMAIL_VERIFICATION:
+        _verify_again(connection, user, opening)
+    elif user.verified:
+        links.create(
+            connection,
+            opening.digest,
+            purpose=LinkPurpose.PASSWORD_RESET,
+            user_id=user.id,
+            email=user.email,  # as its owner writes it, whatever was typed
+            lifetime_seconds=opening.reset_seconds,
+            mails_per_hour=opening.mails_per_hour,
+        )
+
+
+def forget_old(connection: Connection) -> None:
+    """Who was registered and never confirmed it, perhaps without knowing, is forgotten after 30 days; so is what
+    owners were told.
+    """
+    connection.execute(_FORGET)
+
+
+def release_address(connection: Connection, email: str) -> None:
+    """Takes an address from an account that was never verified: its owner has just shown that it is theirs."""
+    holder = connection.execute(_UNVERIFIED, {"email_key": email_key(email)}).scalar()
+    if holder is not None:
+        links.end_live(connection, holder, *LinkPurpose)
+        for table in ("links", "notices"):
+            connection.execute(text(f"DELETE FROM {table} WHERE user_id = :id"), {"id": holder})  # noqa: S608  constants
+        connection.execute(text("DELETE FROM users WHERE id = :id"), {"id": holder})
+
+
+def _register(connection: Connection, request: _Request, user: User, opening: Opening) -> None:
+    """A link for a new account; a word to the owner of one that exists."""
+    if user.verified:
+        notices.tell(connection, user.id, NoticeKind.ACCOUNT_EXISTS, at_most=opening.mails_per_hour)
+        return
+    last = links.last_of(connection, user.id, LinkPurpose.EMAIL_VERIFICATION)
+    if last is not None and _same_click(connection, request, last):
+        return
+    links.create(
+        connection,
+        opening.digest,
+        purpose=LinkPurpose.EMAIL_VERIFICATION,
+        user_id=user.id,
+        email=request.email,
+        name=request.name,
+        password_hash=request.password_hash,
+        requested_at=request.asked_at,
+        lifetime_seconds=opening.verification_seconds,
+        mails_per_hour=opening.mails_per_hour,
+        after_seconds=MAIL_AFTER_SECONDS,
+    )
+
+
+def _verify_again(connection: Connection, user: User, opening: Opening) -> None:
+    """Another mail for an account that waits for its verification, with what was last registered."""
+    last = links.last_of(connection, user.id, LinkPurpose.EMAIL_VERIFICATION)
+    if user.verified or last is None or last.password_hash is None:
+        return
+    links.create(
+        connection,
+        opening.digest,
+        purpose=LinkPurpose.EMAIL_VERIFICATION,
+        user_id=user.id,
+        email=last.email,
+        name=last.name,
+        password_hash=last.password_hash,
+        lifetime_seconds=opening.verification_seconds,
+        mails_per_hour=opening.mails_per_hour,
+    )
+
+
+def _same_click(connection: Connection, request: _Request, last: StoredLink) -> bool:
+    """Twenty at once, a double click: nobody can have read the first one's mail before asking again."""
+    values = {"asked_at": request.asked_at, "link_id": last.id, "seconds": SAME_CLICK_SECONDS}
+    return bool(connection.execute(_SAME_CLICK, values).scalar())

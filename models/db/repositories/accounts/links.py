@@ -1,0 +1,201 @@
+"""Mailed links: one live at a time for each purpose of a person, good once, and gone by the database's clock.
+
+Whoever makes, uses or ends one holds the lock on its user's row, so two at once come one after the other. The link
+itself brings its name and password into force: nothing that a stranger typed holds before the mail was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from models import topics
+from models.accounts.access import Role
+from models.accounts.accounts import Link, LinkPurpose, LinkState, email_key
+from models.db.repositories.delivery import outbox
+from models.errors import Gone
+from models.ids import link_workflow, new_id
+
+Digest = Callable[[str], bytes]
+"""From a link's id to what is kept of its secret: `Vault.link_digest`."""
+
+
+class StoredLink(NamedTuple):
+    """With what it brings into force."""
+
+    id: str
+    user_id: str
+    purpose: LinkPurpose
+    number: int
+    state: LinkState  # `expired` from its last moment on, whether or not somebody has written that down
+    email: str
+    name: str | None
+    password_hash: str | None
+    role: Role | None
+    requested_at: datetime
+
+    @property
+    def workflow_id(self) -> str:
+        return link_workflow(self.purpose, self.user_id, self.number)
+
+
+_COLUMNS = """
+id, user_id, purpose, number, email, name, password_hash, role, requested_at,
+CASE WHEN state = 'live' AND expires_at <= now() THEN 'expired' ELSE state END AS state
+"""
+
+_LOCK = text("SELECT id FROM users WHERE id = :user_id FOR UPDATE")
+
+# By the user, so that nobody spams the world from one account; by the address, so that no crowd spams one mailbox.
+_LAST_HOUR = text("""
+SELECT greatest(
+    (SELECT count(*) FROM links WHERE user_id = :user_id AND purpose = :purpose AND created_at > t.since),
+    (SELECT count(*) FROM links WHERE email_key = :email_key AND purpose = :purpose AND created_at > t.since))
+FROM (SELECT now() - interval '1 hour' AS since) t
+""")
+
+_INSERT = text("""
+INSERT INTO links
+    (id, user_id, purpose, number, digest, email, email_key, name, password_hash, role, lifetime_seconds,
+     requested_at, expires_at)
+VALUES (:id, :user_id, :purpose,
+    (SELECT coalesce(max(number), 0) + 1 FROM links WHERE user_id = :user_id AND purpose = :purpose),
+    :digest, :email, :email_key, :name, :password_hash, :role, :lifetime_seconds,
+    coalesce(:requested_at, now()), now() + make_interval(secs => :lifetime_seconds))
+RETURNING number
+""")
+
+# What it would have brought into force is in force now, or goes on in the link that replaces it.
+_END = text("""
+UPDATE links SET state = :state, ended_at = now(),
+    name = CASE WHEN :state = 'expired' THEN name END,
+    password_hash = CASE WHEN :state = 'expired' THEN password_hash END
+WHERE id = :id AND state = 'live'
+""")
+
+
+def create(
+    connection: Connection,
+    digest: Digest,
+    *,
+    purpose: LinkPurpose,
+    user_id: str,
+    email: str,
+    lifetime_seconds: float,
+    mails_per_hour: int,
+    name: str | None = None,
+    password_hash: str | None = None,
+    role: Role | None = None,
+    requested_at: datetime | None = None,
+    after_seconds: float = 0.0,
+) -> Link | None:
+    """A new link, in place of the live one; the outbox starts the process that mails it, after `after_seconds`.
+
+    None, and nothing changed, once this person or this address got `mails_per_hour` of that purpose in an hour.
+    """
+    connection.execute(_LOCK, {"user_id": user_id})
+    about = {"user_id": user_id, "purpose": purpose, "email_key": email_key(email)}
+    if connection.execute(_LAST_HOUR, about).scalar_one() >= mails_per_hour:
+        return None
+    end_live(connection, user_id, purpose)
+    link_id = new_id("link")
+    number = connection.execute(
+        _INSERT,
+        {
+            **about,
+            "id": link_id,
+            "digest": digest(link_id),
+            "email": email,
+            "name": name,
+            "password_hash": password_hash,
+            "role": role,
+            "lifetime_seconds": lifetime_seconds,
+            "requested_at": requested_at,
+        },
+    ).scalar_one()
+    link = Link(id=link_id, user_id=user_id, purpose=purpose, number=number, lifetime_seconds=lifetime_seconds)
+    outbox.publish(connection, topics.LINK_OPENED, link_id, link, after_seconds=after_seconds)
+    return link
+
+
+def end_live(connection: Connection, user_id: str, *purposes: LinkPurpose) -> None:
+    """The live links of these purposes are good no more: `replaced`."""
+    found = connection.execute(
+        text(f"SELECT {_COLUMNS} FROM links WHERE user_id = :user_id AND purpose = ANY(:purposes) AND state = 'live'"),  # noqa: S608  constants
+        {"user_id": user_id, "purposes": list(purposes)},
+    )
+    for row in found.all():
+        _end(connection, _link(row), LinkState.REPLACED)
+
+
+def find(connection: Connection, digest: bytes, purpose: LinkPurpose) -> StoredLink:
+    """The live link with that secret, for a look. Raises Gone: unknown, used, replaced or expired."""
+    row = connection.execute(
+        text(f"SELECT {_COLUMNS} FROM links WHERE digest = :digest AND purpose = :purpose"),  # noqa: S608  constants
+        {"digest": digest, "purpose": purpose},
+    ).first()
+    if row is None or row.state != LinkState.LIVE:
+        raise Gone()
+    return _link(row)
+
+
+def use(connection: Connection, digest: bytes, purpose: LinkPurpose) -> StoredLink:
+    """Uses it up, once: its user's row is locked from here on, and its process is told. Raises Gone, as `find`."""
+    seen = find(connection, digest, purpose)
+    connection.execute(_LOCK, {"user_id": seen.user_id})
+    link = find(connection, digest, purpose)
+    _end(connection, link, LinkState.USED)
+    return link
+
+
+def read(connection: Connection, link_id: str) -> StoredLink | None:
+    row = connection.execute(
+        text(f"SELECT {_COLUMNS} FROM links WHERE id = :id"),  # noqa: S608  constants
+        {"id": link_id},
+    ).first()
+    return _link(row) if row else None
+
+
+def last_of(connection: Connection, user_id: str, purpose: LinkPurpose) -> StoredLink | None:
+    row = connection.execute(
+        text(
+            f"SELECT {_COLUMNS} FROM links WHERE user_id = :user_id AND purpose = :purpose"  # noqa: S608  constants
+            " ORDER BY number DESC LIMIT 1"
+        ),
+        {"user_id": user_id, "purpose": purpose},
+    ).first()
+    return _link(row) if row else None
+
+
+def expire(connection: Connection, link_id: str) -> LinkState | None:
+    """Writes down that its time has come, unless it ended otherwise; how it ended. None: there is no such link."""
+    link = read(connection, link_id)
+    if link is not None and link.state is LinkState.EXPIRED:
+        connection.execute(_END, {"id": link_id, "state": LinkState.EXPIRED})
+        link = read(connection, link_id)  # somebody may have been quicker
+    return link.state if link else None
+
+
+def _end(connection: Connection, link: StoredLink, state: LinkState) -> None:
+    """With the word to its process."""
+    if connection.execute(_END, {"id": link.id, "state": state}).rowcount:
+        event = topics.LinkEnded(workflow_id=link.workflow_id, how=state)
+        outbox.publish(connection, topics.LINK_ENDED, link.id, event)
+
+
+def _link(row: Any) -> StoredLink:
+    return StoredLink(
+        id=row.id,
+        user_id=row.user_id,
+        purpose=LinkPurpose(row.purpose),
+        number=row.number,
+        state=LinkState(row.state),
+        email=row.email,
+        name=row.name,
+        password_hash=row.password_hash,
+        role=Role(row.role) if row.role else None,
+        requested_at=row.requested_at,
+    )

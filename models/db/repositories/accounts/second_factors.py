@@ -1,0 +1,82 @@
+"""Second factors: a sealed secret that is not in force until it is confirmed; each code and recovery code counts once.
+
+What must hold under races is the WHERE of one UPDATE: of two requests with one code, one finds it used.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, text
+
+from models.accounts.accounts import SecondFactor
+
+_SECRET = text("SELECT totp_secret, totp_confirmed_at IS NOT NULL AS confirmed FROM users WHERE id = :id")
+
+_USE_STEP = text("""
+UPDATE users SET totp_last_step = :step
+WHERE id = :id AND totp_secret = :secret AND totp_last_step < :step
+""")
+
+_USE_RECOVERY_CODE = text("""
+UPDATE users SET recovery_digests = array_remove(recovery_digests, :digest)
+WHERE id = :id AND totp_confirmed_at IS NOT NULL AND :digest = ANY(recovery_digests)
+""")
+
+_PROPOSE = text("""
+UPDATE users SET totp_secret = :secret, totp_last_step = 0, version = version + 1
+WHERE id = :id AND totp_confirmed_at IS NULL
+""")
+
+_CONFIRM = text("""
+UPDATE users SET totp_confirmed_at = now(), recovery_digests = :digests, version = version + 1
+WHERE id = :id AND totp_confirmed_at IS NULL
+""")
+
+_REMOVE = text("""
+UPDATE users SET totp_secret = NULL, totp_confirmed_at = NULL, totp_last_step = 0, recovery_digests = '{}',
+    version = version + 1
+WHERE id = :id
+""")
+
+_LIFT = text("""
+UPDATE sessions SET second_factor = :passed WHERE id = :id AND user_id = :user_id AND ended_at IS NULL
+""")
+
+_LOWER = text("UPDATE sessions SET second_factor = :standing WHERE user_id = :id AND ended_at IS NULL")
+
+
+def read_secret(connection: Connection, user_id: str) -> tuple[bytes, bool] | None:
+    """The sealed secret and whether it is in force; None where there is none."""
+    row = connection.execute(_SECRET, {"id": user_id}).first()
+    return (bytes(row.totp_secret), row.confirmed) if row and row.totp_secret is not None else None
+
+
+def use_step(connection: Connection, user_id: str, secret: bytes, step: int) -> bool:
+    """False when a code of this step, or of a later one, was used before, or `secret` is no longer the secret."""
+    return connection.execute(_USE_STEP, {"id": user_id, "secret": secret, "step": step}).rowcount == 1
+
+
+def use_recovery_code(connection: Connection, user_id: str, digest: bytes) -> bool:
+    """False when it is none of theirs, or no longer."""
+    return connection.execute(_USE_RECOVERY_CODE, {"id": user_id, "digest": digest}).rowcount == 1
+
+
+def propose(connection: Connection, user_id: str, secret: bytes) -> bool:
+    """Keeps a secret that is not yet in force; False when one is."""
+    return connection.execute(_PROPOSE, {"id": user_id, "secret": secret}).rowcount == 1
+
+
+def confirm(connection: Connection, user_id: str, recovery_digests: list[bytes]) -> bool:
+    """Brings the proposed secret into force; False when one is already."""
+    return connection.execute(_CONFIRM, {"id": user_id, "digests": recovery_digests}).rowcount == 1
+
+
+def remove(connection: Connection, user_id: str, *, to_be_replaced: bool) -> None:
+    """`to_be_replaced`: the live sessions may do nothing until there is another one."""
+    connection.execute(_REMOVE, {"id": user_id})
+    standing = SecondFactor.PENDING if to_be_replaced else SecondFactor.NONE
+    connection.execute(_LOWER, {"id": user_id, "standing": standing})
+
+
+def lift(connection: Connection, user_id: str, session_id: str) -> None:
+    """The session has shown a second factor: it has its role's scopes from now on."""
+    connection.execute(_LIFT, {"id": session_id, "user_id": user_id, "passed": SecondFactor.PASSED})

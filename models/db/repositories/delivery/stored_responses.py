@@ -1,0 +1,86 @@
+"""Kept answers: the same Idempotency-Key and body get the same bytes again, for 30 days."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from models.delivery.stored_responses import Answer
+from models.errors import IdempotencyKeyReused, RequestInProgress
+
+_CLAIM = text("""
+INSERT INTO kept_answers (key_digest, fingerprint) VALUES (:key_digest, :fingerprint)
+ON CONFLICT (key_digest) DO NOTHING RETURNING key_digest
+""")
+
+_KEEP = text("""
+INSERT INTO kept_answers (key_digest, fingerprint, status, body) VALUES (:key_digest, :fingerprint, :status, :body)
+ON CONFLICT (key_digest) DO UPDATE SET status = excluded.status, body = excluded.body
+WHERE kept_answers.fingerprint = excluded.fingerprint
+""")
+
+
+class Kept(NamedTuple):
+    """`running`: the first request with that key goes on. `spent`: how often it ended in a 5xx and began anew."""
+
+    answer: Answer | None
+    running: bool
+    spent: int
+
+
+_LOOK = text("""
+SELECT (SELECT json_build_array(k.fingerprint, k.status, k.body) FROM kept_answers k WHERE k.key_digest = :key_digest),
+    (SELECT count(*) FROM checkouts c WHERE c.key_digest = :key_digest AND c.retryable)
+""")
+
+
+def look(connection: Connection, key_digest: str, fingerprint: str) -> Kept:
+    """Everything about a key in one round trip. Raises IdempotencyKeyReused."""
+    kept, spent = connection.execute(_LOOK, {"key_digest": key_digest}).one()
+    if kept is None:
+        return Kept(None, running=False, spent=spent)
+    known, status, body = kept
+    if known != fingerprint:
+        raise IdempotencyKeyReused()
+    if status is None:
+        return Kept(None, running=True, spent=spent)
+    return Kept(Answer(status=status, body=body), running=False, spent=spent)
+
+
+def find(connection: Connection, key_digest: str, fingerprint: str) -> Answer | None:
+    """The answer kept for that key, or None while there is none. Raises IdempotencyKeyReused."""
+    row = connection.execute(
+        text("SELECT fingerprint, status, body FROM kept_answers WHERE key_digest = :key_digest"),
+        {"key_digest": key_digest},
+    ).first()
+    if row is None:
+        return None
+    if row.fingerprint != fingerprint:
+        raise IdempotencyKeyReused()
+    return Answer(status=row.status, body=row.body) if row.status is not None else None
+
+
+def claim(connection: Connection, key_digest: str, fingerprint: str) -> Answer | None:
+    """Takes the key inside the caller's transaction, after waiting for whoever has it; their answer, if any."""
+    key = {"key_digest": key_digest, "fingerprint": fingerprint}
+    if connection.execute(_CLAIM, key).first() is not None:
+        return None
+    answer = find(connection, key_digest, fingerprint)
+    if answer is None:
+        raise RequestInProgress()
+    return answer
+
+
+def keep(connection: Connection, key_digest: str | None, fingerprint: str | None, answer: Answer) -> None:
+    """In the same transaction as what it tells of. Without a key there is nothing to keep."""
+    if key_digest is not None:
+        connection.execute(
+            _KEEP,
+            {"key_digest": key_digest, "fingerprint": fingerprint, "status": answer.status, "body": answer.body},
+        )
+
+
+def forget_old(connection: Connection) -> None:
+    """Keys are kept for 30 days."""
+    connection.execute(text("DELETE FROM kept_answers WHERE created_at < now() - interval '30 days'"))

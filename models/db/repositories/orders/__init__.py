@@ -1,0 +1,1 @@
+"""Orders: shipping, returns, cancellation."""

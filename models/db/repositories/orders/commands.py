@@ -1,0 +1,240 @@
+"""What people do to an order besides shipping it, one transaction each. The order's lock decides every race."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from models import topics
+from models.addresses import Address
+from models.catalogue.inventory import Movement
+from models.db.repositories.catalogue import inventory
+from models.db.repositories.delivery import outbox
+from models.db.repositories.orders import notices as order_notices
+from models.db.repositories.orders import search as order_search
+from models.db.repositories.orders import shipments
+from models.db.repositories.orders.orders import StoredOrder, append, lock_order
+from models.errors import InvalidRequest, InvalidTransition
+from models.ids import new_id
+from models.orders import orders
+from models.orders.commands import By, OrderStands
+from models.orders.events import parcels_have_ended
+from models.orders.notices import OrderNotice
+from models.orders.orders import Actor, Order
+from models.states import OrderStatus
+
+_DONE = text("SELECT 1 FROM order_events WHERE order_id = :order_id AND type = :type AND cause = :cause LIMIT 1")
+
+_PACKED = text("SELECT id FROM shipments WHERE order_id = :order_id AND status = 'preparing' LIMIT 1")
+
+_LOCK_STOCK = text("""
+SELECT 1 FROM stock_levels s JOIN stock_holds h ON h.sku = s.sku AND h.location = s.location
+WHERE h.checkout_id = :checkout_id AND h.state = 'allocated' ORDER BY s.sku, s.location FOR UPDATE OF s
+""")
+
+# A hold of which a part has left keeps that part; the rest is anybody's again.
+_RELEASE_STOCK = inventory.statement(
+    """
+WITH left_over AS (
+        SELECT sku, location, quantity - shipped AS quantity FROM stock_holds
+        WHERE checkout_id = :checkout_id AND state = 'allocated'),
+    holds AS (
+        UPDATE stock_holds SET state = CASE WHEN shipped > 0 THEN 'shipped' ELSE 'released' END,
+            quantity = CASE WHEN shipped > 0 THEN shipped ELSE quantity END
+        WHERE checkout_id = :checkout_id AND state = 'allocated'),
+    {moved}
+SELECT sku FROM moved
+""",
+    Movement.RELEASE,
+    "left_over",
+)
+
+_UNUSE_CODES = text("""
+WITH unused AS (DELETE FROM promotion_uses WHERE checkout_id = :checkout_id RETURNING promotion_id)
+UPDATE promotions p SET used = p.used - 1 FROM unused u WHERE p.id = u.promotion_id
+""")
+
+
+def cancel(connection: Connection, order_id: str, by: By) -> StoredOrder:
+    """Before anything has left: stock and codes back at once, the money as soon as the provider answers.
+
+    A cancelled order stays so, whoever asks again. Raises InvalidTransition, naming the state; a parcel that is being
+    handed over has won.
+    """
+    stored, now = lock_order(connection, order_id)
+    order = stored.order
+    if order.status is OrderStatus.CANCELLED:
+        return stored
+    _nothing_packed(connection, order, "cancelled")
+    return stored._replace(order=_cancel(connection, order, orders.ORDER_CANCELLED, by, now))
+
+
+def cancel_remainder(connection: Connection, order_id: str, by: By) -> StoredOrder:
+    """What has not left never will: its stock is free, its money released. Raises InvalidTransition."""
+    stored, now = lock_order(connection, order_id)
+    order = stored.order
+    if order.shipments and not order.left_to_ship():
+        return stored
+    _nothing_packed(connection, order, "cancelled")
+    return stored._replace(order=_cancel(connection, order, orders.ORDER_REMAINDER_CANCELLED, by, now))
+
+
+def _cancel(connection: Connection, order: Order, event: str, by: By, now: datetime) -> Order:
+    whole = event == orders.ORDER_CANCELLED
+    order = append(connection, order, [(event, {})], now=now, actor=by.actor, cause=by.cause)
+    ended = None if whole else parcels_have_ended(order)
+    if ended is not None:
+        last = orders.ORDER_DELIVERED if ended is OrderStatus.DELIVERED else orders.ORDER_RETURNED
+        order = append(connection, order, [(last, {})], now=now, actor=by.actor, cause=by.cause)
+    checkout = {"checkout_id": order.checkout_id}
+    connection.execute(_LOCK_STOCK, checkout)
+    _RELEASE_STOCK.execute(connection, checkout)
+    if whole:
+        connection.execute(_UNUSE_CODES, checkout)
+    outbox.publish(connection, topics.ORDER_CANCELLED, order.id, topics.OrderRef(order_id=order.id))
+    order_notices.tell(connection, order.id, OrderNotice.CANCELLED, f"{order.id}:{order.version}")
+    return order
+
+
+def hold(connection: Connection, order_id: str, by: By) -> StoredOrder:
+    """Nothing leaves until it is released; what is on hold stays so. Raises InvalidTransition."""
+    stored, now = lock_order(connection, order_id)
+    if stored.order.status is OrderStatus.ON_HOLD or _done(connection, order_id, orders.ORDER_HELD, by):
+        return stored
+    _nothing_packed(connection, stored.order, "on_hold")
+    return stored._replace(order=_append(connection, stored.order, orders.ORDER_HELD, by, now))
+
+
+def release(connection: Connection, order_id: str, by: By) -> StoredOrder:
+    """It goes on where it was. Raises InvalidTransition for what is not on hold."""
+    stored, now = lock_order(connection, order_id)
+    if _done(connection, order_id, orders.ORDER_RELEASED, by):
+        return stored
+    return stored._replace(order=_append(connection, stored.order, orders.ORDER_RELEASED, by, now))
+
+
+def _done(connection: Connection, order_id: str, event: str, by: By) -> bool:
+    """Whether this very command has been carried out: heard again, it must not undo what somebody did since."""
+    return connection.execute(_DONE, {"order_id": order_id, "type": event, "cause": by.cause}).first() is not None
+
+
+def change_address(connection: Connection, order_id: str, address: Address, by: By) -> StoredOrder:
+    """Until anything is packed, and within the place that the order was taxed and shipped for."""
+    stored, now = lock_order(connection, order_id)
+    stored.order.check_address_may_change()
+    _nothing_packed(connection, stored.order, "shipping-address")
+    before = stored.shipping or {}
+    for part in ("country", "region"):
+        if getattr(address, part) != before.get(part):
+            raise InvalidRequest.at(
+                f"/{part}", f"the order was priced for {before.get('country')} {before.get('region') or ''}".strip()
+            )
+    order = _append(connection, stored.order, orders.ORDER_ADDRESS_CHANGED, by, now)
+    shown = address.model_dump()
+    connection.execute(
+        text("UPDATE orders SET shipping_address = CAST(:address AS jsonb) WHERE id = :id"),
+        {"id": order_id, "address": json.dumps(shown)},
+    )
+    order_search.rewrite_terms(connection, order, email=stored.email, shipping=shown)
+    return stored._replace(order=order, shipping=shown)
+
+
+def resend_confirmation(connection: Connection, order_id: str, by: By) -> StoredOrder:
+    """The confirmation once more, as the order stands now."""
+    stored, _ = lock_order(connection, order_id)
+    order_notices.tell(connection, order_id, OrderNotice.CONFIRMED, by.cause)
+    return stored
+
+
+# What people write
+
+
+class Note(NamedTuple):
+    id: str
+    kind: str
+    text: str
+    actor: dict[str, Any]
+    at: datetime
+
+
+def remember(connection: Connection, order_id: str, kind: str, words: str | None, actor: Actor) -> str | None:
+    """Why somebody did something, for those who look at it later. Nothing for no words; its id."""
+    if not words:
+        return None
+    note_id = new_id("note")
+    connection.execute(
+        text("""
+        INSERT INTO order_notes (id, order_id, kind, text, actor)
+        VALUES (:id, :order_id, :kind, :text, CAST(:actor AS jsonb))
+        """),
+        {"id": note_id, "order_id": order_id, "kind": kind, "text": words, "actor": actor.model_dump_json()},
+    )
+    return note_id
+
+
+def add_note(connection: Connection, order_id: str, words: str, by: By) -> Note:
+    stored, now = lock_order(connection, order_id)
+    note_id = remember(connection, order_id, "note", words, by.actor)
+    assert note_id is not None
+    append(
+        connection, stored.order, [(orders.ORDER_NOTED, {"note_id": note_id})], now=now, actor=by.actor, cause=by.cause
+    )
+    return Note(note_id, "note", words, by.actor.model_dump(), now)
+
+
+def read_notes(connection: Connection, order_id: str, *, after: str, limit: int) -> list[Note]:
+    """Oldest first, from the one behind the id `after`."""
+    rows = connection.execute(
+        text("""
+        SELECT id, kind, text, actor, at FROM order_notes WHERE order_id = :order_id AND id > :after
+        ORDER BY id LIMIT :limit
+        """),
+        {"order_id": order_id, "after": after, "limit": limit},
+    )
+    return [Note(*row) for row in rows]
+
+
+# For the order's process
+
+
+def stands(connection: Connection, order_id: str) -> OrderStands:
+    """Read without a lock: whoever changes it afterwards tells the process to look again. Raises NotFound."""
+    row = connection.execute(_STANDS, {"order_id": order_id}).first()
+    if row is None:
+        raise InvalidTransition("There is no such order", state="unknown", requested="look")
+    order = Order.model_validate(row.document)
+    needed = bool(order.left_to_ship()) and order.status is not OrderStatus.CANCELLED
+    return OrderStands(
+        status=order.status,
+        fulfilment=order.fulfilment,
+        unneeded=0 if needed else row.promised,
+        since_delivery=row.since_delivery,
+        unfinished=shipments.unfinished(connection, order_id)[0] if row.preparing else None,
+    )
+
+
+_STANDS = text("""
+SELECT o.document,
+    (SELECT coalesce(sum(amount - captured - released), 0) FROM payments p
+        WHERE p.order_id = o.id AND p.state IN ('authorised', 'captured')) AS promised,
+    coalesce((SELECT extract(epoch FROM now() - e.at) FROM order_events e
+        WHERE e.order_id = o.id AND e.type = 'order.delivered' ORDER BY e.version DESC LIMIT 1), 0)::float
+        AS since_delivery,
+    EXISTS (SELECT 1 FROM shipments s WHERE s.order_id = o.id AND s.status = 'preparing') AS preparing
+FROM orders o WHERE o.id = :order_id
+""")
+
+
+def _append(connection: Connection, order: Order, event: str, by: By, now: datetime) -> Order:
+    order = append(connection, order, [(event, {})], now=now, actor=by.actor, cause=by.cause)
+    outbox.publish(connection, topics.ORDER_CHANGED, order.id, topics.OrderRef(order_id=order.id))
+    return order
+
+
+def _nothing_packed(connection: Connection, order: Order, requested: str) -> None:
+    """A parcel that is being paid for and handed over can't be called back."""
+    if connection.execute(_PACKED, {"order_id": order.id}).first() is not None:
+        raise InvalidTransition("A parcel of it is being handed over", state=str(order.status), requested=requested)

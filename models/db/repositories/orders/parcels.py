@@ -1,0 +1,249 @@
+"""Parcels on their way: what carriers say is kept once, and moves the order when its parcel has left.
+
+The end is the same in whatever order words come (models/orders/parcels.py); an order's lock decides every race.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from models import topics
+from models.db.repositories.delivery import outbox, tasks
+from models.db.repositories.orders import notices as order_notices
+from models.db.repositories.orders import returns
+from models.db.repositories.orders.orders import StoredOrder, append, lock_order
+from models.delivery.stored_responses import rfc3339
+from models.delivery.tasks import OpenTask
+from models.errors import NotFound
+from models.ids import derived_id
+from models.orders import orders
+from models.orders.commands import By
+from models.orders.events import parcels_have_ended
+from models.orders.fulfilment import DeclareLost, ParcelRef, ParcelStands, ScanParcel
+from models.orders.notices import OrderNotice
+from models.orders.orders import SYSTEM, Actor, Order, OrderShipment, Scan
+from models.orders.parcels import Word, is_late
+from models.orders.returns import ReturnLine
+from models.states import ORDER_TRANSITIONS, PARCEL_ENDS, SHIPMENT_TRANSITIONS, OrderStatus, ShipmentStatus, advance
+
+EXPECTED_SECONDS = 90 * 86_400
+"""So long the warehouse may take to find and count what a carrier says it has brought back."""
+
+_HEAR = outbox.statement(
+    """
+WITH heard AS (
+    INSERT INTO carrier_words (gateway, event_id, tracking_number, carrier, status, at, location, eta)
+    SELECT :gateway, w.id, w.tracking_number, w.carrier, w.status, w.at, w.location, w.eta
+    FROM jsonb_to_recordset(CAST(:words AS jsonb)) AS w (id text, tracking_number text, carrier text, status text,
+        at timestamptz, location text, eta timestamptz)
+    ON CONFLICT DO NOTHING RETURNING tracking_number),
+published AS ({tracking_received})
+SELECT count(*) FROM heard
+""",
+    tracking_received=outbox.insert(
+        topics.TRACKING_RECEIVED,
+        "SELECT DISTINCT 'parcel/' || tracking_number, jsonb_build_object('tracking_number', tracking_number)"
+        " FROM heard",
+    ),
+)
+
+# The parcels that have left under that number: one, unless two carriers use the same.
+_PARCELS = text("""
+SELECT id, order_id, carrier, count(*) OVER () AS number FROM shipments
+WHERE tracking_number = :tracking_number AND status <> 'preparing' ORDER BY order_id, id
+""")
+
+_WAITING = text("""
+SELECT gateway, event_id, status, at, location, eta FROM carrier_words
+WHERE tracking_number = :tracking_number AND applied_at IS NULL
+    AND (:alone OR lower(carrier) = lower(:carrier)) ORDER BY at, event_id FOR UPDATE
+""")
+
+_APPLIED = text("""
+UPDATE carrier_words SET applied_at = now() WHERE gateway = :gateway AND event_id = ANY(CAST(:event_ids AS text[]))
+""")
+
+_HEARD = text("""
+UPDATE shipments SET status = :status, heard_at = now(), eta = coalesce(:eta, eta) WHERE id = :id
+""")
+
+_STANDS = text("SELECT status, heard_at, tracking_number FROM shipments WHERE id = :id")
+
+_EVENTS = {
+    ShipmentStatus.DELIVERED: orders.SHIPMENT_DELIVERED,
+    ShipmentStatus.LOST: orders.SHIPMENT_LOST,
+    ShipmentStatus.RETURNED_TO_SENDER: orders.SHIPMENT_RETURNED,
+}
+
+
+def hear(connection: Connection, gateway: str, words: Sequence[Word]) -> int:
+    """Keeps what is new, in one statement, to be applied through the outbox; how many words that were."""
+    values = {"gateway": gateway, "words": json.dumps([word.model_dump(mode="json") for word in words])}
+    return int(_HEAR.execute(connection, values).scalar_one()) if words else 0
+
+
+def apply_words(connection: Connection, tracking_number: str) -> None:
+    """What has been heard of the parcels of that number and waits. Of a parcel that has not left yet it goes on
+    waiting: its process asks again when it has."""
+    for parcel in connection.execute(_PARCELS, {"tracking_number": tracking_number}).all():
+        if _apply(connection, parcel.order_id, parcel.id, tracking_number, parcel.carrier, alone=parcel.number == 1):
+            _publish(connection, parcel.order_id, parcel.id)
+
+
+def look(connection: Connection, ref: ParcelRef) -> ParcelStands:
+    """How a parcel stands, with all that was heard of it before it left. Raises NotFound."""
+    row = connection.execute(_STANDS, {"id": ref.shipment_id}).first()
+    if row is None:
+        raise NotFound("There is no such shipment")
+    apply_words(connection, row.tracking_number)
+    row = connection.execute(_STANDS, {"id": ref.shipment_id}).one()
+    return ParcelStands(status=row.status, heard_at=row.heard_at, tracking_number=row.tracking_number)
+
+
+def record_scan(connection: Connection, command: ScanParcel) -> StoredOrder:
+    """What the warehouse was told of a parcel. Repeated, it adds nothing; one that comes late is kept and moves
+    nothing. Raises NotFound, InvalidTransition for a parcel that has come to its end."""
+    stored, now = lock_order(connection, command.order_id)
+    shipment = stored.order.shipment(command.shipment_id)
+    if shipment is None:
+        raise NotFound("There is no such shipment")
+    scan = Scan(status=command.status, at=command.at, location=command.location)
+    if _known(shipment, scan):
+        return stored
+    advance(SHIPMENT_TRANSITIONS, shipment.status, scan.status)
+    order = _scanned(
+        connection, stored.order, command.shipment_id, scan, now=now, actor=command.actor, cause=command.cause
+    )
+    _heard(connection, order, command.shipment_id)
+    _publish(connection, command.order_id, command.shipment_id)
+    return stored._replace(order=order)
+
+
+def declare_lost(connection: Connection, command: DeclareLost) -> None:
+    """Nobody knows where it is, the carrier neither. A word that came meanwhile finds it again: nothing is done."""
+    stored, now = lock_order(connection, command.order_id)
+    shipment = stored.order.shipment(command.shipment_id)
+    row = connection.execute(_STANDS, {"id": command.shipment_id}).one()
+    if shipment is None or shipment.status in PARCEL_ENDS or row.heard_at != command.heard_at:
+        return
+    scan = Scan(status=ShipmentStatus.LOST, at=now)
+    order = _scanned(
+        connection, stored.order, command.shipment_id, scan, now=now, actor=SYSTEM, cause=command.shipment_id
+    )
+    _heard(connection, order, command.shipment_id)
+
+
+def _apply(
+    connection: Connection, order_id: str, shipment_id: str, tracking_number: str, carrier: str, *, alone: bool
+) -> bool:
+    stored, now = lock_order(connection, order_id)
+    order = stored.order
+    words = connection.execute(_WAITING, {"tracking_number": tracking_number, "carrier": carrier, "alone": alone}).all()
+    if not words:
+        return False
+    for word in words:
+        order = _scanned(
+            connection,
+            order,
+            shipment_id,
+            Scan(status=ShipmentStatus(word.status), at=word.at, location=word.location),
+            now=now,
+            actor=Actor(type="machine", id=word.gateway),
+            cause=word.event_id,
+        )
+    _heard(connection, order, shipment_id, eta=words[-1].eta)
+    for gateway in {word.gateway for word in words}:
+        event_ids = [word.event_id for word in words if word.gateway == gateway]
+        connection.execute(_APPLIED, {"gateway": gateway, "event_ids": event_ids})
+    return True
+
+
+def _known(shipment: OrderShipment, scan: Scan) -> bool:
+    return any(known.status is scan.status and known.at == scan.at for known in shipment.events)
+
+
+def _scanned(
+    connection: Connection, order: Order, shipment_id: str, scan: Scan, *, now: datetime, actor: Actor, cause: str
+) -> Order:
+    """The order after one more word about its parcel, and what follows from that."""
+    shipment = order.shipment(shipment_id)
+    assert shipment is not None
+    if _known(shipment, scan):
+        return order
+    late = is_late(shipment.status, shipment.events, scan)
+    fact = {
+        "shipment_id": shipment_id,
+        "status": scan.status,
+        "at": rfc3339(scan.at),
+        "location": scan.location,
+        **({"late": True} if late else {}),
+    }
+    event = orders.SHIPMENT_SCANNED if late else _EVENTS.get(scan.status, orders.SHIPMENT_SCANNED)
+    order = append(connection, order, [(event, fact)], now=now, actor=actor, cause=cause)
+    if late or scan.status not in PARCEL_ENDS:
+        return order
+    _see_to_its_end(connection, order, shipment_id, scan.status)
+    if scan.status is ShipmentStatus.RETURNED_TO_SENDER:
+        order = _expect_back(connection, order, shipment_id, now, By(actor=actor, cause=cause))
+    ended = parcels_have_ended(order)
+    if ended is None:
+        return order
+    delivered = ended is OrderStatus.DELIVERED
+    last = orders.ORDER_DELIVERED if delivered else orders.ORDER_RETURNED
+    # Told by the outbox: the update that brought us here may be lost with the server that holds it.
+    topic = topics.ORDER_DELIVERED if delivered else topics.ORDER_CHANGED
+    outbox.publish(connection, topic, order.id, topics.OrderRef(order_id=order.id))
+    return append(connection, order, [(last, {})], now=now, actor=actor, cause=cause)
+
+
+def _see_to_its_end(connection: Connection, order: Order, shipment_id: str, status: ShipmentStatus) -> None:
+    """The buyer hears of it; what did not arrive is somebody's task."""
+    if status is ShipmentStatus.DELIVERED:
+        order_notices.tell(connection, order.id, OrderNotice.DELIVERED, shipment_id)
+    elif status is ShipmentStatus.LOST:
+        order_notices.tell(connection, order.id, OrderNotice.PARCEL_LOST, shipment_id)
+        _task(connection, "parcel-lost", order, shipment_id)
+    else:
+        _task(connection, "parcel-returned", order, shipment_id)
+
+
+def _expect_back(connection: Connection, order: Order, shipment_id: str, now: datetime, by: By) -> Order:
+    """What came back is received, restocked and paid back like any return. Where the order's state has no place for
+    one (it is completed), it is the task alone."""
+    shipment = order.shipment(shipment_id)
+    assert shipment is not None
+    left = order.left_to_return()
+    back = [
+        ReturnLine(line_id=item.line_id, quantity=quantity, reason="returned to sender")
+        for item in shipment.lines
+        if (quantity := min(item.quantity, left.get(item.line_id, 0))) > 0
+    ]
+    possible = {order.status, *ORDER_TRANSITIONS[order.status]}
+    if not back or OrderStatus.RETURN_REQUESTED not in possible:
+        return order
+    return_id = derived_id("ret", shipment_id)
+    order = returns.expect(
+        connection, order, back, return_id=return_id, by=by, now=now, expires_seconds=EXPECTED_SECONDS
+    )
+    outbox.publish(connection, topics.ORDER_CHANGED, order.id, topics.OrderRef(order_id=order.id))
+    return order
+
+
+def _task(connection: Connection, kind: str, order: Order, shipment_id: str) -> None:
+    detail = f"a parcel of order {order.number} ({order.id})"
+    tasks.open_task(connection, OpenTask(kind=kind, subject=shipment_id, detail=detail))
+
+
+def _heard(connection: Connection, order: Order, shipment_id: str, eta: datetime | None = None) -> None:
+    shipment = order.shipment(shipment_id)
+    assert shipment is not None
+    connection.execute(_HEARD, {"id": shipment_id, "status": shipment.status, "eta": eta})
+
+
+def _publish(connection: Connection, order_id: str, shipment_id: str) -> None:
+    event = topics.ShipmentChanged(shipment_id=shipment_id, order_id=order_id)
+    outbox.publish(connection, topics.SHIPMENT_CHANGED, shipment_id, event)

@@ -1,0 +1,1 @@
+"""Money: payments, refunds, disputes, the ledger."""

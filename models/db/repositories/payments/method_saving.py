@@ -1,0 +1,304 @@
+"""The transactions of saving a card: begin, note what the provider said, ask its owner, keep, close. Each may be
+repeated and says the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from models import topics
+from models.db.repositories.accounts.profiles import lock_account
+from models.db.repositories.delivery import outbox, stored_responses
+from models.db.repositories.payments.methods import read_row, view
+from models.delivery.stored_responses import Answer, Told
+from models.errors import Conflict, HoldfastError, IdempotencyKeyReused, NotFound, Unavailable
+from models.payments.methods import (
+    LIVE_SETUP,
+    MAX_METHODS,
+    PAYMENT_METHOD_TRANSITIONS,
+    AskOwner,
+    BeginSave,
+    CloseSave,
+    KeepPaidMethod,
+    OwnerAsked,
+    PaymentMethodRef,
+    PaymentMethodState,
+    ProviderSetup,
+    SaveBegun,
+)
+from models.states import advance
+
+_STANDING = text("""
+SELECT
+    (SELECT row_to_json(p) FROM payment_methods p WHERE p.id = :payment_method_id) AS mine,
+    (SELECT k.fingerprint FROM kept_answers k WHERE k.key_digest = :key_digest) AS fingerprint,
+    (SELECT count(*) FROM payment_methods p WHERE p.user_id = :user_id AND p.state = 'saved') AS saved
+""")
+
+_BEGIN = text("""
+WITH kept AS (INSERT INTO kept_answers (key_digest, fingerprint)
+    SELECT :key_digest, :fingerprint WHERE CAST(:key_digest AS text) IS NOT NULL
+    ON CONFLICT (key_digest) DO NOTHING)
+INSERT INTO payment_methods (id, user_id, provider, state, token, key_digest)
+VALUES (:payment_method_id, :user_id, :provider, 'saving', :method, :key_digest)
+""")
+
+
+def begin(connection: Connection, command: BeginSave) -> SaveBegun:
+    """Raises Conflict when there are as many as may be, IdempotencyKeyReused, NotFound without an account."""
+    lock_account(connection, command.user_id)
+    values = command.model_dump(include={"payment_method_id", "user_id", "provider", "method", "key_digest"})
+    standing = connection.execute(_STANDING, values).mappings().one()
+    if standing["mine"]:
+        return _begun_before(connection, command, PaymentMethodState(standing["mine"]["state"]))
+    if standing["fingerprint"] not in (None, command.fingerprint):
+        raise IdempotencyKeyReused()
+    if standing["saved"] >= MAX_METHODS:
+        raise Conflict(f"An account keeps at most {MAX_METHODS} payment methods")
+    connection.execute(_BEGIN, {**values, "fingerprint": command.fingerprint})
+    return SaveBegun()
+
+
+def _begun_before(connection: Connection, command: BeginSave, state: PaymentMethodState) -> SaveBegun:
+    if state in LIVE_SETUP:
+        return SaveBegun(repeated=True)
+    if state is not PaymentMethodState.FAILED:
+        return SaveBegun(repeated=True, ended=PaymentMethodState.SAVED, settled=SAVED)
+    kept = stored_responses.find(connection, command.key_digest, command.fingerprint) if command.key_digest else None
+    lost = refusal_answer(Unavailable(), command)
+    told = Told(status=kept.status) if kept else Told(status=lost.status, body=lost.body)
+    return SaveBegun(repeated=True, ended=state, settled=told)
+
+
+_NOTE = text("""
+UPDATE payment_methods SET setup = coalesce(:setup, setup), reference = coalesce(:reference, reference),
+    card = coalesce(CAST(:card AS jsonb), card), card_fingerprint = coalesce(:fingerprint, card_fingerprint),
+    next_action = coalesce(CAST(:next_action AS jsonb), next_action), updated_at = now()
+WHERE id = :payment_method_id AND state IN ('saving', 'requires_action')
+""")
+
+
+def note(connection: Connection, payment_method_id: str, setup: ProviderSetup) -> None:
+    """What the provider said of it, so that nobody else has to carry it."""
+    connection.execute(
+        _NOTE,
+        {
+            "payment_method_id": payment_method_id,
+            "setup": setup.reference,
+            "reference": setup.method,
+            "card": setup.card.model_dump_json() if setup.card else None,
+            "fingerprint": setup.fingerprint,
+            "next_action": json.dumps(setup.next_action) if setup.next_action else None,
+        },
+    )
+
+
+_ASK = text("""
+UPDATE payment_methods SET state = 'requires_action', action_expires_at = :expires_at, updated_at = now()
+WHERE id = :payment_method_id AND state IN ('saving', 'requires_action')
+RETURNING id, provider, state, next_action, action_expires_at, setup, key_digest
+""")
+
+# `requires_action` itself and `created` are no news.
+_NEWS = text("""
+SELECT EXISTS (SELECT 1 FROM webhook_events WHERE subject = :setup
+    AND type NOT IN ('setup_intent.created', 'setup_intent.requires_action'))
+""")
+
+
+def ask_owner(connection: Connection, command: AskOwner) -> OwnerAsked:
+    """The row's lock orders this against the webhook's transaction: one of the two sees the other."""
+    row = connection.execute(_ASK, command.model_dump()).mappings().one()
+    answer = Answer.of(202, view(row))
+    connection.execute(
+        text("UPDATE kept_answers SET status = 202, body = :body WHERE key_digest = :key_digest"),
+        {"key_digest": row["key_digest"], "body": answer.body},
+    )
+    news = connection.execute(_NEWS, {"setup": row["setup"]}).scalar_one()
+    return OwnerAsked(answer=Told(status=answer.status), news=news)
+
+
+SAVED = Told(status=201)
+
+_SAME = text("""
+SELECT * FROM payment_methods
+WHERE user_id = :user_id AND provider = :provider AND state = 'saved' AND card_fingerprint = :card_fingerprint
+""")
+
+_KEEP = text("""
+UPDATE payment_methods p SET state = 'saved', next_action = NULL, action_expires_at = NULL, updated_at = now(),
+    is_default = NOT EXISTS (SELECT 1 FROM payment_methods o WHERE o.user_id = p.user_id AND o.is_default)
+WHERE id = :id RETURNING *
+""")
+
+# The entry takes the newer card over (its date may be a later one), and the newcomer takes the older one away.
+_RENEW = text("""
+UPDATE payment_methods SET reference = :reference, card = CAST(:card AS jsonb), updated_at = now()
+WHERE id = :id RETURNING *
+""")
+_FOLLOW = text("""
+UPDATE payment_methods SET state = :state, reference = :reference, same_as = :same_as, card_fingerprint = NULL,
+    card = NULL, next_action = NULL, action_expires_at = NULL, updated_at = now()
+WHERE id = :id
+""")
+
+
+def keep(connection: Connection, payment_method_id: str) -> Told:
+    """Saved, or known already: the same card twice is one entry. The account's first is its default."""
+    user_id = connection.execute(
+        text("SELECT user_id FROM payment_methods WHERE id = :id"), {"id": payment_method_id}
+    ).scalar_one()
+    lock_account(connection, user_id)
+    mine = read_row(connection, payment_method_id)
+    state = PaymentMethodState(mine["state"])
+    if state not in LIVE_SETUP and state is not PaymentMethodState.FAILED:
+        return SAVED
+    advance(PAYMENT_METHOD_TRANSITIONS, state, PaymentMethodState.SAVED)
+    same = connection.execute(_SAME, mine).mappings().first()
+    if same is None:
+        entry = connection.execute(_KEEP, {"id": payment_method_id}).mappings().one()
+    else:
+        entry = _merge(connection, mine, same)
+    answer = Answer.of(201, view(entry))
+    connection.execute(
+        text("UPDATE kept_answers SET status = 201, body = :body WHERE key_digest = :key_digest"),
+        {"key_digest": mine["key_digest"], "body": answer.body},
+    )
+    return SAVED
+
+
+_BEGIN_PAID = text("""
+INSERT INTO payment_methods (id, user_id, provider, state, token)
+VALUES (:payment_method_id, :user_id, :provider, 'saving', :method) ON CONFLICT (id) DO NOTHING
+""")
+
+_PAID_WITH = text("""
+UPDATE payments SET payment_method_id = (SELECT coalesce(m.same_as, m.id) FROM payment_methods m WHERE m.id = :method)
+WHERE id = :payment_id
+""")
+
+
+def keep_paid(connection: Connection, command: KeepPaidMethod, setup: ProviderSetup) -> None:
+    """The method of a payment becomes one of its buyer's, as one that was set up; the payment names it."""
+    lock_account(connection, command.user_id)
+    begun = {**command.model_dump(include={"payment_method_id", "user_id", "provider"}), "method": setup.method}
+    connection.execute(_BEGIN_PAID, begun)
+    note(connection, command.payment_method_id, setup)
+    keep(connection, command.payment_method_id)
+    connection.execute(_PAID_WITH, {"method": command.payment_method_id, "payment_id": command.payment_id})
+
+
+def _merge(connection: Connection, mine: Any, same: Any) -> Any:
+    renewed = {"id": same["id"], "reference": mine["reference"], "card": json.dumps(mine["card"])}
+    entry = connection.execute(_RENEW, renewed).mappings().one()
+    another = mine["reference"] != same["reference"]
+    follow = {
+        "id": mine["id"],
+        "state": PaymentMethodState.REMOVING if another else PaymentMethodState.REMOVED,
+        "reference": same["reference"],
+        "same_as": same["id"],
+    }
+    connection.execute(_FOLLOW, follow)
+    if another:
+        event = PaymentMethodRef(payment_method_id=mine["id"])
+        outbox.publish(connection, topics.PAYMENT_METHOD_REMOVED, mine["id"], event)
+    return entry
+
+
+_CLOSE = text("""
+INSERT INTO payment_methods AS p (id, user_id, provider, state, token, key_digest, reason, decline_code, retryable)
+VALUES (:payment_method_id, :user_id, :provider, 'failed', :method, :key_digest, :reason, :decline_code, :retryable)
+ON CONFLICT (id) DO UPDATE SET state = 'failed', reason = excluded.reason, decline_code = excluded.decline_code,
+    retryable = excluded.retryable, next_action = NULL, action_expires_at = NULL, card = NULL, card_fingerprint = NULL,
+    updated_at = now()
+WHERE p.state IN ('saving', 'requires_action')
+""")
+_REASON = text("SELECT reason FROM payment_methods WHERE id = :payment_method_id")
+_FORGET = text("DELETE FROM kept_answers WHERE key_digest = :key_digest AND fingerprint = :fingerprint")
+
+
+def close(connection: Connection, command: CloseSave) -> Told:
+    """The end without a saved card; the answer is kept where it may be, else the key is free again."""
+    begun = command.begin
+    error = command.refusal.raised()
+    values = begun.model_dump(include={"payment_method_id", "user_id", "provider", "method", "key_digest"})
+    more = {
+        "reason": error.slug,
+        "decline_code": error.extra.get("decline_code"),
+        "retryable": not error.kept,
+    }
+    if not isinstance(error, NotFound):  # of an account that is not there nothing can be kept
+        connection.execute(_CLOSE, {**values, **more})
+        if connection.execute(_REASON, values).scalar_one() != error.slug:
+            # The API had given it up before: what its owner was told stands, and the key is free.
+            told = refusal_answer(Unavailable(), begun)
+            return Told(status=told.status, body=told.body)
+    answer = refusal_answer(error, begun)
+    if error.kept:
+        stored_responses.keep(connection, begun.key_digest, begun.fingerprint, answer)
+    elif not isinstance(error, IdempotencyKeyReused):
+        connection.execute(_FORGET, {"key_digest": begun.key_digest, "fingerprint": begun.fingerprint})
+    return Told(status=answer.status, body=answer.body)
+
+
+def refusal_answer(error: HoldfastError, begun: BeginSave) -> Answer:
+    error.extra["payment_method_id"] = begun.payment_method_id
+    return Answer.refusal(error, instance="/v1/me/payment-methods", request_id=begun.request_id)
+
+
+def processing_answer(begun: BeginSave) -> Answer:
+    """It has begun, and nobody knows yet how it ends."""
+    return Answer.of(
+        202, {"id": begun.payment_method_id, "provider": begun.provider, "status": PaymentMethodState.SAVING.shown}
+    )
+
+
+_EXPIRE_UNANSWERED = text("""
+INSERT INTO payment_methods (id, user_id, provider, state, token, key_digest, reason, retryable)
+VALUES (:payment_method_id, :user_id, :provider, 'failed', :method, :key_digest, 'unavailable', true)
+ON CONFLICT (id) DO NOTHING RETURNING id
+""")
+
+
+def expire_unanswered(connection: Connection, command: BeginSave) -> bool:
+    """Closes a card to save that no worker has answered, before it begins. False: it has begun, so it goes on."""
+    values = command.model_dump(include={"payment_method_id", "user_id", "provider", "method", "key_digest"})
+    return connection.execute(_EXPIRE_UNANSWERED, values).first() is not None
+
+
+def spent(connection: Connection, key_digest: str) -> int:
+    """How often that key ended so that it may begin anew."""
+    return int(
+        connection.execute(
+            text("SELECT count(*) FROM payment_methods WHERE key_digest = :key_digest AND retryable"),
+            {"key_digest": key_digest},
+        ).scalar_one()
+    )
+
+
+_BEGUN = text("""
+SELECT p.*, coalesce(k.fingerprint, '') AS fingerprint
+FROM payment_methods p LEFT JOIN kept_answers k ON k.key_digest = p.key_digest
+WHERE p.id = :payment_method_id AND p.state IN ('saving', 'requires_action')
+""")
+NO_TIME = 1.0  # seconds
+
+
+def read_begun(connection: Connection, payment_method_id: str) -> BeginSave | None:
+    """The input of the workflow of a card that is being saved, for its restart; None when it has ended."""
+    row = connection.execute(_BEGUN, {"payment_method_id": payment_method_id}).mappings().first()
+    if row is None:
+        return None
+    return BeginSave(
+        payment_method_id=row["id"],
+        user_id=row["user_id"],
+        provider=row["provider"],
+        method=row["token"],
+        key_digest=row["key_digest"],
+        fingerprint=row["fingerprint"],
+        request_id="",
+        payment_action_seconds=NO_TIME,
+        payment_lookup_seconds=NO_TIME,
+    )

@@ -1,0 +1,91 @@
+"""Payments and the ledger, where a provider's word changes them outside an order's own transactions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from models.db.repositories import ledger
+from models.db.repositories.orders.orders import append, lock_order
+from models.ledger import EntryKind
+from models.money import Money
+from models.orders import orders
+from models.orders.orders import SYSTEM
+from models.payments.provider import PaymentAt, ProviderPayment
+
+# An authorisation that never became an order is in the books as well, and out of them again.
+_VOID = text(f"""
+WITH voided AS (
+    UPDATE payments SET state = :state, reference = coalesce(reference, :reference)
+    WHERE checkout_id = :checkout_id AND state IN ('pending', 'requires_action', 'authorised')
+    RETURNING id, currency, amount)
+{
+    ledger.insert(
+        ledger.entry(EntryKind.AUTHORISE, "voided", ":checkout_id"),
+        ledger.entry(EntryKind.VOID, "voided", ":checkout_id"),
+    )
+}
+ON CONFLICT (payment_id, kind, cause) DO NOTHING
+""")  # noqa: S608  constants
+
+
+def record_void(connection: Connection, checkout_id: str, payment: ProviderPayment) -> None:
+    """The payment is undone at the provider; repeated, it changes nothing."""
+    state = "refunded" if payment.state is PaymentAt.CAPTURED else "voided"
+    connection.execute(
+        _VOID,
+        {"checkout_id": checkout_id, "reference": payment.reference, "state": state},
+    )
+
+
+def open_reference(connection: Connection, checkout_id: str) -> str | None:
+    """The provider's id of a checkout's payment that is neither undone nor an order's."""
+    found = connection.execute(
+        text(
+            "SELECT reference FROM payments WHERE checkout_id = :checkout_id AND reference IS NOT NULL"
+            " AND state IN ('pending', 'requires_action')"
+        ),
+        {"checkout_id": checkout_id},
+    )
+    return found.scalars().first()
+
+
+class Promise(NamedTuple):
+    """What a bank still holds for an order, in minor units. `captured`: what was taken of it by us."""
+
+    payment_id: str
+    provider: str
+    reference: str
+    amount: int
+    captured: int
+
+
+_PROMISES = text("""
+SELECT id, provider, reference, amount - captured - released, captured FROM payments
+WHERE order_id = :order_id AND state IN ('authorised', 'captured') AND amount > captured + released
+ORDER BY attempt
+""")
+
+_RELEASED = text(f"""
+WITH released AS (
+    UPDATE payments SET released = amount - captured, state = CASE WHEN captured = 0 THEN 'voided' ELSE state END
+    WHERE id = :payment_id AND captured + released < amount
+    RETURNING id, currency)
+{ledger.insert(ledger.entry(EntryKind.VOID, "released", ":order_id", ":amount"))}
+""")  # noqa: S608  constants
+
+
+def promises(connection: Connection, order_id: str) -> list[Promise]:
+    return [Promise(*row) for row in connection.execute(_PROMISES, {"order_id": order_id})]
+
+
+def record_release(connection: Connection, order_id: str, promise: Promise) -> None:
+    """The provider has let go of it. Repeated, it adds nothing."""
+    stored, now = lock_order(connection, order_id)
+    if promise not in promises(connection, order_id):
+        return
+    amount = Money.of(promise.amount, stored.order.currency)
+    fact = (orders.PAYMENT_VOIDED, {"payment_id": promise.payment_id, "amount": amount.model_dump()})
+    append(connection, stored.order, [fact], now=now, actor=SYSTEM, cause=order_id)
+    connection.execute(_RELEASED, {"payment_id": promise.payment_id, "order_id": order_id, "amount": promise.amount})

@@ -1,0 +1,206 @@
+"""The transactions of a payment that is tried again. The order's lock decides every race: paid, cancelled, given up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from models import topics
+from models.db.repositories.delivery import outbox
+from models.db.repositories.orders import commands as order_commands
+from models.db.repositories.orders import notices as order_notices
+from models.db.repositories.orders import shipments
+from models.db.repositories.orders.orders import append, lock_order
+from models.db.repositories.payments import methods as payment_methods
+from models.errors import InvalidTransition, NotFound
+from models.orders import orders
+from models.orders.commands import By
+from models.orders.notices import OrderNotice
+from models.orders.orders import Order
+from models.payments.dunning import Verdict, verdict
+from models.payments.retry import (
+    BankTry,
+    BeginRetry,
+    ChargeOrder,
+    FailPayment,
+    GiveUp,
+    NoteLadder,
+    RetryEnded,
+    RetryStands,
+    RetryState,
+    Waiting,
+)
+from models.states import ORDER_TRANSITIONS, OrderStatus
+
+_FAIL = text("""
+INSERT INTO payment_retries (order_id, payment_id, state, waits_for, verdict, decline_code)
+VALUES (:order_id, :payment_id, 'retrying', :waits_for, :verdict, :decline_code)
+ON CONFLICT (order_id) DO UPDATE SET payment_id = excluded.payment_id, state = 'retrying',
+    waits_for = excluded.waits_for, verdict = excluded.verdict, decline_code = excluded.decline_code, step = 0,
+    extensions = 0, failed_at = NULL, next_try_at = NULL, gives_up_at = NULL, open_try = NULL, next_action = NULL,
+    action_expires_at = NULL, created_at = now(), updated_at = now()
+""")
+
+
+def fail(connection: Connection, command: FailPayment) -> bool:
+    """The parcel stays, and its order waits for its payment. False where it can't (it is on hold, say): the parcel
+    stays all the same, and the next one will tell. Repeated, it adds nothing."""
+    stored, now = lock_order(connection, command.order_id)
+    order = stored.order
+    shipments.drop_plan(connection, command.shipment_id)
+    if order.status is OrderStatus.PAYMENT_RETRYING:
+        return True
+    if OrderStatus.PAYMENT_RETRYING not in ORDER_TRANSITIONS[order.status] or order.payment.id is None:
+        return False
+    fact = {"payment_id": order.payment.id, "decline_code": command.decline_code}
+    append(
+        connection,
+        order,
+        [(orders.PAYMENT_FAILED, fact)],
+        now=now,
+        actor=command.actor,
+        cause=command.shipment_id,
+    )
+    judged = verdict(command.decline_code)
+    own = own_method(connection, order, payment_row(connection, order.payment.id)["payment_method_id"])
+    alone = judged is Verdict.RETRY and own is not None  # it may work without the buyer
+    waits_for = Waiting.NEXT_TRY if alone else Waiting.NEW_METHOD
+    connection.execute(_FAIL, {"order_id": order.id, **fact, "waits_for": waits_for, "verdict": judged})
+    outbox.publish(connection, topics.PAYMENT_FAILED, order.id, topics.OrderRef(order_id=order.id))
+    _tell(connection, order.id, order.payment.id, text_too=not alone)
+    return True
+
+
+def _tell(connection: Connection, order_id: str, subject: str, *, text_too: bool) -> None:
+    """A mail; where only the buyer can help, a text message as well."""
+    order_notices.tell(connection, order_id, OrderNotice.PAYMENT_FAILED, subject)
+    if text_too:
+        event = topics.TextMessage(order_id=order_id, subject=subject)
+        outbox.publish(connection, topics.TEXT_MESSAGE_REQUESTED, f"sms/{order_id}", event)
+
+
+_BEGIN = text("""
+UPDATE payment_retries SET failed_at = coalesce(failed_at, :now), updated_at = now() WHERE order_id = :order_id
+RETURNING *
+""")
+
+TRIES = text("""
+SELECT id, attempt, provider, reference, state FROM payments WHERE order_id = :order_id AND attempt > 1
+ORDER BY attempt
+""")
+
+
+def begin(connection: Connection, command: BeginRetry) -> RetryStands:
+    """How things stand, whoever changed them; the first time the ladder begins. An order that does not wait for its
+    payment has ended its ladder."""
+    stored, _ = lock_order(connection, command.order_id)
+    order = stored.order
+    row = connection.execute(_BEGIN, {"order_id": order.id, "now": command.now}).mappings().first()
+    if row is None:
+        return RetryStands(state=RetryState.CANCELLED, status=order.status, failed_at=command.now)
+    state = RetryState(row["state"])
+    if state is RetryState.RETRYING and order.status is not OrderStatus.PAYMENT_RETRYING:
+        state = end(connection, order.id, RetryState.CANCELLED)
+    failed = payment_row(connection, row["payment_id"])
+    tries = list(connection.execute(TRIES, {"order_id": order.id}).mappings())
+    open_try = ChargeOrder.model_validate(row["open_try"]) if row["open_try"] else None
+    return RetryStands(
+        state=state,
+        status=order.status,
+        provider=failed["provider"],
+        failed=failed["reference"],
+        captured=failed["captured"],
+        failed_at=row["failed_at"],
+        step=row["step"],
+        extensions=row["extensions"],
+        tries=tries[-1]["attempt"] - 1 if tries else 0,
+        verdict=Verdict(row["verdict"]),
+        decline_code=row["decline_code"],
+        has_method=own_method(connection, order, failed["payment_method_id"]) is not None,
+        open_try=open_try.model_copy(update={"look_first": True}) if open_try else None,
+        at_bank=_at_bank(row, tries),
+    )
+
+
+def _at_bank(row: Any, tries: list[Any]) -> BankTry | None:
+    waiting = [found for found in tries if found["state"] == "requires_action"]
+    if not waiting:
+        return None
+    found = waiting[-1]
+    return BankTry(
+        order_id=row["order_id"],
+        payment_id=found["id"],
+        number=found["attempt"] - 1,
+        provider=found["provider"],
+        reference=found["reference"],
+        until=row["action_expires_at"],
+    )
+
+
+def payment_row(connection: Connection, payment_id: str) -> Any:
+    found = connection.execute(text("SELECT * FROM payments WHERE id = :id"), {"id": payment_id})
+    return found.mappings().one()
+
+
+def own_method(connection: Connection, order: Order, method: str | None) -> payment_methods.Usable | None:
+    """The saved method that the order was paid with, while its owner has it."""
+    if method is None or order.customer_id is None:
+        return None
+    try:
+        return payment_methods.usable(connection, order.customer_id, method)
+    except NotFound:
+        return None
+
+
+_NOTE = text("""
+UPDATE payment_retries SET waits_for = :waits_for, verdict = :verdict, decline_code = :decline_code, step = :step,
+    extensions = :extensions, next_try_at = :next_try_at, gives_up_at = :gives_up_at, next_action = NULL,
+    action_expires_at = NULL, updated_at = now()
+WHERE order_id = :order_id AND state = 'retrying' RETURNING order_id
+""")
+
+
+def note(connection: Connection, command: NoteLadder) -> None:
+    """Where the ladder stands. Who can help is told; told again it is the same mail."""
+    noted = connection.execute(_NOTE, command.model_dump(exclude={"tell"})).first()
+    if noted is not None and command.tell is not None:
+        _tell(connection, command.order_id, command.tell, text_too=True)
+
+
+def give_up(connection: Connection, command: GiveUp) -> RetryEnded:
+    """Nobody has paid: what has not left never will, and its stock is anybody's. Repeated, it says the same.
+
+    Raises InvalidTransition while a parcel is being handed over.
+    """
+    stored, _ = lock_order(connection, command.order_id)
+    order = stored.order
+    row = row_of(connection, order.id)
+    if order.status is not OrderStatus.PAYMENT_RETRYING:
+        if row["state"] == RetryState.RETRYING:
+            return RetryEnded(state=end(connection, order.id, RetryState.CANCELLED), status=order.status)
+        return RetryEnded(state=RetryState(row["state"]), status=order.status)
+    by = By(actor=command.actor, cause=row["payment_id"])
+    cancel = order_commands.cancel_remainder if order.shipments else order_commands.cancel
+    status = cancel(connection, order.id, by).order.status
+    return RetryEnded(state=end(connection, order.id, RetryState.GAVE_UP), status=status)
+
+
+_END = text("""
+UPDATE payment_retries SET state = :state, waits_for = 'nothing', open_try = NULL, next_action = NULL,
+    action_expires_at = NULL, next_try_at = NULL, updated_at = now()
+WHERE order_id = :order_id AND state = 'retrying'
+""")
+
+
+def end(connection: Connection, order_id: str, state: RetryState) -> RetryState:
+    connection.execute(_END, {"order_id": order_id, "state": state})
+    return RetryState(row_of(connection, order_id)["state"])
+
+
+def row_of(connection: Connection, order_id: str) -> Any:
+    found = connection.execute(text("SELECT * FROM payment_retries WHERE order_id = :id"), {"id": order_id})
+    row = found.mappings().first()
+    if row is None:
+        raise InvalidTransition("The order's payment has not failed", state="unknown", requested="payment-retry")
+    return row

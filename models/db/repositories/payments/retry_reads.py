@@ -1,0 +1,74 @@
+"""Where the ladder of a failed payment stands, as people see it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from models.db.repositories.orders.orders import StoredOrder
+from models.db.repositories.payments.retry import TRIES
+from models.delivery.stored_responses import rfc3339
+from models.errors import NotFound
+from models.payments.retry import RetryState
+
+
+def view(connection: Connection, stored: StoredOrder) -> dict[str, Any]:
+    """Where the ladder of this order stands. Raises NotFound where its payment has not failed."""
+    order = stored.order
+    found = connection.execute(text("SELECT * FROM payment_retries WHERE order_id = :id"), {"id": order.id})
+    row = found.mappings().first()
+    if row is None:
+        raise NotFound("The order's payment has not failed")
+    tries = connection.execute(TRIES, {"order_id": order.id}).mappings().all()
+    retrying = row["state"] == RetryState.RETRYING
+    return {
+        "order_id": order.id,
+        "order_status": order.status,
+        "state": row["state"],
+        "waits_for": row["waits_for"],
+        "decline_code": row["decline_code"],
+        "verdict": row["verdict"],
+        "step": row["step"],
+        "tries": len(tries),
+        "extensions": row["extensions"],
+        "amount_due": (order.due - order.payment.captured).model_dump() if retrying else None,
+        "next_try_at": _moment(row["next_try_at"]),
+        "gives_up_at": _moment(row["gives_up_at"]) if retrying else None,
+    }
+
+
+def _moment(at: datetime | None) -> str | None:
+    return rfc3339(at) if at else None
+
+
+def being_tried(connection: Connection, order_id: str) -> bool:
+    """Whether a try's outcome is still awaited."""
+    found = connection.execute(
+        text("SELECT open_try IS NOT NULL FROM payment_retries WHERE order_id = :id"), {"id": order_id}
+    )
+    return bool(found.scalar())
+
+
+class Reader(NamedTuple):
+    """Who is told by text message: `phone` in E.164, `choices` as models/accounts/preferences.py has them."""
+
+    number: str
+    phone: str
+    choices: dict[str, dict[str, bool]]
+
+
+_READER = text("""
+SELECT o.number, coalesce(o.shipping_address ->> 'phone', o.billing_address ->> 'phone') AS phone, u.preferences
+FROM orders o LEFT JOIN users u ON u.id = o.customer_id
+WHERE o.id = :order_id AND o.status = 'payment_retrying'
+""")
+
+
+def reader_of(connection: Connection, order_id: str) -> Reader | None:
+    """None where no number is known, or nothing is awaited any more."""
+    row = connection.execute(_READER, {"order_id": order_id}).first()
+    if row is None or row.phone is None:
+        return None
+    return Reader(row.number, row.phone, dict(row.preferences or {}))

@@ -1,0 +1,182 @@
+"""What people do to a return and how it stands; the rules about what may be announced, arrive and be paid back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from models.base import Record, Storable
+from models.errors import InvalidRequest, InvalidTransition, NotEnoughToReturn
+from models.money import Money
+from models.orders.commands import By
+from models.orders.orders import LineQuantity, Order, OrderReturn
+from models.states import RETURN_TRANSITIONS, OrderStatus, ReturnStatus, advance
+
+
+class ReturnLine(Record):
+    """What the buyer means to send back. `reason` is theirs to write: it stands in the row, in no event."""
+
+    line_id: str
+    quantity: int
+    reason: Storable | None = None
+
+
+class ReceivedLine(Record):
+    """What arrived of a line, and whether it can be sold again; None: as the whole receipt says."""
+
+    line_id: str
+    quantity: int
+    restock: bool | None = None
+
+
+class Restocked(Record):
+    """Units that are back on the shelf they were shipped from."""
+
+    sku: str
+    location: str
+    quantity: int
+
+
+class ReturnRef(Record):
+    """The Return process begins; everything else about it is in the database."""
+
+    return_id: str
+
+
+class ReceiveReturn(Record):
+    """The parcel is here. `lines` None: all that was expected. In the Temporal UI `{}` will do, or
+    `{"lines": [{"line_id": "line_…", "quantity": 1}], "restock": false}`."""
+
+    return_id: str = ""
+    lines: list[ReceivedLine] | None = None
+    restock: bool = True
+    by: By = By()
+
+
+class RefuseReturn(Record):
+    """It will not be taken back. In the Temporal UI `{}` will do; the reason is a note (support's route)."""
+
+    return_id: str = ""
+    by: By = By()
+
+
+class ReturnStands(Record):
+    """For its process. `seconds_left`: until it expires, by the database's clock; `refund_due`: being paid back."""
+
+    order_id: str
+    status: ReturnStatus
+    seconds_left: float
+    refund_due: bool
+
+    @property
+    def over(self) -> bool:
+        """It has come to its end: nothing more is expected of anybody."""
+        if self.status is ReturnStatus.RECEIVED:
+            return not self.refund_due
+        return self.status is not ReturnStatus.REQUESTED
+
+
+class StoredReturn(Record):
+    """The row, beside the order's fold."""
+
+    id: str
+    order_id: str
+    lines: list[ReturnLine]
+    refund_id: str | None
+    restocked: list[Restocked]
+    requested_at: datetime
+    expires_at: datetime
+
+
+def check_lines(lines: Sequence[ReturnLine | ReceivedLine]) -> None:
+    """InvalidRequest unless there are some, each line once, of at least one unit."""
+    if not lines or any(line.quantity < 1 for line in lines):
+        raise InvalidRequest.at("/lines", "must name at least one unit")
+    if len({line.line_id for line in lines}) != len(lines):
+        raise InvalidRequest.at("/lines", "names a line twice")
+
+
+def check_request(order: Order, window_open: bool) -> None:
+    """InvalidTransition, naming the state, unless something has left and the return window is open."""
+    may = order.status in (
+        OrderStatus.PARTIALLY_SHIPPED,
+        OrderStatus.SHIPPED,
+        OrderStatus.DELIVERED,
+        OrderStatus.RETURN_REQUESTED,
+    )
+    if may and window_open:
+        return
+    raise InvalidTransition(
+        "The return window has closed"
+        if order.status is OrderStatus.COMPLETED or not window_open
+        else f"The order is {order.status}: nothing of it can be returned",
+        state=str(order.status),
+        requested=str(OrderStatus.RETURN_REQUESTED),
+    )
+
+
+def check_receipt(order: Order, request: OrderReturn, received: list[ReceivedLine]) -> None:
+    """InvalidTransition, naming the return's state; NotEnoughToReturn for more than was announced, or is left of it.
+
+    What arrives after its return has expired is taken all the same, unless the units came back another way.
+    """
+    advance(RETURN_TRANSITIONS, request.status, ReturnStatus.RECEIVED)
+    check_lines(received)
+    announced = {item.line_id: item.quantity for item in request.lines}
+    for item in received:
+        left = announced.get(item.line_id, 0)
+        if item.quantity > left:
+            raise NotEnoughToReturn(
+                f"{left} of {item.line_id} were announced, {item.quantity} have arrived",
+                line_id=item.line_id,
+                left=left,
+            )
+    if request.status is not ReturnStatus.REQUESTED:
+        order.check_return([LineQuantity(line_id=item.line_id, quantity=item.quantity) for item in received])
+
+
+def to_pay_back(order: Order, received: list[LineQuantity]) -> tuple[Money, list[LineQuantity]] | None:
+    """The units of it that are not refunded yet, and what they cost, or as much of that as is left to refund.
+
+    None where nothing is: paid back before, in dispute, or never paid.
+    """
+    lines = [line for item in received if (line := order.line(item.line_id))]
+    open_ = {line.id: line.shipped - line.refunded for line in lines}
+    units = [
+        LineQuantity(line_id=item.line_id, quantity=quantity)
+        for item in received
+        if (quantity := min(item.quantity, open_.get(item.line_id, 0))) > 0
+    ]
+    amount = min(order.refund_for(units)[0], order.refundable)
+    return (amount, units) if amount.amount > 0 else None
+
+
+def view(order: Order, stored: StoredReturn) -> dict[str, Any]:
+    """The contract's return: the fold, with what the buyer said beside it."""
+    request = order.return_(stored.id)
+    assert request is not None
+    received = {item.line_id: item.quantity for item in request.received}
+    refund = order.refund(stored.refund_id) if stored.refund_id else None
+    lines = []
+    for item in stored.lines:
+        line = order.line(item.line_id)
+        assert line is not None
+        lines.append(
+            {
+                **item.model_dump(),
+                "sku": line.sku,
+                "title": line.title,
+                "received": received.get(item.line_id, 0),
+            }
+        )
+    dates = stored.model_dump(mode="json", include={"requested_at", "expires_at"})
+    return {
+        "id": stored.id,
+        "order_id": order.id,
+        "order_number": order.number,
+        "status": request.status,
+        "lines": lines,
+        "refund": refund.model_dump(mode="json") if refund else None,
+        **dates,
+    }
