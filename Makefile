@@ -2,7 +2,7 @@
 # Settings come from HOLDFAST_* variables, in the environment or as `make run HOLDFAST_API_PORT=9000`.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test flakes durations check format lint types imports unit crashtest bench reset engines setup
+.PHONY: help run demo test quick flakes durations check format lint types imports crashtest bench reset engines setup
 
 BOOTSTRAP := deploy/bootstrap.sh
 BIN := .venv/bin
@@ -37,8 +37,9 @@ flakes: setup ## The whole suite N times in random order, then N times beside BU
 durations: setup ## Write down how long every file of tests takes (tests/durations.json)
 	$(BIN)/pytest -q -n $(PROCESSES) --record-durations
 
-unit: setup ## The tests that need no engine, fast
-	$(BIN)/pytest -m "not crash" tests/runtime tests/models tests/sandbox
+quick: check ## What to run after each edit, in less than a minute: check, and the tests that need no engine
+	$(BIN)/pytest -q -n 2 tests/runtime tests/models tests/sandbox tests/workers/test_replay.py tests/workers/test_packages.py \
+		tests/workflows/test_imports.py --ignore tests/models/db
 
 check: lint types imports ## Format, lint, types and import contracts, as CI does
 
