@@ -44,7 +44,7 @@ async def principal(request: Request, shop: Shop) -> Principal | None:
 
 
 def _signed_in(shop: Services, session_id: str) -> Principal:
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = sessions.principal_of(connection, session_id)
     if found is None:
         raise Unauthenticated("The session has ended: sign in again")
@@ -52,7 +52,7 @@ def _signed_in(shop: Services, session_id: str) -> Principal:
 
 
 def _machine(shop: Services, key: str) -> Principal:
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = sessions.principal_of_key(connection, token_digest(key))
     if found is None:
         raise Unauthenticated("The API key is not valid")

@@ -14,7 +14,7 @@ from api.idempotency import IdempotencyKey, Key, key_of, once
 from api.services import Shop
 from models.accounts.access import Principal
 from models.db.session import Database
-from models.delivery.stored_responses import Answer
+from models.delivery.stored_responses import StoredResponse
 from models.ids import derived_id, new_id
 from models.orders.commands import By
 from models.orders.orders import Actor
@@ -35,7 +35,7 @@ class CommandRequest(NamedTuple):
         route = f"{self.request.method} {self.request.url.path}"
         return key_of(self.idempotency_key, audience(caller, cart_token), route, body)
 
-    def once(self, key: Key | None, work: Callable[[Connection], Answer]) -> Response:
+    def once(self, key: Key | None, work: Callable[[Connection], StoredResponse]) -> Response:
         return once(self.request, self.database, key, work)
 
 

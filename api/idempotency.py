@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from models.db.repositories.delivery import stored_responses
 from models.db.session import Database
-from models.delivery.stored_responses import Answer
+from models.delivery.stored_responses import StoredResponse
 from models.errors import BadIdempotencyKey, HoldfastError, IdempotencyKeyRequired
 from models.ids import digest_of
 
@@ -50,7 +50,7 @@ def required(key: Key | None) -> Key:
     return key
 
 
-def respond(request: Request, answer: Answer, *, replayed: bool = False) -> Response:
+def respond(request: Request, answer: StoredResponse, *, replayed: bool = False) -> Response:
     """The answer's bytes; a problem among them keeps its media type."""
     problem = answer.status >= 400
     headers = {"Idempotency-Replayed": "true"} if replayed else {}
@@ -64,37 +64,39 @@ def respond(request: Request, answer: Answer, *, replayed: bool = False) -> Resp
     )
 
 
-def refusal_of(request: Request, error: HoldfastError) -> Answer:
+def problem_of(request: Request, error: HoldfastError) -> StoredResponse:
     """The problem that this request meets, to be kept."""
-    return Answer.refusal(error, instance=request.url.path, request_id=request.scope["request_id"])
+    return StoredResponse.refusal(error, instance=request.url.path, request_id=request.scope["request_id"])
 
 
-def keep_refusal(request: Request, database: Database, key: Key | None, error: HoldfastError) -> Answer:
+def store_problem(request: Request, database: Database, key: Key | None, error: HoldfastError) -> StoredResponse:
     """The refusal, kept with the key as every answer after something has begun; raised where it is not kept."""
-    if key is None or not error.kept:
+    if key is None or not error.stored:
         raise error
-    answer = refusal_of(request, error)
+    answer = problem_of(request, error)
     with database.transaction() as connection:
         first = stored_responses.claim(connection, key.digest, key.fingerprint)
         if first is not None:  # another request with this key was refused at the same time
             return first
-        stored_responses.keep(connection, key.digest, key.fingerprint, answer)
+        stored_responses.store(connection, key.digest, key.fingerprint, answer)
     return answer
 
 
-def once(request: Request, database: Database, key: Key | None, work: Callable[[Connection], Answer]) -> Response:
+def once(
+    request: Request, database: Database, key: Key | None, work: Callable[[Connection], StoredResponse]
+) -> Response:
     """A command that is one transaction: its facts and its answer, or the answer kept for that key before.
 
     A refusal rolls the facts back and is kept where it may be; a second request with the key waits for the first.
     """
     try:
         with database.transaction() as connection:
-            kept = stored_responses.claim(connection, key.digest, key.fingerprint) if key else None
-            if kept is not None:
-                return respond(request, kept, replayed=True)
+            stored_response = stored_responses.claim(connection, key.digest, key.fingerprint) if key else None
+            if stored_response is not None:
+                return respond(request, stored_response, replayed=True)
             answer = work(connection)
             if key is not None:
-                stored_responses.keep(connection, key.digest, key.fingerprint, answer)
+                stored_responses.store(connection, key.digest, key.fingerprint, answer)
     except HoldfastError as error:
-        answer = keep_refusal(request, database, key, error)
+        answer = store_problem(request, database, key, error)
     return respond(request, answer)

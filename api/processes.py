@@ -25,10 +25,10 @@ from models.db.repositories.checkout import closing as checkout_closing
 from models.db.repositories.orders import orders
 from models.db.repositories.payments import method_saving
 from models.db.session import Database
-from models.delivery.stored_responses import Answer, Told
+from models.delivery.stored_responses import CommandResponse, StoredResponse
 from models.errors import HoldfastError, InvalidTransition, NotFound, RequestInProgress, Unavailable
 from models.ids import checkout_workflow, save_payment_method_workflow
-from models.payments.methods import BeginSave, PaymentMethodState
+from models.payments.methods import BeginPaymentMethod, PaymentMethodState
 from models.states import CheckoutStatus
 from runtime.settings import Settings
 from workflows import starts
@@ -46,7 +46,7 @@ R = TypeVar("R")
 log = structlog.get_logger()
 
 EXPIRE_SECONDS = 2.0
-ASK_AGAIN_SECONDS = 0.05
+UPDATE_RETRY_SECONDS = 0.05
 UNANSWERED = "Nobody has answered in time; it may happen yet: ask again with the same Idempotency-Key, or look first"
 
 
@@ -70,44 +70,44 @@ class Processes:
         )
         return cls(settings, database, client)
 
-    async def submit(self, begin: BeginCheckout) -> Told:
+    async def submit(self, begin: BeginCheckout) -> CommandResponse:
         """The checkout's first answer; within the deadline, or 503 (nothing was held) or 202 (something may be)."""
 
-        def submit() -> Awaitable[Told]:
+        def submit() -> Awaitable[CommandResponse]:
             update_id = f"submit/{begin.fingerprint[:32]}"
             return self._update_with_start(starts.checkout(begin), Checkout.submit, begin.fingerprint, update_id)
 
         try:
-            return await self._answer(submit)
+            return await self._await_response(submit)
         except (Unavailable, NotFound):  # nobody in time, or the process was terminated under the waiting buyer
             return await self._checkout_unanswered(begin)
 
-    async def resume(self, checkout_id: str) -> Told:
+    async def resume(self, checkout_id: str) -> CommandResponse:
         """Looks at the payment now. Raises Unavailable, or NotFound when the process has ended."""
         handle: WorkflowHandle[Checkout, CheckoutStatus] = self.client.get_workflow_handle(
             checkout_workflow(checkout_id)
         )
-        return await self._answer(lambda: handle.execute_update(Checkout.resume))
+        return await self._await_response(lambda: handle.execute_update(Checkout.resume))
 
-    async def save_payment_method(self, begin: BeginSave) -> Told:
+    async def save_payment_method(self, begin: BeginPaymentMethod) -> CommandResponse:
         """The first answer to somebody's wish to keep a card; else as for `submit`."""
 
-        def submit() -> Awaitable[Told]:
+        def submit() -> Awaitable[CommandResponse]:
             process = starts.save_payment_method(begin)
             update_id = f"submit/{begin.fingerprint[:32]}"
             return self._update_with_start(process, SavePaymentMethod.submit, begin.fingerprint, update_id)
 
         try:
-            return await self._answer(submit)
+            return await self._await_response(submit)
         except (Unavailable, NotFound):
             return await self._saving_unanswered(begin)
 
-    async def resume_saving(self, payment_method_id: str) -> Told:
+    async def resume_setup(self, payment_method_id: str) -> CommandResponse:
         """Looks at the set-up now. Raises Unavailable, or NotFound when the process has ended."""
         handle: WorkflowHandle[SavePaymentMethod, PaymentMethodState] = self.client.get_workflow_handle(
             save_payment_method_workflow(payment_method_id)
         )
-        return await self._answer(lambda: handle.execute_update(SavePaymentMethod.resume))
+        return await self._await_response(lambda: handle.execute_update(SavePaymentMethod.resume))
 
     async def update_order(
         self, order_id: str, update: UpdateMethodMultiParam[[Order, Command], R], command: Command, update_id: str
@@ -116,7 +116,7 @@ class Processes:
         and InvalidTransition when the process has completed."""
         process = starts.order(self._settings, order_id, resumed=True)
         try:
-            return await self._answer(lambda: self._update_with_start(process, update, command, update_id))
+            return await self._await_response(lambda: self._update_with_start(process, update, command, update_id))
         except WorkflowAlreadyStartedError as error:
             state = await run_in_threadpool(self._status_of, order_id)
             raise InvalidTransition(f"The order is {state}: nothing more happens to it", state=state) from error
@@ -131,10 +131,10 @@ class Processes:
         """An update of the order's retries, whose process is started if the outbox has not got to it yet. Raises as
         `_answer`: Unavailable does not say that nothing has happened."""
         process = starts.payment_retry(self._settings, order_id)
-        return await self._answer(lambda: self._update_with_start(process, update, command, update_id))
+        return await self._await_response(lambda: self._update_with_start(process, update, command, update_id))
 
     def _status_of(self, order_id: str) -> str:
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             stored = orders.read_order(connection, order_id)
         if stored is None:
             raise NotFound("There is no such order")
@@ -158,30 +158,30 @@ class Processes:
                 await operation.workflow_handle()
             raise
 
-    async def _answer(self, ask: Callable[[], Awaitable[R]]) -> R:
+    async def _await_response(self, call: Callable[[], Awaitable[R]]) -> R:
         """Asks until there is an answer, or the deadline. Raises what the process refuses with, or Unavailable."""
         try:
             async with asyncio.timeout(self._settings.checkout_deadline_seconds):
                 while True:
                     try:
-                        return await ask()
+                        return await call()
                     except RPCError as error:
                         # The server has discarded the task with the update (see workflows/updates.py): that of a
                         # checkout that ended in its first one, or one in which a validator refused.
                         if error.status is not RPCStatusCode.FAILED_PRECONDITION:
                             raise
-                        await asyncio.sleep(ASK_AGAIN_SECONDS)
+                        await asyncio.sleep(UPDATE_RETRY_SECONDS)
         except WorkflowUpdateFailedError as error:
             refusal = refusal_in(error)
             raise refusal.raised() if refusal else Unavailable() from error
         except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
             raise Unavailable(UNANSWERED) from error
         except RPCError as error:
-            raise _ours(error) from error
+            raise _domain_error(error) from error
         except RuntimeError as error:  # the SDK's word for "no connection"
             raise Unavailable() from error
 
-    async def _checkout_unanswered(self, begin: BeginCheckout) -> Told:
+    async def _checkout_unanswered(self, begin: BeginCheckout) -> CommandResponse:
         """The database is the judge: what has not begun never will, so a 503 is the truth."""
         try:
             expired = await asyncio.wait_for(run_in_threadpool(self._expire_unanswered, begin), EXPIRE_SECONDS)
@@ -189,24 +189,24 @@ class Processes:
             expired = None
         log.warning("checkout_unanswered", checkout_id=begin.checkout_id, expired=expired)
         if expired:
-            answer = checkout_closing.refusal_answer(Unavailable("Nothing was charged; try again"), begin)
+            answer = checkout_closing.problem_response(Unavailable("Nothing was charged; try again"), begin)
         else:
-            answer = Answer.of(202, {"checkout_id": begin.checkout_id, "status": CheckoutStatus.PROCESSING})
-        return Told(status=answer.status, body=answer.body)
+            answer = StoredResponse.of(202, {"checkout_id": begin.checkout_id, "status": CheckoutStatus.PROCESSING})
+        return CommandResponse(status=answer.status, body=answer.body)
 
-    async def _saving_unanswered(self, begin: BeginSave) -> Told:
+    async def _saving_unanswered(self, begin: BeginPaymentMethod) -> CommandResponse:
         try:
             expired = await asyncio.wait_for(run_in_threadpool(self._expire_unanswered_saving, begin), EXPIRE_SECONDS)
         except (HoldfastError, TimeoutError):
             expired = None
-        log.warning("saving_unanswered", payment_method_id=begin.payment_method_id, expired=expired)
+        log.warning("payment_method_unanswered", payment_method_id=begin.payment_method_id, expired=expired)
         if expired:
-            answer = method_saving.refusal_answer(Unavailable("Nothing was saved; try again"), begin)
+            answer = method_saving.problem_response(Unavailable("Nothing was saved; try again"), begin)
         else:
-            answer = method_saving.processing_answer(begin)
-        return Told(status=answer.status, body=answer.body)
+            answer = method_saving.processing_response(begin)
+        return CommandResponse(status=answer.status, body=answer.body)
 
-    def _expire_unanswered_saving(self, begin: BeginSave) -> bool:
+    def _expire_unanswered_saving(self, begin: BeginPaymentMethod) -> bool:
         with self._database.transaction() as connection:
             return method_saving.expire_unanswered(connection, begin)
 
@@ -215,7 +215,7 @@ class Processes:
             return checkout_closing.expire_unanswered(connection, begin)
 
 
-def _ours(error: RPCError) -> HoldfastError:
+def _domain_error(error: RPCError) -> HoldfastError:
     if error.status is RPCStatusCode.NOT_FOUND:
         return NotFound("That process has ended")
     if error.status is RPCStatusCode.RESOURCE_EXHAUSTED:  # ten updates in flight

@@ -56,16 +56,16 @@ class Attempt:
             raise InvalidCredentials()
         return user
 
-    async def give_back(self) -> None:
+    async def uncount(self) -> None:
         """It was no failure; those before it still count."""
-        await run_in_threadpool(self._give_back)
+        await run_in_threadpool(self._uncount)
 
     def forget(self, connection: Connection) -> None:
         """It succeeded: no failures in a row any more. Within the transaction of what it led to."""
         login_attempts.forget(connection, self._guesser)
 
-    def _give_back(self) -> None:
-        with self._database.reading() as connection:
+    def _uncount(self) -> None:
+        with self._database.autocommit() as connection:
             login_attempts.give_back(connection, self._guesser)
 
 
@@ -105,7 +105,7 @@ class Attempts:
                     raise
                 except Unavailable:  # our fault, not theirs
                     with suppress(Unavailable):
-                        await attempt.give_back()
+                        await attempt.uncount()
                     raise
         finally:
             line.waiting -= 1
@@ -124,18 +124,18 @@ class Attempts:
             return user
 
     def _email_of(self, user_id: str) -> str:
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             user = users.read_user(connection, user_id)
         if user is None:
             raise InvalidCredentials()
         return user.email
 
     def _forget(self, attempt: Attempt) -> None:
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             attempt.forget(connection)
 
     def _begin(self, guesser: Guesser, email: str) -> Attempt:
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             counted = login_attempts.count(connection, guesser, free=self._free)
             if isinstance(counted, Refused):
                 raise TooManyAttempts(f"Try again in {counted.seconds} s", retry_after=counted.seconds)
@@ -153,5 +153,5 @@ class Attempts:
         with self._database.transaction() as connection:
             user_id = login_attempts.require_reset(connection, email)
             if user_id is not None:
-                notices.tell(connection, user_id, NoticeKind.PASSWORD_MUST_BE_RESET)
+                notices.queue(connection, user_id, NoticeKind.PASSWORD_MUST_BE_RESET)
                 audit.append(connection, None, "password.reset_required", user_id)

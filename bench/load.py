@@ -21,7 +21,7 @@ _numbers = itertools.count(1)
 
 
 @dataclass
-class Outcome:
+class LoadResult:
     """Latencies in seconds, of what succeeded."""
 
     seconds: list[float] = field(default_factory=list)
@@ -36,9 +36,9 @@ class Outcome:
             self.failures.append(str(error) or type(error).__name__)
 
 
-async def closed_loop(jobs: Sequence[Job], at_once: int) -> Outcome:
+async def closed_loop(jobs: Sequence[Job], at_once: int) -> LoadResult:
     """Each of `at_once` buyers begins the next purchase when the last one is done."""
-    outcome, waiting = Outcome(), iter(jobs)
+    outcome, waiting = LoadResult(), iter(jobs)
     began = time.perf_counter()
 
     async def one_after_another() -> None:
@@ -50,9 +50,9 @@ async def closed_loop(jobs: Sequence[Job], at_once: int) -> Outcome:
     return outcome
 
 
-async def open_loop(jobs: Sequence[Job], rate: float, seed: int) -> Outcome:
+async def open_loop(jobs: Sequence[Job], rate: float, seed: int) -> LoadResult:
     """Buyers come when they come; the latency counts from the moment one should have begun."""
-    outcome = Outcome()
+    outcome = LoadResult()
     began = time.perf_counter()
 
     async def come(job: Job, at: float) -> None:
@@ -117,7 +117,7 @@ def _only_checkout(buyer: Buyer) -> Job:
     return _taking(buyer, "checkout")
 
 
-def _told(outcome: Outcome, buyers: Sequence[Buyer]) -> dict[str, Any]:
+def _told(outcome: LoadResult, buyers: Sequence[Buyer]) -> dict[str, Any]:
     done = [buyer for buyer in buyers if buyer.order_id]
     return {
         "seconds": outcome.seconds,

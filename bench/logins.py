@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from bench.buyer import Unexpected
-from bench.load import Outcome, open_loop
+from bench.load import LoadResult, open_loop
 from bench.wire import Wire
 
 PASSWORD = "as good as any other passphrase"  # noqa: S105  of people who exist for a minute
@@ -26,7 +26,7 @@ async def logins(task: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
         for path in task["paths"]:
             await _read(wire, path)
     yield {"ready": True}
-    found: dict[str, Outcome] = {"idle": Outcome(), "during": Outcome(), "login": Outcome()}
+    found: dict[str, LoadResult] = {"idle": LoadResult(), "during": LoadResult(), "login": LoadResult()}
     for number in range(task["rounds"]):
         await _reads(found["idle"], task, 2 * number)
         await asyncio.sleep(REST_SECONDS)
@@ -52,7 +52,7 @@ async def _connected(base: str, count: int) -> AsyncIterator[Wire]:
     wire.close()
 
 
-async def _reads(outcome: Outcome, task: Mapping[str, Any], seed: int) -> None:
+async def _reads(outcome: LoadResult, task: Mapping[str, Any], seed: int) -> None:
     count = int(task["rate_of_reads"] * task["phase_seconds"])
     async with _connected(task["base"], READERS) as wire:
         jobs = [partial(_read, wire, path) for path in itertools.islice(itertools.cycle(task["paths"]), count)]
@@ -60,10 +60,10 @@ async def _reads(outcome: Outcome, task: Mapping[str, Any], seed: int) -> None:
 
 
 @asynccontextmanager
-async def _storm(outcome: Outcome, task: Mapping[str, Any]) -> AsyncIterator[None]:
+async def _storm(outcome: LoadResult, task: Mapping[str, Any]) -> AsyncIterator[None]:
     """Each of them signs in, again and again."""
     over = asyncio.Event()
-    found = Outcome()
+    found = LoadResult()
     async with _connected(task["base"], task["at_once"]) as wire:
         began = time.perf_counter()
 
@@ -79,7 +79,7 @@ async def _storm(outcome: Outcome, task: Mapping[str, Any]) -> AsyncIterator[Non
     _add(outcome, found)
 
 
-def _add(to: Outcome, found: Outcome) -> None:
+def _add(to: LoadResult, found: LoadResult) -> None:
     to.seconds += found.seconds
     to.failures += found.failures
     to.elapsed += found.elapsed

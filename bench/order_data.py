@@ -119,7 +119,7 @@ def fill(database: Database, count: int) -> None:
         connection.exec_driver_sql(SOURCE, {**sizes, "newest": NEWEST, "big_customer": BIG_CUSTOMER})
         for statement in (ORDERS, TERMS, COMPLETE):
             connection.exec_driver_sql(statement)
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         connection.exec_driver_sql("SET statement_timeout = 0")
         connection.exec_driver_sql("VACUUM (ANALYZE) orders, order_terms")
 

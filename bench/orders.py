@@ -18,7 +18,7 @@ from models.db.migrate import upgrade
 from models.db.repositories.orders import search as order_search
 from models.db.repositories.orders.search import Search
 from models.db.session import Database
-from models.orders.search_terms import words_of
+from models.orders.search_terms import query_terms
 from models.states import OrderStatus
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def searches(count: int) -> dict[str, Search]:
 
 
 def _words(query: str, **more: Any) -> Search:
-    return Search(words=words_of(query), **more)
+    return Search(terms=query_terms(query), **more)
 
 
 def pages_of(count: int) -> Iterator[tuple[str, str, Search]]:
@@ -111,7 +111,7 @@ def measure(url: str, count: int, say: Say, times: int = TIMES) -> list[Figure]:
         fill(database, count)
         say(f"{count:,} orders are there after {time.monotonic() - began:.0f} s.")
         pages = [_measured(database, *page, times) for page in pages_of(count)]
-        with database.reading() as connection:
+        with database.autocommit() as connection:
             sizes = {row[0]: float(row[1]) for row in connection.exec_driver_sql(SIZE)}
     finally:
         database.close()
@@ -135,7 +135,7 @@ def _measured(database: Database, kind: str, place: str, search: Search, times: 
 
 def explained(connection: Connection, search: Search, how: str) -> list[Any]:
     """What PostgreSQL says of a page's statement: lines, or with `FORMAT JSON` one tree."""
-    if search.words:
+    if search.terms:
         order_search.plan_in_order(connection)
     statement = order_search.page(search).compile(connection)
     return [row[0] for row in connection.exec_driver_sql(f"EXPLAIN ({how}) {statement}", statement.params)]

@@ -9,8 +9,8 @@ from typing import Literal
 from bench.insight import DatabaseUse, History
 from bench.stack import FLOOR_WORKER
 
-Kind = Literal["sequence", "checkout", "held", "steps", "logins"]
-KINDS: tuple[Kind, ...] = ("sequence", "checkout", "held", "steps", "logins")
+RunKind = Literal["sequence", "checkout", "held", "steps", "logins"]
+KINDS: tuple[RunKind, ...] = ("sequence", "checkout", "held", "steps", "logins")
 NOT_COUNTED = frozenset({"sandbox", "load", "floors", FLOOR_WORKER})
 
 
@@ -23,7 +23,7 @@ class Run:
     other. `logins`: so many people who sign in again and again, beside catalogue reads at a steady rate.
     """
 
-    kind: Kind
+    kind: RunKind
     purchases: int
     at_once: int | None = None
     rate: float | None = None

@@ -220,7 +220,7 @@ class BenchStack:
 def _reading(url: str) -> Iterator[Any]:
     database = Database(url, pool_size=1, application="bench")
     try:
-        with database.reading() as connection:
+        with database.autocommit() as connection:
             yield connection
     finally:
         database.close()

@@ -84,7 +84,7 @@ class HoldfastError(Exception):
         self.extra = extra
 
     @property
-    def kept(self) -> bool:
+    def stored(self) -> bool:
         """Whether the same Idempotency-Key gets this answer again: refusals of what had begun, never a 5xx."""
         return self.status in (402, 409)
 
@@ -217,7 +217,7 @@ class CheckoutInProgress(Conflict):
     slug, title = "checkout-in-progress", "Another checkout of this cart is under way"
 
     @property
-    def kept(self) -> bool:
+    def stored(self) -> bool:
         return False
 
 
@@ -233,7 +233,7 @@ class RequestInProgress(Conflict):
     slug, title = "request-in-progress", "The first request with this key is still running"
 
     @property
-    def kept(self) -> bool:
+    def stored(self) -> bool:
         return False
 
 

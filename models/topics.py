@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 from models.accounts.accounts import Link, LinkState
 from models.base import Record
 from models.checkout.checkouts import CheckoutRef
-from models.delivery.tasks import Outcome
+from models.delivery.tasks import TaskOutcome
 from models.orders.notices import OrderNotice
 from models.payments.methods import PaymentMethodRef
 
@@ -87,7 +87,7 @@ class DisputeChanged(Record):
 class TaskResolution(Record):
     task_id: str
     workflow_id: str
-    outcome: Outcome
+    outcome: TaskOutcome
 
 
 class AccountRequested(Record):

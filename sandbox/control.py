@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from sandbox.carrier.parcels import CarrierError
 from sandbox.exchange import nest
-from sandbox.identity.service import Refused
+from sandbox.identity.service import SignInError
 from sandbox.paypal_shaped import authorisations
 from sandbox.paypal_shaped import control as paypal
 from sandbox.paypal_shaped.errors import PayPalError
@@ -24,7 +24,7 @@ from sandbox.webhooks import read_travel
 from sandbox.world import World
 
 
-class Refusal(Exception):
+class ControlError(Exception):
     """A control call that makes no sense, 400."""
 
 
@@ -81,7 +81,7 @@ async def _run(world: World, request: Request, action: Action) -> Response:
         body = _body(request, await request.body())
         then = body.pop("then", None)
         result = action(world, request, body)
-    except (Refusal, BadScript, Refused) as error:
+    except (ControlError, BadScript, SignInError) as error:
         return JSONResponse({"error": str(error)}, status_code=400)
     except StripeError as error:
         status = 404 if isinstance(error, Missing) else 400
@@ -102,15 +102,15 @@ def _body(request: Request, raw: bytes) -> Row:
     try:
         body = json.loads(raw)
     except ValueError:
-        raise Refusal("the body is no JSON") from None
+        raise ControlError("the body is no JSON") from None
     if not isinstance(body, dict):
-        raise Refusal("the body must be a JSON object")
+        raise ControlError("the body must be a JSON object")
     return body
 
 
 def _known_service(world: World, name: Any) -> str:
     if name not in world.service_names:
-        raise Refusal(f"unknown service {name!r}: there are {', '.join(world.service_names)}")
+        raise ControlError(f"unknown service {name!r}: there are {', '.join(world.service_names)}")
     return str(name)
 
 
@@ -119,14 +119,14 @@ def _number(request: Request, name: str) -> int | None:
     if raw is None or raw == "":
         return None
     if not raw.isdigit():
-        raise Refusal(f"{name} must be a number")
+        raise ControlError(f"{name} must be a number")
     return int(raw)
 
 
 def _only(body: Row, *names: str) -> None:
     unknown = sorted(set(body) - set(names))
     if unknown:
-        raise Refusal(f"unknown field {unknown[0]!r}")
+        raise ControlError(f"unknown field {unknown[0]!r}")
 
 
 def _health(world: World, request: Request, body: Row) -> Any:
@@ -174,7 +174,7 @@ def _clock(world: World, request: Request, body: Row) -> Any:
     _only(body, "advance_s")
     seconds = body.get("advance_s")
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds < 0:
-        raise Refusal("advance_s must be a number of seconds, and time doesn't go back")
+        raise ControlError("advance_s must be a number of seconds, and time doesn't go back")
     world.clock.advance(seconds)
     charging.expire_authorisations(world.stripe.account)
     authorisations.expire(world.paypal.account)
@@ -196,7 +196,7 @@ def _configure_webhooks(world: World, request: Request, body: Row) -> Any:
     try:
         travel = read_travel(body)
     except ValueError as error:
-        raise Refusal(str(error)) from None
+        raise ControlError(str(error)) from None
     for service in services:
         world.webhooks.configure(service, travel)
     return world.webhooks.overview()
@@ -216,7 +216,7 @@ def _search_lag(world: World, request: Request, body: Row) -> Any:
     _only(body, "lag_ms")
     lag = body.get("lag_ms")
     if isinstance(lag, bool) or not isinstance(lag, int) or lag < 0:
-        raise Refusal("lag_ms must be a number of milliseconds")
+        raise ControlError("lag_ms must be a number of milliseconds")
     world.store.put("settings", "search", {"lag_ms": lag})
     return {"lag_ms": lag}
 
@@ -224,7 +224,7 @@ def _search_lag(world: World, request: Request, body: Row) -> Any:
 def _succeeds(body: Row) -> bool:
     _only(body, "result")
     if body.get("result") not in ("success", "failure"):
-        raise Refusal('result must be "success" or "failure"')
+        raise ControlError('result must be "success" or "failure"')
     return bool(body["result"] == "success")
 
 
@@ -276,7 +276,7 @@ def _rotate_keys(world: World, request: Request, body: Row) -> Any:
 def _truth(world: World, request: Request, body: Row) -> Any:
     kind = request.path_params["kind"]
     if kind not in _RAW_NAMES:
-        raise Refusal(f"nothing is known about {kind!r}: there are {', '.join(_RAW_NAMES)}")
+        raise ControlError(f"nothing is known about {kind!r}: there are {', '.join(_RAW_NAMES)}")
     return [_seen(row) for row in world.stripe.account.rows(_RAW_NAMES[kind])]
 
 

@@ -33,7 +33,7 @@ class Request:
 
 
 @dataclass(slots=True)
-class Answer:
+class Response:
     """One HTTP answer."""
 
     status: int
@@ -60,7 +60,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ScriptedOutcome:
     """One scripted fate of a call; `ms`, `status` and `code` by kind."""
 
     kind: str
@@ -77,25 +77,25 @@ class Service(Protocol):
     def read(self, request: Request) -> Call:
         """Understand a request without acting on it; never raises."""
 
-    def begin(self, call: Call) -> Answer | None:
+    def begin(self, call: Call) -> Response | None:
         """The answer to give without executing (replay, conflict), or None to go on to `execute`."""
 
-    def execute(self, call: Call, bend: Outcome | None) -> Answer:
+    def execute(self, call: Call, bend: ScriptedOutcome | None) -> Response:
         """Do what was asked, bent by a scripted outcome if there is one."""
 
-    def break_down(self, call: Call, status: int) -> Answer:
+    def break_down(self, call: Call, status: int) -> Response:
         """A scripted HTTP status in this provider's words."""
 
-    def remember(self, call: Call, answer: Answer) -> None:
+    def remember(self, call: Call, answer: Response) -> None:
         """Keep the answer for repeats of this call, where the provider documents that it does."""
 
     def end(self, call: Call) -> None:
         """The call that `begin` let through is over, whatever became of it."""
 
 
-def as_json(status: int, body: object, **headers: str) -> Answer:
+def as_json(status: int, body: object, **headers: str) -> Response:
     """A JSON answer."""
-    return Answer(status, json.dumps(body).encode(), {"content-type": "application/json", **headers})
+    return Response(status, json.dumps(body).encode(), {"content-type": "application/json", **headers})
 
 
 def nest(pairs: list[tuple[str, str]]) -> Row:

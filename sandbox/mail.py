@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from sandbox.clock import Clock
-from sandbox.exchange import Answer, Call, Outcome, Request, as_json
+from sandbox.exchange import Call, Request, Response, ScriptedOutcome, as_json
 from sandbox.store import Row, Store
 from sandbox.webhooks import Webhooks
 
@@ -51,7 +51,7 @@ class MailService:
         metadata, recipients = _address_label(body)
         return Call(self.name, request, body, metadata, recipients)
 
-    def begin(self, call: Call) -> Answer | None:
+    def begin(self, call: Call) -> Response | None:
         """Authenticate; SendGrid has no idempotency."""
         scheme, _, key = call.request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.startswith("SG."):
@@ -59,7 +59,7 @@ class MailService:
             return _refusal(401, message, None)
         return None
 
-    def execute(self, call: Call, bend: Outcome | None) -> Answer:
+    def execute(self, call: Call, bend: ScriptedOutcome | None) -> Response:
         """Accept the mail for all its recipients (202), or refuse it (400)."""
         if call.request.path != SEND or call.request.method != "POST":
             return _refusal(404, "not found", None)
@@ -69,13 +69,13 @@ class MailService:
         except BadMail as error:
             return _refusal(400, str(error), error.field)
         if body.get("mail_settings", {}).get("sandbox_mode", {}).get("enable"):
-            return Answer(200)  # SendGrid's own sandbox: validated, not sent
+            return Response(200)  # SendGrid's own sandbox: validated, not sent
         message_id = secrets.token_urlsafe(16)
         for personalization in body["personalizations"]:
             args = {**body.get("custom_args", {}), **personalization.get("custom_args", {})}
             for address in _addresses(personalization):
                 self._deliver(body, personalization, args, address, message_id)
-        return Answer(202, headers={"x-message-id": message_id})
+        return Response(202, headers={"x-message-id": message_id})
 
     def _deliver(self, body: Row, personalization: Row, args: Row, address: str, message_id: str) -> None:
         texts = {part["type"]: _filled(part["value"], personalization) for part in body.get("content", [])}
@@ -113,11 +113,11 @@ class MailService:
         }
         self._webhooks.emit(self.name, f"sendgrid/{mail['id']}", WEBHOOK_PATH, json.dumps([fact]))
 
-    def break_down(self, call: Call, status: int) -> Answer:
+    def break_down(self, call: Call, status: int) -> Response:
         """A scripted status with SendGrid's error body."""
         return _refusal(status, f"A script of the sandbox answers {status} here.", None)
 
-    def remember(self, call: Call, answer: Answer) -> None:
+    def remember(self, call: Call, answer: Response) -> None:
         """Nothing is remembered: a repeat is a second mail."""
 
     def end(self, call: Call) -> None:
@@ -214,5 +214,5 @@ def _is_person(person: Any) -> bool:
     return bool(name and at and "." in domain and " " not in person["email"])
 
 
-def _refusal(status: int, message: str, field: str | None) -> Answer:
+def _refusal(status: int, message: str, field: str | None) -> Response:
     return as_json(status, {"errors": [{"message": message, "field": field, "help": None}]})

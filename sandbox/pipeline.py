@@ -5,7 +5,7 @@ import asyncio
 from starlette.types import Message, Receive, Scope, Send
 
 from sandbox.calls import CallLog
-from sandbox.exchange import Answer, Call, Outcome, Request, Service
+from sandbox.exchange import Call, Request, Response, ScriptedOutcome, Service
 from sandbox.scripts import BENDS, Scripts
 from sandbox.server import CUT
 from sandbox.store import Row, Store
@@ -46,7 +46,7 @@ class Pipeline:
         elif outcome is not None:
             await _stay_silent(scope, receive, outcome)
 
-    async def _meet(self, call: Call, early: Answer | None, outcome: Outcome | None) -> Answer | None:
+    async def _meet(self, call: Call, early: Response | None, outcome: ScriptedOutcome | None) -> Response | None:
         """Act as scripted. Returns the answer to send, or None to send none."""
         service = self._service
         kind = outcome.kind if outcome else ""
@@ -89,14 +89,14 @@ async def read_request(scope: Scope, receive: Receive) -> Request | None:
     return Request(scope["method"], scope["path"], query, headers, b"".join(chunks))
 
 
-async def _send(send: Send, answer: Answer) -> None:
+async def _send(send: Send, answer: Response) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
     headers.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 
 
-async def _stay_silent(scope: Scope, receive: Receive, outcome: Outcome) -> None:
+async def _stay_silent(scope: Scope, receive: Receive, outcome: ScriptedOutcome) -> None:
     """Let the client wait until it leaves or the time is up, and then cut the connection."""
     leaving = asyncio.ensure_future(_client_left(receive))
     if outcome.kind.startswith("timeout"):

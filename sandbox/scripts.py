@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sandbox.calls import is_under
-from sandbox.exchange import Call, Outcome
+from sandbox.exchange import Call, ScriptedOutcome
 from sandbox.store import Row, Store
 
 BENDS = {"decline", "refund_status"}  # these change the effect; the others change the journey
@@ -59,7 +59,7 @@ class Scripts:
             if service in (None, row["service"]):
                 self._store.drop("scripts", key)
 
-    def take(self, call: Call, will_replay: bool) -> Outcome | None:
+    def take(self, call: Call, will_replay: bool) -> ScriptedOutcome | None:
         """The outcome this call meets, used up by that; None when it goes its ordinary way.
 
         An outcome that bends the effect waits for a call that has such an effect: a decline is not
@@ -72,7 +72,7 @@ class Scripts:
                 continue
             if row["service"] == call.service and _matches(row["match"], call):
                 self._advance(row, step["times"])
-                return Outcome(**step["outcome"])
+                return ScriptedOutcome(**step["outcome"])
         return None
 
     def _advance(self, row: Row, times: int | None) -> None:

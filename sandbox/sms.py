@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from sandbox.clock import Clock
-from sandbox.exchange import Answer, Call, Outcome, Request, as_json
+from sandbox.exchange import Call, Request, Response, ScriptedOutcome, as_json
 from sandbox.store import Row, Store
 from sandbox.webhooks import Webhooks
 
@@ -60,7 +60,7 @@ class SmsService:
         recipients = (params["To"],) if "To" in params else ()
         return Call(self.name, request, params, metadata, recipients)
 
-    def begin(self, call: Call) -> Answer | None:
+    def begin(self, call: Call) -> Response | None:
         """Authenticate by account SID or API key; Twilio has no idempotency for messages."""
         scheme, _, encoded = call.request.headers.get("authorization", "").partition(" ")
         try:
@@ -71,7 +71,7 @@ class SmsService:
             return _refusal(401, 20003, "Authenticate")
         return None
 
-    def execute(self, call: Call, bend: Outcome | None) -> Answer:
+    def execute(self, call: Call, bend: ScriptedOutcome | None) -> Response:
         """Send, fetch or list."""
         match = _PATH.fullmatch(call.request.path)
         if match is None:
@@ -87,7 +87,7 @@ class SmsService:
             return as_json(200, _public(message))
         return self._list(match["account"], call)
 
-    def _send(self, account: str, params: dict[str, str]) -> Answer:
+    def _send(self, account: str, params: dict[str, str]) -> Response:
         problem = _problem(params)
         if problem:
             return _refusal(400, *problem)
@@ -136,7 +136,7 @@ class SmsService:
         }
         self._webhooks.emit(self.name, f"twilio/{message['sid']}", callback, urlencode(fields))
 
-    def _list(self, account: str, call: Call) -> Answer:
+    def _list(self, account: str, call: Call) -> Response:
         query = dict(parse_qsl(call.request.query))
         wanted = {"to": query.get("To"), "from": query.get("From")}
         try:
@@ -169,11 +169,11 @@ class SmsService:
         }
         return as_json(200, page)
 
-    def break_down(self, call: Call, status: int) -> Answer:
+    def break_down(self, call: Call, status: int) -> Response:
         """A scripted status with Twilio's error body."""
         return _refusal(status, 20500, f"A script of the sandbox answers {status} here.")
 
-    def remember(self, call: Call, answer: Answer) -> None:
+    def remember(self, call: Call, answer: Response) -> None:
         """Nothing is remembered: a repeat is a second message."""
 
     def end(self, call: Call) -> None:
@@ -234,6 +234,6 @@ def _public(message: Row) -> dict[str, Any]:
     return {key: value for key, value in message.items() if key[0] != "_"}
 
 
-def _refusal(status: int, code: int, message: str) -> Answer:
+def _refusal(status: int, code: int, message: str) -> Response:
     more_info = f"https://www.twilio.com/docs/errors/{code}"
     return as_json(status, {"code": code, "message": message, "more_info": more_info, "status": status})

@@ -19,7 +19,7 @@ from models.db.repositories import orphans
 from models.db.repositories.orphans import Row
 from models.db.repositories.payments import method_saving
 from models.db.session import Database
-from models.payments.methods import BeginSave
+from models.payments.methods import BeginPaymentMethod
 from runtime.settings import Settings
 from workflows import starts
 from workflows.client import is_running, start
@@ -128,7 +128,7 @@ class Sweeper:
 
     def _next(self, kind: Kind) -> list[Row]:
         """The page behind the last round's; the first one after the last."""
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             return orphans.read(
                 connection, kind.page, after=self._after[kind.name], margin=self._margin, limit=self._page
             )
@@ -159,6 +159,6 @@ class Sweeper:
         begin = await asyncio.to_thread(self._begin_save, payment_method_id)
         return begin is not None and await self.start(starts.save_payment_method(begin))
 
-    def _begin_save(self, payment_method_id: str) -> BeginSave | None:
-        with self._database.reading() as connection:
+    def _begin_save(self, payment_method_id: str) -> BeginPaymentMethod | None:
+        with self._database.autocommit() as connection:
             return method_saving.read_begun(connection, payment_method_id)

@@ -48,5 +48,5 @@ class Rounds:
         return True
 
     def _lease(self) -> bool:
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             return leases.take(connection, self._name, self._holder, LEASE_SECONDS)

@@ -26,7 +26,7 @@ with workflow.unsafe.imports_passed_through():
         StockHeld,
         VoidPayment,
     )
-    from models.delivery.stored_responses import Told
+    from models.delivery.stored_responses import CommandResponse
     from models.delivery.tasks import OpenTask
     from models.errors import (
         CheckoutExpired,
@@ -40,18 +40,18 @@ with workflow.unsafe.imports_passed_through():
         Unavailable,
     )
     from models.ids import derived_id, payment_of
-    from models.payments.methods import EnsureCustomer, KeepPaidMethod
-    from models.payments.provider import PaymentAt, ProviderPayment
+    from models.payments.methods import EnsureCustomer, SaveCheckoutPaymentMethod
+    from models.payments.provider import ProviderPayment, ProviderPaymentStatus
     from models.states import CheckoutStatus
-    from workflows.compensation import Compensations, Unwinds
+    from workflows.compensation import CompensatingWorkflow, Compensations
     from workflows.failures import refusal_in
     from workflows.options import (
         COMPENSATION,
         DATABASE,
         PAYMENT,
         PAYMENT_COMPLETION,
-        PAYMENT_GLANCE,
         PAYMENT_LOOKUP,
+        PAYMENT_POLL,
     )
     from workflows.search_attributes import CHECKOUT_STATUS
     from workflows.updates import AcceptsUpdates, recorded
@@ -61,18 +61,18 @@ AUTHORISE_ATTEMPTS = 3
 
 
 @workflow.defn(name="Checkout", failure_exception_types=[HoldfastError])
-class Checkout(Unwinds, AcceptsUpdates):
+class Checkout(CompensatingWorkflow, AcceptsUpdates):
     @workflow.init
     def __init__(self, begin: BeginCheckout) -> None:
         self._begin = begin
         self._undo = Compensations(begin.checkout_id)
         self._attempt = 1
-        self._begun_at = 0  # the length of the history when the first step began
-        self._asked = False  # whether the buyer has been sent to the bank
-        self._answer: Told | None = None  # what the buyer is told as things stand
+        self._first_step_at = 0  # the length of the history when the first step began
+        self._action_required = False  # whether the buyer has been sent to the bank
+        self._response: CommandResponse | None = None  # what the buyer is told as things stand
         self._final = False
-        self._nudges = 0  # reasons to look at the payment: a webhook, a buyer who is back
-        self._looked = 0  # of which this many have been looked into
+        self._wake_ups = 0  # reasons to look at the payment: a webhook, a buyer who is back
+        self._handled = 0  # of which this many have been looked into
 
     @workflow.run
     async def run(self, begin: BeginCheckout) -> CheckoutStatus:
@@ -80,17 +80,17 @@ class Checkout(Unwinds, AcceptsUpdates):
         payment = None
         try:
             held = await self._hold_stock()
-            if held.ended is not None and held.settled is not None:
-                return self._settle(held.ended, held.settled)
+            if held.ended is not None and held.response is not None:
+                return self._finish(held.ended, held.response)
             if held.payment_id is not None:
                 payment = await self._authorise(held, held.payment_id)
-                payment = await self._wait_for_the_bank(held, payment)
+                payment = await self._wait_for_authorisation(held, payment)
                 await self._compare(held, payment)
-            status = self._settle(CheckoutStatus.CONFIRMED, await self._confirm(held, payment))
+            status = self._finish(CheckoutStatus.CONFIRMED, await self._confirm(held, payment))
         except (FailureError, HoldfastError, asyncio.CancelledError) as error:
             status = await self._refuse(refusal_in(error) or Refusal.of(Unavailable()))
         if begin.save and payment is not None and status is CheckoutStatus.CONFIRMED:
-            await self._keep_method(payment)
+            await self._save_method(payment)
         await self._before_end()
         return status
 
@@ -98,7 +98,7 @@ class Checkout(Unwinds, AcceptsUpdates):
         """One that is decided in its first task ends in that task, which is the cheapest. The outbox signals only a
         checkout that has asked its buyer, so no signal discards it; after any other the API submits again with the
         same ids and gets the same answer."""
-        if self._asked or workflow.info().get_current_history_length() != self._begun_at:
+        if self._action_required or workflow.info().get_current_history_length() != self._first_step_at:
             await self._updates_recorded()
         else:
             await workflow.wait_condition(workflow.all_handlers_finished)
@@ -107,11 +107,11 @@ class Checkout(Unwinds, AcceptsUpdates):
 
     @workflow.update
     @recorded
-    async def submit(self, fingerprint: str) -> Told:
+    async def submit(self, fingerprint: str) -> CommandResponse:
         """The buyer's click: the first answer there is. A repeated click joins the running attempt."""
-        await workflow.wait_condition(lambda: self._answer is not None)
-        assert self._answer is not None
-        return self._answer
+        await workflow.wait_condition(lambda: self._response is not None)
+        assert self._response is not None
+        return self._response
 
     @submit.validator
     def _same_body(self, fingerprint: str) -> None:
@@ -120,29 +120,29 @@ class Checkout(Unwinds, AcceptsUpdates):
 
     @workflow.update
     @recorded
-    async def resume(self) -> Told:
+    async def resume(self) -> CommandResponse:
         """The buyer is back from the bank: looks at once, and says how things stand."""
-        self._nudges += 1
-        mine = self._nudges
-        await workflow.wait_condition(lambda: self._final or self._looked >= mine)
-        assert self._answer is not None
-        return self._answer
+        self._wake_ups += 1
+        mine = self._wake_ups
+        await workflow.wait_condition(lambda: self._final or self._handled >= mine)
+        assert self._response is not None
+        return self._response
 
     @resume.validator
     def _can_resume(self) -> None:
-        if self._answer is None:
+        if self._response is None:
             raise RequestInProgress()
 
     @workflow.signal
     def payment_changed(self) -> None:
         """The provider says that something happened to this payment."""
-        self._nudges += 1
+        self._wake_ups += 1
 
     # The steps
 
     async def _hold_stock(self) -> StockHeld:
         self._details("Holding stock")
-        self._begun_at = workflow.info().get_current_history_length()
+        self._first_step_at = workflow.info().get_current_history_length()
         return await workflow.execute_local_activity_method(
             Checkouts.hold_stock, self._begin, summary="hold stock", **DATABASE
         )
@@ -151,7 +151,7 @@ class Checkout(Unwinds, AcceptsUpdates):
         """One bounded call; an unknown outcome is looked up, and only a certain absence allows another key."""
         customer = await self._customer()
         for self._attempt in range(1, AUTHORISE_ATTEMPTS + 1):
-            self._details(f"Authorising {_words(held)}, attempt {self._attempt}")
+            self._details(f"Authorising {_amount_text(held)}, attempt {self._attempt}")
             command = AuthorisePayment(
                 checkout_id=self._begin.checkout_id,
                 order_id=self._begin.order_id,
@@ -166,12 +166,12 @@ class Checkout(Unwinds, AcceptsUpdates):
                 save=self._begin.save,
             )
             payment = await self._charge(held, command)
-            if payment.state is not PaymentAt.ABSENT:
+            if payment.state is not ProviderPaymentStatus.ABSENT:
                 break
             self._undo.drop()
         else:
             raise ProviderUnavailable()
-        if payment.state is PaymentAt.DECLINED:
+        if payment.state is ProviderPaymentStatus.DECLINED:
             self._undo.drop()
             raise PaymentDeclined(decline_code=payment.decline_code)
         self._undo.drop()
@@ -196,11 +196,11 @@ class Checkout(Unwinds, AcceptsUpdates):
                 raise
             raise ProviderUnavailable() from error
 
-    async def _keep_method(self, payment: ProviderPayment) -> None:
+    async def _save_method(self, payment: ProviderPayment) -> None:
         """Among the buyer's saved methods, now that it has paid. The order doesn't depend on it."""
         assert self._begin.customer_id is not None
         assert payment.reference is not None
-        command = KeepPaidMethod(
+        command = SaveCheckoutPaymentMethod(
             payment_method_id=derived_id("pm", self._begin.checkout_id),
             user_id=self._begin.customer_id,
             provider=self._begin.provider,
@@ -209,10 +209,10 @@ class Checkout(Unwinds, AcceptsUpdates):
         )
         try:
             await workflow.execute_activity_method(
-                PaymentMethods.keep_paid_method, command, summary="keep the method", **COMPENSATION
+                PaymentMethods.save_checkout_payment_method, command, summary="keep the method", **COMPENSATION
             )
         except FailureError as error:
-            task = OpenTask(kind="keep-payment-method", subject=self._begin.order_id, detail=str(error.cause or error))
+            task = OpenTask(kind="save-payment-method", subject=self._begin.order_id, detail=str(error.cause or error))
             await workflow.execute_local_activity_method(Tasks.open_task, task, **DATABASE)
 
     async def _charge(self, held: StockHeld, command: AuthorisePayment) -> ProviderPayment:
@@ -224,12 +224,12 @@ class Checkout(Unwinds, AcceptsUpdates):
         if command.attempt == 1 and not held.repeated:
             try:
                 return await workflow.execute_local_activity_method(
-                    Payments.authorise_payment, command, summary=f"authorise {_words(held)}", **PAYMENT
+                    Payments.authorise_payment, command, summary=f"authorise {_amount_text(held)}", **PAYMENT
                 )
             except FailureError as error:
                 refusal = refusal_in(error)
                 known = refusal is not None and refusal.error != OutcomeUnknown.__name__
-                first = workflow.info().get_current_history_length() == self._begun_at
+                first = workflow.info().get_current_history_length() == self._first_step_at
                 if known and first:
                     raise  # certain: nothing to undo at the provider
                 if is_cancelled_exception(error):
@@ -238,7 +238,7 @@ class Checkout(Unwinds, AcceptsUpdates):
         self._push_void(command)
         self._details("Payment outcome unknown: asking the provider")
         return await workflow.execute_activity_method(
-            Payments.settle_payment, command, summary="settle unknown outcome", **PAYMENT_LOOKUP
+            Payments.resolve_payment_outcome, command, summary="settle unknown outcome", **PAYMENT_LOOKUP
         )
 
     def _push_void(self, command: AuthorisePayment, reference: str | None = None) -> None:
@@ -256,36 +256,36 @@ class Checkout(Unwinds, AcceptsUpdates):
             ),
         )
 
-    async def _wait_for_the_bank(self, held: StockHeld, payment: ProviderPayment) -> ProviderPayment:
+    async def _wait_for_authorisation(self, held: StockHeld, payment: ProviderPayment) -> ProviderPayment:
         """Until the payment is decided: a webhook, the buyer's return, a look at intervals, or expiry."""
-        if payment.state is PaymentAt.AUTHORISED:
+        if payment.state is ProviderPaymentStatus.AUTHORISED:
             return payment
         assert payment.reference is not None
         deadline = workflow.now() + timedelta(seconds=self._begin.payment_action_seconds)
-        if await self._ask_buyer(payment, deadline):
-            self._nudges += 1
+        if await self._require_action(payment, deadline):
+            self._wake_ups += 1
         hold_ends = asyncio.create_task(self._release_hold_when_due())
         try:
             while workflow.now() < deadline:
-                await self._nudged_or(min(deadline - workflow.now(), self._look_interval))
-                seen = self._nudges
-                payment = await self._look(payment)
-                if payment.state is PaymentAt.APPROVED:
+                await self._wait_for_wake_up(min(deadline - workflow.now(), self._poll_interval))
+                seen = self._wake_ups
+                payment = await self._retrieve(payment)
+                if payment.state is ProviderPaymentStatus.APPROVED:
                     payment = await self._complete(payment)
-                if payment.state in (PaymentAt.AUTHORISED, PaymentAt.CAPTURED):
+                if payment.state in (ProviderPaymentStatus.AUTHORISED, ProviderPaymentStatus.CAPTURED):
                     return payment
-                if payment.state in (PaymentAt.DECLINED, PaymentAt.CANCELLED):
+                if payment.state in (ProviderPaymentStatus.DECLINED, ProviderPaymentStatus.CANCELLED):
                     raise PaymentDeclined(decline_code=payment.decline_code or "authentication_required")
-                self._looked = seen  # only now: whoever asked is told the end where there is one
+                self._handled = seen  # only now: whoever asked is told the end where there is one
             return await self._expire(payment)
         finally:
             hold_ends.cancel()
 
     @property
-    def _look_interval(self) -> timedelta:
+    def _poll_interval(self) -> timedelta:
         return timedelta(seconds=self._begin.payment_lookup_seconds)
 
-    async def _ask_buyer(self, payment: ProviderPayment, deadline: datetime) -> bool:
+    async def _require_action(self, payment: ProviderPayment, deadline: datetime) -> bool:
         """Records and answers `requires_action`; true if the provider has said more in the meantime."""
         required = await workflow.execute_local_activity_method(
             Checkouts.require_action,
@@ -298,19 +298,19 @@ class Checkout(Unwinds, AcceptsUpdates):
             summary="ask the buyer to authenticate",
             **DATABASE,
         )
-        self._asked = True
-        self._answer = required.answer
+        self._action_required = True
+        self._response = required.response
         self._details(f"Waiting for the buyer at the bank until {deadline:%H:%M:%S} UTC")
         workflow.upsert_search_attributes([STATUS.value_set(CheckoutStatus.REQUIRES_ACTION)])
-        return required.news
+        return required.changed
 
-    async def _nudged_or(self, patience: timedelta) -> None:
+    async def _wait_for_wake_up(self, timeout: timedelta) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
             await workflow.wait_condition(
-                lambda: self._nudges > self._looked, timeout=patience, timeout_summary="next look at the payment"
+                lambda: self._wake_ups > self._handled, timeout=timeout, timeout_summary="next look at the payment"
             )
 
-    def _find(self, payment: ProviderPayment) -> FindPayment:
+    def _find_command(self, payment: ProviderPayment) -> FindPayment:
         return FindPayment(
             checkout_id=self._begin.checkout_id,
             attempt=self._attempt,
@@ -319,10 +319,10 @@ class Checkout(Unwinds, AcceptsUpdates):
             reference=payment.reference,
         )
 
-    async def _look(self, payment: ProviderPayment) -> ProviderPayment:
+    async def _retrieve(self, payment: ProviderPayment) -> ProviderPayment:
         try:
             return await workflow.execute_local_activity_method(
-                Payments.look_up_payment, self._find(payment), summary="look at the payment", **PAYMENT_GLANCE
+                Payments.retrieve_payment, self._find_command(payment), summary="look at the payment", **PAYMENT_POLL
             )
         except FailureError as error:
             if is_cancelled_exception(error):
@@ -333,7 +333,7 @@ class Checkout(Unwinds, AcceptsUpdates):
         """The buyer has agreed where nothing is held by that alone (PayPal). Without an answer, the next look comes."""
         try:
             return await workflow.execute_activity_method(
-                Payments.complete_payment, self._find(payment), summary="hold the money", **PAYMENT_COMPLETION
+                Payments.complete_payment, self._find_command(payment), summary="hold the money", **PAYMENT_COMPLETION
             )
         except FailureError as error:
             if is_cancelled_exception(error):
@@ -362,13 +362,16 @@ class Checkout(Unwinds, AcceptsUpdates):
         cancelled = await workflow.execute_activity_method(
             Payments.cancel_payment, void, summary="cancel expired payment", **COMPENSATION
         )
-        if cancelled.state is PaymentAt.CANCELLED:
+        if cancelled.state is ProviderPaymentStatus.CANCELLED:
             raise CheckoutExpired()
         return cancelled
 
     async def _compare(self, held: StockHeld, payment: ProviderPayment) -> None:
         """What the provider holds must be what was asked for, to the unit; else it goes back."""
-        if payment.amount == held.total and payment.state in (PaymentAt.AUTHORISED, PaymentAt.CAPTURED):
+        if payment.amount == held.total and payment.state in (
+            ProviderPaymentStatus.AUTHORISED,
+            ProviderPaymentStatus.CAPTURED,
+        ):
             return
         detail = f"asked {held.total}, the provider holds {payment.amount} ({payment.state})"
         await workflow.execute_local_activity_method(
@@ -379,7 +382,7 @@ class Checkout(Unwinds, AcceptsUpdates):
         )
         raise ProviderUnavailable("The payment did not match and was given back")
 
-    async def _confirm(self, held: StockHeld, payment: ProviderPayment | None) -> Told:
+    async def _confirm(self, held: StockHeld, payment: ProviderPayment | None) -> CommandResponse:
         self._details("Confirming the order")
         command = ConfirmOrder(
             checkout_id=self._begin.checkout_id,
@@ -394,15 +397,15 @@ class Checkout(Unwinds, AcceptsUpdates):
 
     # The ends
 
-    def _settle(self, status: CheckoutStatus, answer: Told) -> CheckoutStatus:
-        self._answer = answer
+    def _finish(self, status: CheckoutStatus, answer: CommandResponse) -> CheckoutStatus:
+        self._response = answer
         self._final = True
         self._details(f"Done: {status}")
         workflow.upsert_search_attributes([STATUS.value_set(status)])
         return status
 
     async def _refuse(self, refusal: Refusal) -> CheckoutStatus:
-        """Unwinds, shielded from cancellation: money first, then stock and promotion; then the answer."""
+        """CompensatingWorkflow, shielded from cancellation: money first, then stock and promotion; then the answer."""
         self._details(f"Unwinding: {refusal.error}, {refusal.detail}")
         status = {
             PaymentDeclined.__name__: CheckoutStatus.DECLINED,
@@ -415,13 +418,13 @@ class Checkout(Unwinds, AcceptsUpdates):
                 Checkouts.close_checkout, close, summary=f"close: {refusal.error}", **DATABASE
             )
         )
-        self._settle(status, answer)
+        self._finish(status, answer)
         self._details(f"Ended {status}: {refusal.error}, {refusal.detail}")
         return status
 
-    def _details(self, words: str) -> None:
-        workflow.set_current_details(words)
+    def _details(self, text: str) -> None:
+        workflow.set_current_details(text)
 
 
-def _words(held: StockHeld) -> str:
+def _amount_text(held: StockHeld) -> str:
     return f"{held.total.amount} {held.total.currency}"

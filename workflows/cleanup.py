@@ -11,7 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from models.errors import CheckoutExpired, Refusal
     from models.states import CheckoutStatus
     from workflows.checkout import AUTHORISE_ATTEMPTS
-    from workflows.compensation import Compensations, Undo, Unwinds
+    from workflows.compensation import CompensatingWorkflow, Compensations, Undo
     from workflows.options import COMPENSATION, DATABASE
 
 
@@ -28,7 +28,7 @@ def _void(found: OrphanedCheckout, attempt: int) -> Undo:
 
 
 @workflow.defn(name="CheckoutCleanup")
-class CheckoutCleanup(Unwinds):
+class CheckoutCleanup(CompensatingWorkflow):
     @workflow.init
     def __init__(self, ref: CheckoutRef) -> None:
         self._undo = Compensations(ref.checkout_id)

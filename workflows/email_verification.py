@@ -14,13 +14,13 @@ with workflow.unsafe.imports_passed_through():
 class EmailVerification:
     @workflow.init
     def __init__(self, link: Link) -> None:
-        self._story = MailedLink(link)
+        self._mailed_link = MailedLink(link)
 
     @workflow.run
     async def run(self, link: Link) -> LinkState:
-        return await self._story.ended()
+        return await self._mailed_link.ended()
 
     @workflow.signal
     def ended(self, how: LinkState) -> None:
         """It was used, or a newer one replaced it."""
-        self._story.end(how)
+        self._mailed_link.end(how)

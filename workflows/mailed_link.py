@@ -23,11 +23,11 @@ class MailedLink:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._how: LinkState | None = None
+        self._state: LinkState | None = None
 
     def end(self, how: LinkState) -> None:
         """The database's word: it was used, or a newer one replaced it."""
-        self._how = how
+        self._state = how
 
     async def ended(self) -> LinkState:
         """How it ended. Whoever still tries to send its mail then is called off."""
@@ -38,19 +38,19 @@ class MailedLink:
             workflow.set_current_details("Sent: waiting for its reader")
         try:
             await workflow.wait_condition(
-                lambda: self._how is not None, timeout=lifetime, timeout_summary="life of the link"
+                lambda: self._state is not None, timeout=lifetime, timeout_summary="life of the link"
             )
         except TimeoutError:
-            self._how = await workflow.execute_local_activity_method(
-                Accounts.end_link, self._link, summary="its time has come", **DATABASE
+            self._state = await workflow.execute_local_activity_method(
+                Accounts.expire_link, self._link, summary="its time has come", **DATABASE
             )
         finally:
             if later is not None:
                 later.cancel()
-        assert self._how is not None
-        workflow.set_current_details(f"The link is {self._how}")
-        workflow.upsert_search_attributes([STATE.value_set(self._how)])
-        return self._how
+        assert self._state is not None
+        workflow.set_current_details(f"The link is {self._state}")
+        workflow.upsert_search_attributes([STATE.value_set(self._state)])
+        return self._state
 
     async def _mailed_at_once(self) -> bool:
         """Beside our own task when all is well."""

@@ -21,20 +21,20 @@ with workflow.unsafe.imports_passed_through():
     from activities.payments.retry import PaymentRetries
     from models.delivery.tasks import OpenTask
     from models.errors import AuthorisationGone, CaptureRefused, HoldfastError, Refusal
-    from models.orders.commands import By, OrderStands, ReleaseAuthorisation, SteerOrder
+    from models.orders.commands import By, OrderRequest, OrderSnapshot, ReleaseAuthorisation
     from models.orders.fulfilment import (
         BuyLabel,
         CapturePayment,
+        CreateShipment,
         FulfilOrder,
         OrderRef,
-        ParcelPlanned,
-        ParcelRef,
-        ScanParcel,
-        ShipParcel,
+        RecordTrackingEvent,
+        ShipmentPlanned,
+        ShipmentRef,
     )
     from models.payments.retry import FailPayment
     from models.states import OrderStatus
-    from workflows.compensation import Compensations, Unwinds
+    from workflows.compensation import CompensatingWorkflow, Compensations
     from workflows.failures import refusal_in
     from workflows.options import CAPTURE, COMPENSATION, DATABASE, LABEL, MAIL, MAIL_LATER
     from workflows.search_attributes import ORDER_STATUS
@@ -42,12 +42,12 @@ with workflow.unsafe.imports_passed_through():
 
 STATUS = SearchAttributeKey.for_keyword(ORDER_STATUS)
 ENDS = (OrderStatus.CANCELLED, OrderStatus.RETURNED)
-NOBODY = By()
-REFUSED_BY_BANK = (CaptureRefused.__name__, AuthorisationGone.__name__)
-LOOK_AGAIN = timedelta(days=1)
+NO_INITIATOR = By()
+DECLINED_BY_ISSUER = (CaptureRefused.__name__, AuthorisationGone.__name__)
+RECHECK_INTERVAL = timedelta(days=1)
 
 # What an operator reads in the Temporal UI.
-WORDS = {
+DETAILS = {
     OrderStatus.CONFIRMED: "Confirmed: waiting for the warehouse",
     OrderStatus.PROCESSING: "The warehouse is at it",
     OrderStatus.PARTIALLY_SHIPPED: "Partially shipped: waiting for the warehouse",
@@ -63,52 +63,52 @@ WORDS = {
 
 
 @workflow.defn(name="Order", failure_exception_types=[HoldfastError])
-class Order(Unwinds, AcceptsUpdates):
+class Order(CompensatingWorkflow, AcceptsUpdates):
     @workflow.init
     def __init__(self, order: FulfilOrder) -> None:
         self._order = order
         self._ref = OrderRef(order_id=order.order_id)
         self._undo = Compensations(order.order_id)
-        self._news = order.resumed  # somebody has changed the order: look at it
+        self._woken = order.resumed  # somebody has changed the order: look at it
         self._shown = OrderStatus.CONFIRMED
-        self._parcels = asyncio.Lock()  # one parcel at a time decides what is left to ship
-        self._telling: asyncio.Task[None] | None = None
+        self._shipping = asyncio.Lock()  # one parcel at a time decides what is left to ship
+        self._confirming: asyncio.Task[None] | None = None
         self._finishing: asyncio.Task[None] | None = None  # of a parcel whose command was lost
 
     @workflow.run
     async def run(self, order: FulfilOrder) -> OrderStatus:
         """Tell the buyer; follow the order until it has arrived or is cancelled; close the return window."""
-        workflow.set_current_details(WORDS[OrderStatus.CONFIRMED])
-        if not order.told:
-            self._telling = asyncio.create_task(self._tell_buyer())
-        stands = await self._until_it_has_arrived()
-        status = stands.status
+        workflow.set_current_details(DETAILS[OrderStatus.CONFIRMED])
+        if not order.notified:
+            self._confirming = asyncio.create_task(self._send_confirmation())
+        snapshot = await self._wait_for_delivery()
+        status = snapshot.status
         if status not in ENDS:
-            status = await self._close_return_window(stands, timedelta(seconds=order.return_window_seconds))
-        for beside in self._beside:
+            status = await self._close_return_window(snapshot, timedelta(seconds=order.return_window_seconds))
+        for beside in self._background_tasks:
             await beside
         await self._updates_recorded()
-        return self._now(status)
+        return self._show_status(status)
 
-    async def _until_it_has_arrived(self) -> OrderStands:
+    async def _wait_for_delivery(self) -> OrderSnapshot:
         while True:
-            await self._news_within(None, "news")
-            stands = await self._look()
-            if stands.status in ENDS or stands.fulfilment is OrderStatus.DELIVERED:
-                return stands
+            await self._wait_for_wake_up(None, "news")
+            snapshot = await self._load()
+            if snapshot.status in ENDS or snapshot.fulfilment is OrderStatus.DELIVERED:
+                return snapshot
 
-    async def _look(self) -> OrderStands:
+    async def _load(self) -> OrderSnapshot:
         """How it stands. What the buyer's bank has promised in vain is given back as soon as that is known."""
-        self._news = False
-        stands = await workflow.execute_local_activity_method(
-            OrderCommands.look_at_order, self._ref, summary="look at the order", **DATABASE
+        self._woken = False
+        snapshot = await workflow.execute_local_activity_method(
+            OrderCommands.load_order, self._ref, summary="look at the order", **DATABASE
         )
-        if stands.unneeded:
+        if snapshot.unused_authorisation:
             await self._release_authorisation()
-        if stands.unfinished and (self._finishing is None or self._finishing.done()):
-            self._finishing = asyncio.create_task(self._finish(stands.unfinished))
-        self._now(stands.status)
-        return stands
+        if snapshot.unfinished and (self._finishing is None or self._finishing.done()):
+            self._finishing = asyncio.create_task(self._finish_shipment(snapshot.unfinished))
+        self._show_status(snapshot.status)
+        return snapshot
 
     async def _release_authorisation(self) -> None:
         workflow.set_current_details("Giving back what the bank has promised and nobody will take")
@@ -121,105 +121,109 @@ class Order(Unwinds, AcceptsUpdates):
         )
         await self._undo.unwind()
 
-    async def _close_return_window(self, stands: OrderStands, window: timedelta) -> OrderStatus:
+    async def _close_return_window(self, snapshot: OrderSnapshot, window: timedelta) -> OrderStatus:
         """Its time runs from the delivery; something on its way back keeps it open until that has arrived."""
-        until = workflow.now() + window - timedelta(seconds=stands.since_delivery)
+        until = workflow.now() + window - timedelta(seconds=snapshot.since_delivery)
         workflow.set_current_details(f"Delivered: can be returned until {until:%Y-%m-%d}")
         while (left := until - workflow.now()) > timedelta():
-            await self._news_within(left, "return window")
-            if self._news and (status := (await self._look()).status) in ENDS:
+            await self._wait_for_wake_up(left, "return window")
+            if self._woken and (status := (await self._load()).status) in ENDS:
                 return status
         while True:
             await workflow.wait_condition(workflow.all_handlers_finished)
-            self._news = False
+            self._woken = False
             status = await workflow.execute_local_activity_method(
                 Fulfilment.complete_order, self._ref, summary="complete order", **DATABASE
             )
-            if self._now(status) in (OrderStatus.COMPLETED, *ENDS):
+            if self._show_status(status) in (OrderStatus.COMPLETED, *ENDS):
                 return status
-            await self._news_within(LOOK_AGAIN, "next look at what is on its way back")
+            await self._wait_for_wake_up(RECHECK_INTERVAL, "next look at what is on its way back")
 
-    async def _news_within(self, patience: timedelta | None, why: str) -> None:
+    async def _wait_for_wake_up(self, timeout: timedelta | None, why: str) -> None:
         """Between two looks there is nothing to remember but the input: here a long history is left behind."""
         with contextlib.suppress(asyncio.TimeoutError):
-            await workflow.wait_condition(lambda: self._news or self._is_long(), timeout=patience, timeout_summary=why)
-        if self._is_long():
+            await workflow.wait_condition(
+                lambda: self._woken or self._history_is_long(), timeout=timeout, timeout_summary=why
+            )
+        if self._history_is_long():
             await self._updates_recorded()
-        if not self._news and self._is_long():
-            workflow.continue_as_new(self._order.model_copy(update={"resumed": True, "told": True}))
+        if not self._woken and self._history_is_long():
+            workflow.continue_as_new(self._order.model_copy(update={"resumed": True, "notified": True}))
 
-    def _is_long(self) -> bool:
+    def _history_is_long(self) -> bool:
         """While nobody is being answered: a handler, or a mail that is still being tried, would be cut off."""
         info = workflow.info()
         limit = self._order.history_limit
         long = info.is_continue_as_new_suggested() or (limit and info.get_current_history_length() >= limit)
-        return bool(long and all(task.done() for task in self._beside) and workflow.all_handlers_finished())
+        return bool(long and all(task.done() for task in self._background_tasks) and workflow.all_handlers_finished())
 
     @property
-    def _beside(self) -> list[asyncio.Task[None]]:
-        return [task for task in (self._telling, self._finishing) if task is not None]
+    def _background_tasks(self) -> list[asyncio.Task[None]]:
+        return [task for task in (self._confirming, self._finishing) if task is not None]
 
     # What others say to it
 
     @workflow.signal
     def changed(self) -> None:
         """Something has happened to the order; the database says what."""
-        self._news = True
+        self._woken = True
 
     @workflow.update
     @recorded
-    async def cancel(self, by: By = NOBODY) -> OrderStatus:
+    async def cancel(self, initiator: By = NO_INITIATOR) -> OrderStatus:
         """Before anything has left: stock back at once, then the money."""
-        return await self._steer(OrderCommands.cancel_order, by, "cancel")
+        return await self._run_command(OrderCommands.cancel_order, initiator, "cancel")
 
     @workflow.update
     @recorded
-    async def cancel_remainder(self, by: By = NOBODY) -> OrderStatus:
+    async def cancel_remainder(self, initiator: By = NO_INITIATOR) -> OrderStatus:
         """What has not left never will; the rest goes on to the buyer."""
-        return await self._steer(OrderCommands.cancel_remainder, by, "cancel the rest")
+        return await self._run_command(OrderCommands.cancel_remainder, initiator, "cancel the rest")
 
     @workflow.update
     @recorded
-    async def hold(self, by: By = NOBODY) -> OrderStatus:
+    async def hold(self, initiator: By = NO_INITIATOR) -> OrderStatus:
         """Nothing leaves until it is released."""
-        return await self._steer(OrderCommands.hold_order, by, "hold")
+        return await self._run_command(OrderCommands.hold_order, initiator, "hold")
 
     @workflow.update
     @recorded
-    async def release(self, by: By = NOBODY) -> OrderStatus:
+    async def release(self, initiator: By = NO_INITIATOR) -> OrderStatus:
         """What was on hold goes on."""
-        return await self._steer(OrderCommands.release_order, by, "release")
+        return await self._run_command(OrderCommands.release_order, initiator, "release")
 
-    async def _steer(self, command: Callable[..., OrderStatus], by: By, summary: str) -> OrderStatus:
-        asked = workflow.current_update_info()
-        by = by if by.cause or asked is None else by.model_copy(update={"cause": asked.id})
-        steer = SteerOrder(order_id=self._ref.order_id, by=by)
-        status: OrderStatus = await workflow.execute_local_activity(command, steer, summary=summary, **DATABASE)
-        self._news = True
-        return self._now(status)
+    async def _run_command(self, command: Callable[..., OrderStatus], initiator: By, summary: str) -> OrderStatus:
+        update = workflow.current_update_info()
+        initiator = (
+            initiator if initiator.cause or update is None else initiator.model_copy(update={"cause": update.id})
+        )
+        request = OrderRequest(order_id=self._ref.order_id, initiator=initiator)
+        status: OrderStatus = await workflow.execute_local_activity(command, request, summary=summary, **DATABASE)
+        self._woken = True
+        return self._show_status(status)
 
     @workflow.update
     @recorded
-    async def ship(self, command: ShipParcel) -> None:
+    async def ship(self, command: CreateShipment) -> None:
         """The warehouse hands over a parcel: planned, labelled, paid, then out. Refused whole or done whole."""
         await self._ship(command)
 
-    async def _ship(self, command: ShipParcel) -> None:
-        labels: list[ParcelRef] = []  # for whose parcels one may have been bought in vain
+    async def _ship(self, command: CreateShipment) -> None:
+        labels: list[ShipmentRef] = []  # for whose parcels one may have been bought in vain
         try:
-            async with self._parcels:
+            async with self._shipping:
                 await self._hand_over(command, labels)
         except FailureError:
             for parcel in labels:  # outside the lock: a carrier that is down holds up no other parcel
-                await self._take_back_label(parcel)
+                await self._void_label(parcel)
             raise
 
-    async def _hand_over(self, command: ShipParcel, labels: list[ParcelRef]) -> None:
+    async def _hand_over(self, command: CreateShipment, labels: list[ShipmentRef]) -> None:
         planned = await self._plan(command)
         while planned.unfinished is not None:
             await self._hand_over(planned.unfinished, labels)
             planned = await self._plan(command)
-        if planned.settled:
+        if planned.finished:
             return
         if command.tracking_number is None:
             await self._buy_label(command, planned, labels)
@@ -228,14 +232,14 @@ class Order(Unwinds, AcceptsUpdates):
             Fulfilment.confirm_shipment, args=[command, planned], summary="confirm shipment", **DATABASE
         )
         labels.clear()  # it is on the parcel: another one's refusal takes back nothing of it
-        self._now(OrderStatus.SHIPPED if planned.final else OrderStatus.PARTIALLY_SHIPPED)
+        self._show_status(OrderStatus.SHIPPED if planned.final else OrderStatus.PARTIALLY_SHIPPED)
 
-    async def _plan(self, command: ShipParcel) -> ParcelPlanned:
+    async def _plan(self, command: CreateShipment) -> ShipmentPlanned:
         return await workflow.execute_local_activity_method(
             Fulfilment.plan_shipment, command, summary="plan shipment", **DATABASE
         )
 
-    async def _finish(self, parcel: ShipParcel) -> None:
+    async def _finish_shipment(self, parcel: CreateShipment) -> None:
         """Its execution was ended by hand, or its worker died: its money may be taken. Whoever has to see to it is
         told."""
         with contextlib.suppress(ActivityError):
@@ -243,14 +247,14 @@ class Order(Unwinds, AcceptsUpdates):
 
     @workflow.update
     @recorded
-    async def scan(self, command: ScanParcel) -> None:
+    async def record_tracking_event(self, command: RecordTrackingEvent) -> None:
         """The carrier's word on a parcel."""
-        async with self._parcels:
+        async with self._shipping:
             await workflow.execute_local_activity_method(
-                Fulfilment.record_scan, command, summary=f"parcel {command.status}", **DATABASE
+                Fulfilment.record_tracking_event, command, summary=f"parcel {command.status}", **DATABASE
             )
 
-    async def _tell_buyer(self) -> None:
+    async def _send_confirmation(self) -> None:
         """Beside our own task when all is well; else by an activity that knows how to wait for the provider."""
         try:
             await workflow.execute_local_activity_method(
@@ -265,19 +269,19 @@ class Order(Unwinds, AcceptsUpdates):
                 Notifications.send_order_confirmation, self._ref, summary="confirmation mail", **MAIL_LATER
             )
         except FailureError as error:
-            await self._task("confirmation-mail", str(error.cause or error))
+            await self._open_task("confirmation-mail", str(error.cause or error))
 
-    async def _take_back_label(self, parcel: ParcelRef) -> None:
-        await self._undo.insist(
+    async def _void_label(self, parcel: ShipmentRef) -> None:
+        await self._undo.retry_until_resolved(
             "void-label",
             lambda: workflow.execute_activity_method(
                 Parcels.void_label, parcel, summary="take the label back", **COMPENSATION
             ),
         )
 
-    async def _buy_label(self, command: ShipParcel, planned: ParcelPlanned, labels: list[ParcelRef]) -> None:
+    async def _buy_label(self, command: CreateShipment, planned: ShipmentPlanned, labels: list[ShipmentRef]) -> None:
         """Without one the parcel stays; what may have been bought is looked up and taken back."""
-        labels.append(ParcelRef(order_id=command.order_id, shipment_id=command.shipment_id))
+        labels.append(ShipmentRef(order_id=command.order_id, shipment_id=command.shipment_id))
         try:
             await workflow.execute_activity_method(
                 Parcels.buy_label,
@@ -285,18 +289,18 @@ class Order(Unwinds, AcceptsUpdates):
                     order_id=command.order_id,
                     shipment_id=command.shipment_id,
                     service=command.service,
-                    look_first=planned.again,
+                    retrieve_first=planned.repeated,
                 ),
                 summary="buy a label",
                 **LABEL,
             )
         except FailureError:
             await workflow.execute_local_activity_method(
-                Fulfilment.drop_shipment, command, summary="no label", **DATABASE
+                Fulfilment.discard_shipment, command, summary="no label", **DATABASE
             )
             raise
 
-    async def _capture(self, command: ShipParcel, planned: ParcelPlanned, labels: list[ParcelRef]) -> None:
+    async def _capture(self, command: CreateShipment, planned: ShipmentPlanned, labels: list[ShipmentRef]) -> None:
         """Takes the parcel's share. What the provider refuses for good stays in the house, for a person to see."""
         if planned.reference is None or planned.provider is None:
             return
@@ -308,9 +312,9 @@ class Order(Unwinds, AcceptsUpdates):
                     provider=planned.provider,
                     reference=planned.reference,
                     amount=planned.capture,
-                    before=planned.before,
+                    captured_before=planned.captured_before,
                     final=planned.final,
-                    look_first=planned.again,
+                    retrieve_first=planned.repeated,
                 ),
                 summary=f"capture {planned.capture.amount} {planned.capture.currency}",
                 **CAPTURE,
@@ -319,18 +323,18 @@ class Order(Unwinds, AcceptsUpdates):
             if (refusal := refusal_in(error)) is None or not refusal.certain:
                 # Unknown for a day: the plan stays, so that nobody ships the same goods on another payment.
                 labels.clear()
-                await self._task("capture-unknown", str(error.cause or error))
+                await self._open_task("capture-unknown", str(error.cause or error))
                 raise
             if not await self._payment_failed(command, refusal):
                 await workflow.execute_local_activity_method(
-                    Fulfilment.drop_shipment, command, summary="capture refused", **DATABASE
+                    Fulfilment.discard_shipment, command, summary="capture refused", **DATABASE
                 )
-                await self._task("capture-refused", refusal.detail)
+                await self._open_task("capture-refused", refusal.detail)
             raise
 
-    async def _payment_failed(self, command: ShipParcel, refusal: Refusal) -> bool:
+    async def _payment_failed(self, command: CreateShipment, refusal: Refusal) -> bool:
         """Whether the order now waits for another payment: then the parcel stays, and PaymentRetry takes over."""
-        if refusal.error not in REFUSED_BY_BANK or not workflow.patched("payment-retry"):
+        if refusal.error not in DECLINED_BY_ISSUER or not workflow.patched("payment-retry"):
             return False
         failed = await workflow.execute_local_activity_method(
             PaymentRetries.fail_payment,
@@ -344,17 +348,17 @@ class Order(Unwinds, AcceptsUpdates):
             **DATABASE,
         )
         if failed:
-            self._now(OrderStatus.PAYMENT_RETRYING)
+            self._show_status(OrderStatus.PAYMENT_RETRYING)
         return failed
 
-    async def _task(self, kind: str, detail: str) -> None:
+    async def _open_task(self, kind: str, detail: str) -> None:
         await workflow.execute_local_activity_method(
             Tasks.open_task, OpenTask(kind=kind, subject=self._ref.order_id, detail=detail), **DATABASE
         )
 
-    def _now(self, status: OrderStatus) -> OrderStatus:
+    def _show_status(self, status: OrderStatus) -> OrderStatus:
         if status is not self._shown:
             self._shown = status
-            workflow.set_current_details(WORDS.get(status, str(status)))
+            workflow.set_current_details(DETAILS.get(status, str(status)))
             workflow.upsert_search_attributes([STATUS.value_set(status)])
         return status

@@ -20,31 +20,31 @@ class PasswordReset:
     @workflow.init
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._story = MailedLink(link)
+        self._mailed_link = MailedLink(link)
 
     @workflow.run
     async def run(self, link: Link) -> LinkState:
-        state = await self._story.ended()
+        state = await self._mailed_link.ended()
         if state is LinkState.USED:
-            await self._tell_owner()
+            await self._notify_owner()
         return state
 
     @workflow.signal
     def ended(self, how: LinkState) -> None:
         """It was used, or a newer one replaced it."""
-        self._story.end(how)
+        self._mailed_link.end(how)
 
-    async def _tell_owner(self) -> None:
+    async def _notify_owner(self) -> None:
         """That the password was changed: so that a theft does not go unseen."""
-        tell = Accounts.tell_password_was_reset
+        notify = Accounts.notify_password_reset
         try:
-            await workflow.execute_local_activity_method(tell, self._link, summary="tell the owner", **MAIL)
+            await workflow.execute_local_activity_method(notify, self._link, summary="tell the owner", **MAIL)
             return
         except FailureError as error:
             if is_cancelled_exception(error):
                 raise
         try:
-            await workflow.execute_activity_method(tell, self._link, summary="tell the owner", **MAIL_LATER)
+            await workflow.execute_activity_method(notify, self._link, summary="tell the owner", **MAIL_LATER)
         except FailureError as error:
             if is_cancelled_exception(error):
                 raise

@@ -7,8 +7,8 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.payments.reconciliation import Reconciliations
-    from models.payments.reconciliation import BeginRun, CompareRun, EndRun, Reconcile, Run, RunState
-    from workflows.options import DATABASE, PROVIDER_LIST, SETTLE_DIFFERENCE
+    from models.payments.reconciliation import BeginRun, CompareLedger, EndRun, Reconcile, ReconciliationRun, RunState
+    from workflows.options import DATABASE, PROVIDER_LIST, RESOLVE_DIFFERENCE
 
 
 @workflow.defn(name="Reconciliation")
@@ -24,7 +24,7 @@ class Reconciliation:
             try:
                 if not command.compared:
                     await self._read_and_compare(command, run)
-                if not await self._settle(command, run):
+                if not await self._resolve_differences(command, run):
                     workflow.continue_as_new(
                         command.model_copy(
                             update={
@@ -54,44 +54,44 @@ class Reconciliation:
         """The same through all executions that one run goes on in."""
         return command.key or workflow.info().run_id
 
-    async def _begin(self, command: Reconcile, name: str) -> Run:
+    async def _begin(self, command: Reconcile, name: str) -> ReconciliationRun:
         begin = BeginRun(provider=name, key=f"{self._key(command)}/{name}", overlap_seconds=command.overlap_seconds)
         return await workflow.execute_local_activity_method(
             Reconciliations.begin_reconciliation, begin, summary=f"begin with {name}", **DATABASE
         )
 
-    async def _read_and_compare(self, command: Reconcile, run: Run) -> None:
+    async def _read_and_compare(self, command: Reconcile, run: ReconciliationRun) -> None:
         await workflow.execute_activity_method(
             Reconciliations.read_movements, run, summary=f"{run.provider}'s list", **PROVIDER_LIST
         )
         workflow.set_current_details(f"Comparing {run.provider}'s list with our books")
         await workflow.execute_activity_method(
-            Reconciliations.compare_books,
-            CompareRun(run=run, margin_seconds=command.margin_seconds),
+            Reconciliations.compare_ledger,
+            CompareLedger(run=run, margin_seconds=command.margin_seconds),
             summary="compare",
             **PROVIDER_LIST,
         )
 
-    async def _settle(self, command: Reconcile, run: Run) -> bool:
+    async def _resolve_differences(self, command: Reconcile, run: ReconciliationRun) -> bool:
         """Each difference; False where there are more than one execution should hold."""
-        unsettled = await workflow.execute_local_activity_method(
-            Reconciliations.list_unsettled, run, summary="differences", **DATABASE
+        unresolved = await workflow.execute_local_activity_method(
+            Reconciliations.list_unresolved_differences, run, summary="differences", **DATABASE
         )
-        for difference_id in unsettled.ids[: command.at_most]:
+        for difference_id in unresolved.ids[: command.at_most]:
             workflow.set_current_details(f"Settling {difference_id} with {run.provider}")
             try:
                 await workflow.execute_activity_method(
-                    Reconciliations.settle_difference, difference_id, summary="settle", **SETTLE_DIFFERENCE
+                    Reconciliations.resolve_difference, difference_id, summary="settle", **RESOLVE_DIFFERENCE
                 )
             except FailureError as error:
                 if is_cancelled_exception(error):
                     raise
                 await workflow.execute_local_activity_method(
-                    Reconciliations.leave_difference, difference_id, summary="for a person", **DATABASE
+                    Reconciliations.escalate_difference, difference_id, summary="for a person", **DATABASE
                 )
-        return len(unsettled.ids) <= command.at_most
+        return len(unresolved.ids) <= command.at_most
 
-    async def _end(self, run: Run, state: RunState) -> RunState:
+    async def _end(self, run: ReconciliationRun, state: RunState) -> RunState:
         await workflow.execute_local_activity_method(
             Reconciliations.end_reconciliation,
             EndRun(run_id=run.run_id, state=state),

@@ -8,7 +8,7 @@ from temporalio.common import SearchAttributeKey
 with workflow.unsafe.imports_passed_through():
     from activities.payments.methods import PaymentMethods
     from models.payments.methods import PaymentMethodRef, PaymentMethodState
-    from workflows.compensation import Compensations, Unwinds
+    from workflows.compensation import CompensatingWorkflow, Compensations
     from workflows.options import COMPENSATION, DATABASE
     from workflows.search_attributes import PAYMENT_METHOD_STATE
 
@@ -16,7 +16,7 @@ STATE = SearchAttributeKey.for_keyword(PAYMENT_METHOD_STATE)
 
 
 @workflow.defn(name="RemovePaymentMethod")
-class RemovePaymentMethod(Unwinds):
+class RemovePaymentMethod(CompensatingWorkflow):
     @workflow.init
     def __init__(self, ref: PaymentMethodRef) -> None:
         self._undo = Compensations(ref.payment_method_id)
@@ -25,7 +25,7 @@ class RemovePaymentMethod(Unwinds):
     async def run(self, ref: PaymentMethodRef) -> PaymentMethodState:
         """REMOVED, or how else it was found; a person may say that it is gone at the provider."""
         workflow.set_current_details("Detaching at the provider")
-        state = await self._undo.insist(
+        state = await self._undo.retry_until_resolved(
             "detach-payment-method",
             lambda: workflow.execute_activity_method(
                 PaymentMethods.detach_payment_method, ref, summary="detach at the provider", **COMPENSATION
@@ -33,7 +33,7 @@ class RemovePaymentMethod(Unwinds):
         )
         if state is None:
             state = await workflow.execute_local_activity_method(
-                PaymentMethods.drop_payment_method, ref, summary="detached by a person", **DATABASE
+                PaymentMethods.record_removed_payment_method, ref, summary="detached by a person", **DATABASE
             )
         workflow.set_current_details(f"Done: {state}")
         workflow.upsert_search_attributes([STATE.value_set(state)])

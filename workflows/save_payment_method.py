@@ -12,7 +12,7 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.payments.methods import PaymentMethods
-    from models.delivery.stored_responses import Told
+    from models.delivery.stored_responses import CommandResponse
     from models.errors import (
         HoldfastError,
         IdempotencyKeyReused,
@@ -25,21 +25,21 @@ with workflow.unsafe.imports_passed_through():
         Unavailable,
     )
     from models.payments.methods import (
-        AskOwner,
-        BeginSave,
-        CloseSave,
+        BeginPaymentMethod,
+        ClosePaymentMethod,
         EnsureCustomer,
         FindSetup,
+        PaymentMethodBegun,
         PaymentMethodRef,
         PaymentMethodState,
-        SaveBegun,
-        SetupAt,
+        ProviderSetupStatus,
+        RequireSetupAction,
         SetUpMethod,
-        SetupStands,
+        SetupResult,
     )
-    from workflows.compensation import Compensations, Unwinds
+    from workflows.compensation import CompensatingWorkflow, Compensations
     from workflows.failures import refusal_in
-    from workflows.options import COMPENSATION, DATABASE, PAYMENT, PAYMENT_GLANCE, PAYMENT_LOOKUP
+    from workflows.options import COMPENSATION, DATABASE, PAYMENT, PAYMENT_LOOKUP, PAYMENT_POLL
     from workflows.search_attributes import PAYMENT_METHOD_STATE
     from workflows.updates import AcceptsUpdates, recorded
 
@@ -48,31 +48,31 @@ SET_UP_ATTEMPTS = 3
 
 
 @workflow.defn(name="SavePaymentMethod", failure_exception_types=[HoldfastError])
-class SavePaymentMethod(Unwinds, AcceptsUpdates):
+class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
     @workflow.init
-    def __init__(self, begin: BeginSave) -> None:
+    def __init__(self, begin: BeginPaymentMethod) -> None:
         self._begin = begin
         self._ref = PaymentMethodRef(payment_method_id=begin.payment_method_id)
         self._undo = Compensations(begin.payment_method_id)
         self._customer = ""
         self._attempt = 1
-        self._begun_at = 0  # the length of the history when the first step began
-        self._answer: Told | None = None  # what the owner is told as things stand
+        self._first_step_at = 0  # the length of the history when the first step began
+        self._response: CommandResponse | None = None  # what the owner is told as things stand
         self._final = False
-        self._nudges = 0  # reasons to look at the set-up: a webhook, an owner who is back
-        self._looked = 0  # of which this many have been looked into
+        self._wake_ups = 0  # reasons to look at the set-up: a webhook, an owner who is back
+        self._handled = 0  # of which this many have been looked into
 
     @workflow.run
-    async def run(self, begin: BeginSave) -> PaymentMethodState:
+    async def run(self, begin: BeginPaymentMethod) -> PaymentMethodState:
         """Begin, set up at the provider, wait if the bank asks, keep; unwind on any refusal."""
         try:
-            begun = await self._begin_saving()
-            if begun.ended is not None and begun.settled is not None:
-                state = self._settle(begun.ended, begun.settled)
+            started = await self._begin_saving()
+            if started.ended is not None and started.response is not None:
+                state = self._finish(started.ended, started.response)
             else:
                 self._customer = await self._ensure_customer()
-                await self._wait_for_the_bank(await self._set_up(begun))
-                state = self._settle(PaymentMethodState.SAVED, await self._keep())
+                await self._wait_for_setup(await self._set_up(started))
+                state = self._finish(PaymentMethodState.SAVED, await self._save())
         except (FailureError, HoldfastError, asyncio.CancelledError) as error:
             state = await self._refuse(refusal_in(error) or Refusal.of(Unavailable()))
         await self._updates_recorded()
@@ -82,11 +82,11 @@ class SavePaymentMethod(Unwinds, AcceptsUpdates):
 
     @workflow.update
     @recorded
-    async def submit(self, fingerprint: str) -> Told:
+    async def submit(self, fingerprint: str) -> CommandResponse:
         """The owner's wish: the first answer there is. A repeated one joins what runs."""
-        await workflow.wait_condition(lambda: self._answer is not None)
-        assert self._answer is not None
-        return self._answer
+        await workflow.wait_condition(lambda: self._response is not None)
+        assert self._response is not None
+        return self._response
 
     @submit.validator
     def _same_body(self, fingerprint: str) -> None:
@@ -95,29 +95,29 @@ class SavePaymentMethod(Unwinds, AcceptsUpdates):
 
     @workflow.update
     @recorded
-    async def resume(self) -> Told:
+    async def resume(self) -> CommandResponse:
         """The owner is back from the bank: looks at once, and says how things stand."""
-        self._nudges += 1
-        mine = self._nudges
-        await workflow.wait_condition(lambda: self._final or self._looked >= mine)
-        assert self._answer is not None
-        return self._answer
+        self._wake_ups += 1
+        mine = self._wake_ups
+        await workflow.wait_condition(lambda: self._final or self._handled >= mine)
+        assert self._response is not None
+        return self._response
 
     @resume.validator
     def _can_resume(self) -> None:
-        if self._answer is None:
+        if self._response is None:
             raise RequestInProgress()
 
     @workflow.signal
     def setup_changed(self) -> None:
         """The provider says that something happened to this set-up."""
-        self._nudges += 1
+        self._wake_ups += 1
 
     # The steps
 
-    async def _begin_saving(self) -> SaveBegun:
+    async def _begin_saving(self) -> PaymentMethodBegun:
         workflow.set_current_details("Beginning")
-        self._begun_at = workflow.info().get_current_history_length()
+        self._first_step_at = workflow.info().get_current_history_length()
         return await workflow.execute_local_activity_method(
             PaymentMethods.begin_payment_method, self._begin, summary="begin", **DATABASE
         )
@@ -146,25 +146,25 @@ class SavePaymentMethod(Unwinds, AcceptsUpdates):
         refusal = refusal_in(error)
         return refusal is not None and refusal.error != OutcomeUnknown.__name__
 
-    async def _set_up(self, begun: SaveBegun) -> SetupStands:
+    async def _set_up(self, started: PaymentMethodBegun) -> SetupResult:
         """One bounded call; an unknown outcome is looked up, and only a certain absence allows another key."""
         for self._attempt in range(1, SET_UP_ATTEMPTS + 1):
             workflow.set_current_details(f"Setting up at the provider, attempt {self._attempt}")
-            setup = await self._ask_provider(begun)
-            if setup.state not in (SetupAt.ABSENT, SetupAt.NO_CUSTOMER):
+            setup = await self._call_provider(started)
+            if setup.state not in (ProviderSetupStatus.ABSENT, ProviderSetupStatus.NO_CUSTOMER):
                 break
             self._undo.drop()
-            if setup.state is SetupAt.NO_CUSTOMER:
+            if setup.state is ProviderSetupStatus.NO_CUSTOMER:
                 self._customer = await self._ensure_customer(gone=self._customer)
         else:
             raise ProviderUnavailable()
         self._undo.drop()
-        if setup.state is SetupAt.DECLINED:
+        if setup.state is ProviderSetupStatus.DECLINED:
             raise PaymentDeclined(decline_code=setup.decline_code)
         self._push_undo(setup.reference)
         return setup
 
-    async def _ask_provider(self, begun: SaveBegun) -> SetupStands:
+    async def _call_provider(self, started: PaymentMethodBegun) -> SetupResult:
         """One call beside our own task; whatever that leaves open is for an activity that looks before it asks.
 
         As in Checkout: a failure is certain only in the very workflow task that began, for the first time.
@@ -177,13 +177,13 @@ class SavePaymentMethod(Unwinds, AcceptsUpdates):
             method=self._begin.method,
             attempt=self._attempt,
         )
-        if self._attempt == 1 and not begun.repeated:
+        if self._attempt == 1 and not started.repeated:
             try:
                 return await workflow.execute_local_activity_method(
                     PaymentMethods.set_up_payment_method, command, summary="set up", **PAYMENT
                 )
             except FailureError as error:
-                first = workflow.info().get_current_history_length() == self._begun_at
+                first = workflow.info().get_current_history_length() == self._first_step_at
                 if self._certain(error) and first:
                     raise  # certain: nothing to undo at the provider
                 if is_cancelled_exception(error):
@@ -192,10 +192,10 @@ class SavePaymentMethod(Unwinds, AcceptsUpdates):
         self._push_undo()
         workflow.set_current_details("Outcome unknown: asking the provider")
         return await workflow.execute_activity_method(
-            PaymentMethods.settle_payment_method, command, summary="settle unknown outcome", **PAYMENT_LOOKUP
+            PaymentMethods.resolve_setup_outcome, command, summary="settle unknown outcome", **PAYMENT_LOOKUP
         )
 
-    def _find(self, reference: str | None) -> FindSetup:
+    def _find_command(self, reference: str | None) -> FindSetup:
         return FindSetup(
             payment_method_id=self._begin.payment_method_id,
             user_id=self._begin.user_id,
@@ -206,106 +206,106 @@ class SavePaymentMethod(Unwinds, AcceptsUpdates):
         )
 
     def _push_undo(self, reference: str | None = None) -> None:
-        find = self._find(reference)
+        find = self._find_command(reference)
         self._undo.push(
             "undo-payment-method",
             lambda: workflow.execute_activity_method(
-                PaymentMethods.undo_payment_method, find, summary="undo the set-up", **COMPENSATION
+                PaymentMethods.undo_setup, find, summary="undo the set-up", **COMPENSATION
             ),
         )
 
-    async def _wait_for_the_bank(self, setup: SetupStands) -> None:
+    async def _wait_for_setup(self, setup: SetupResult) -> None:
         """Until the set-up is decided: a webhook, the owner's return, a look at intervals, or expiry."""
-        if setup.state is SetupAt.SUCCEEDED:
+        if setup.state is ProviderSetupStatus.SUCCEEDED:
             return
         deadline = workflow.now() + timedelta(seconds=self._begin.payment_action_seconds)
-        if setup.state is SetupAt.REQUIRES_ACTION and await self._ask_owner(deadline):
-            self._nudges += 1
+        if setup.state is ProviderSetupStatus.REQUIRES_ACTION and await self._require_action(deadline):
+            self._wake_ups += 1
         while workflow.now() < deadline:
-            look_interval = timedelta(seconds=self._begin.payment_lookup_seconds)
-            await self._nudged_or(min(deadline - workflow.now(), look_interval))
-            seen = self._nudges
-            if self._decided(await self._look(setup)):
+            poll_interval = timedelta(seconds=self._begin.payment_lookup_seconds)
+            await self._wait_for_wake_up(min(deadline - workflow.now(), poll_interval))
+            seen = self._wake_ups
+            if self._decided(await self._retrieve(setup)):
                 return
-            self._looked = seen  # only now: whoever asked is told the end where there is one
+            self._handled = seen  # only now: whoever asked is told the end where there is one
         await self._expire(setup)
 
-    def _decided(self, setup: SetupStands) -> bool:
-        if setup.state in (SetupAt.DECLINED, SetupAt.CANCELLED):
+    def _decided(self, setup: SetupResult) -> bool:
+        if setup.state in (ProviderSetupStatus.DECLINED, ProviderSetupStatus.CANCELLED):
             raise PaymentDeclined(decline_code=setup.decline_code or "authentication_required")
-        return setup.state is SetupAt.SUCCEEDED
+        return setup.state is ProviderSetupStatus.SUCCEEDED
 
-    async def _ask_owner(self, deadline: datetime) -> bool:
+    async def _require_action(self, deadline: datetime) -> bool:
         """Records and answers `requires_action`; true if the provider has said more in the meantime."""
         asked = await workflow.execute_local_activity_method(
-            PaymentMethods.ask_card_owner,
-            AskOwner(payment_method_id=self._begin.payment_method_id, expires_at=deadline),
+            PaymentMethods.require_setup_action,
+            RequireSetupAction(payment_method_id=self._begin.payment_method_id, expires_at=deadline),
             summary="ask the owner to authenticate",
             **DATABASE,
         )
-        self._answer = asked.answer
+        self._response = asked.response
         workflow.set_current_details(f"Waiting for the owner at the bank until {deadline:%H:%M:%S} UTC")
         workflow.upsert_search_attributes([STATE.value_set(PaymentMethodState.REQUIRES_ACTION)])
-        return asked.news
+        return asked.changed
 
-    async def _nudged_or(self, patience: timedelta) -> None:
+    async def _wait_for_wake_up(self, timeout: timedelta) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
             await workflow.wait_condition(
-                lambda: self._nudges > self._looked, timeout=patience, timeout_summary="next look at the set-up"
+                lambda: self._wake_ups > self._handled, timeout=timeout, timeout_summary="next look at the set-up"
             )
 
-    async def _look(self, setup: SetupStands) -> SetupStands:
+    async def _retrieve(self, setup: SetupResult) -> SetupResult:
         try:
             return await workflow.execute_local_activity_method(
-                PaymentMethods.look_up_payment_method,
-                self._find(setup.reference),
+                PaymentMethods.retrieve_setup,
+                self._find_command(setup.reference),
                 summary="look at the set-up",
-                **PAYMENT_GLANCE,
+                **PAYMENT_POLL,
             )
         except FailureError as error:
             if is_cancelled_exception(error):
                 raise
             return setup  # the provider is down: as far as we know nothing has changed
 
-    async def _expire(self, setup: SetupStands) -> None:
+    async def _expire(self, setup: SetupResult) -> None:
         """The provider first: only what it has cancelled is expired. If it turns out done, the card is kept."""
         workflow.set_current_details("Out of time: cancelling at the provider")
         cancelled = await workflow.execute_activity_method(
-            PaymentMethods.cancel_payment_method,
-            self._find(setup.reference),
+            PaymentMethods.cancel_setup,
+            self._find_command(setup.reference),
             summary="cancel expired set-up",
             **COMPENSATION,
         )
-        if cancelled.state is SetupAt.CANCELLED:
+        if cancelled.state is ProviderSetupStatus.CANCELLED:
             raise SetupExpired()
 
-    async def _keep(self) -> Told:
+    async def _save(self) -> CommandResponse:
         workflow.set_current_details("Keeping the card")
         return await workflow.execute_local_activity_method(
-            PaymentMethods.keep_payment_method, self._ref, summary="keep", **DATABASE
+            PaymentMethods.record_saved_payment_method, self._ref, summary="keep", **DATABASE
         )
 
     # The ends
 
-    def _settle(self, state: PaymentMethodState, answer: Told) -> PaymentMethodState:
-        self._answer = answer
+    def _finish(self, state: PaymentMethodState, answer: CommandResponse) -> PaymentMethodState:
+        self._response = answer
         self._final = True
         workflow.set_current_details(f"Done: {state}")
         workflow.upsert_search_attributes([STATE.value_set(state)])
         return state
 
     async def _refuse(self, refusal: Refusal) -> PaymentMethodState:
-        """Unwinds at the provider, shielded from cancellation; then the answer."""
+        """CompensatingWorkflow at the provider, shielded from cancellation; then the answer."""
         workflow.set_current_details(f"Unwinding: {refusal.error}, {refusal.detail}")
         await self._undo.unwind()
         answer = await asyncio.shield(
             workflow.execute_local_activity_method(
                 PaymentMethods.close_payment_method,
-                CloseSave(begin=self._begin, refusal=refusal),
+                ClosePaymentMethod(begin=self._begin, refusal=refusal),
                 summary=f"close: {refusal.error}",
                 **DATABASE,
             )
         )
-        state = self._settle(PaymentMethodState.FAILED, answer)
+        state = self._finish(PaymentMethodState.FAILED, answer)
         workflow.set_current_details(f"Ended {state}: {refusal.error}, {refusal.detail}")
         return state

@@ -17,12 +17,12 @@ with workflow.unsafe.imports_passed_through():
     from activities.orders.parcels import Parcels
     from models.delivery.tasks import OpenTask
     from models.errors import HoldfastError
-    from models.orders.fulfilment import DeclareLost, FollowParcel, ParcelRef, ParcelStands
+    from models.orders.fulfilment import DeclareShipmentLost, ShipmentRef, ShipmentSnapshot, TrackShipment
     from models.states import PARCEL_ENDS, ShipmentStatus
     from workflows.options import CARRIER, DATABASE
 
 # What an operator reads in the Temporal UI.
-WORDS = {
+DETAILS = {
     ShipmentStatus.SHIPPED: "Handed over: nothing heard yet",
     ShipmentStatus.IN_TRANSIT: "On its way",
     ShipmentStatus.OUT_FOR_DELIVERY: "Out for delivery",
@@ -37,85 +37,89 @@ WORDS = {
 @workflow.defn(name="Shipment", failure_exception_types=[HoldfastError])
 class Shipment:
     @workflow.init
-    def __init__(self, parcel: FollowParcel) -> None:
+    def __init__(self, parcel: TrackShipment) -> None:
         self._parcel = parcel
-        self._ref = ParcelRef(order_id=parcel.order_id, shipment_id=parcel.shipment_id)
-        self._mark = parcel.mark
-        self._since = parcel.since or workflow.now()
-        self._news = False
+        self._ref = ShipmentRef(order_id=parcel.order_id, shipment_id=parcel.shipment_id)
+        self._last_event_at = parcel.last_event_at
+        self._noticed_at = parcel.noticed_at or workflow.now()
+        self._woken = False
         self._shown = ""
 
     @workflow.run
-    async def run(self, parcel: FollowParcel) -> ShipmentStatus:
+    async def run(self, parcel: TrackShipment) -> ShipmentStatus:
         """Until it is delivered, lost, or back."""
-        looks = 0
-        while (status := (await self._look()).status) not in PARCEL_ENDS:
-            if not await self._heard_within(min(parcel.poll_seconds, max(0.0, self._patience_left()))):
-                await self._ask()
-            looks += 1
-            if looks >= parcel.looks:
-                workflow.continue_as_new(parcel.model_copy(update={"mark": self._mark, "since": self._since}))
+        polls = 0
+        while (status := (await self._load()).status) not in PARCEL_ENDS:
+            if not await self._wait_for_event(min(parcel.poll_seconds, max(0.0, self._silence_left()))):
+                await self._poll_carrier()
+            polls += 1
+            if polls >= parcel.max_polls:
+                workflow.continue_as_new(
+                    parcel.model_copy(update={"last_event_at": self._last_event_at, "noticed_at": self._noticed_at})
+                )
         return status
 
     @workflow.signal
-    def look(self) -> None:
+    def changed(self) -> None:
         """Something was heard of the parcel; the database says what."""
-        self._news = True
+        self._woken = True
 
-    async def _look(self) -> ParcelStands:
-        self._news = False
-        return self._noted(
+    async def _load(self) -> ShipmentSnapshot:
+        self._woken = False
+        return self._record(
             await workflow.execute_local_activity_method(
-                Parcels.look_at_parcel, self._ref, summary="look at the parcel", **DATABASE
+                Parcels.load_shipment, self._ref, summary="look at the parcel", **DATABASE
             )
         )
 
-    async def _heard_within(self, seconds: float) -> bool:
+    async def _wait_for_event(self, seconds: float) -> bool:
         with contextlib.suppress(asyncio.TimeoutError):
             await workflow.wait_condition(
-                lambda: self._news, timeout=timedelta(seconds=seconds), timeout_summary="until the carrier is asked"
+                lambda: self._woken, timeout=timedelta(seconds=seconds), timeout_summary="until the carrier is asked"
             )
-        return self._news
+        return self._woken
 
-    async def _ask(self) -> None:
+    async def _poll_carrier(self) -> None:
         """A carrier that doesn't answer is asked again later: until then nothing is known to be lost."""
         try:
-            stands = await workflow.execute_activity_method(
-                Parcels.ask_carrier, self._ref, summary="ask the carrier", **CARRIER
+            snapshot = await workflow.execute_activity_method(
+                Parcels.poll_carrier, self._ref, summary="ask the carrier", **CARRIER
             )
         except FailureError as error:
             if is_cancelled_exception(error):
                 raise
             await self._pause()
             return
-        self._noted(stands)
-        if stands.status in PARCEL_ENDS or self._patience_left() > 0:
+        self._record(snapshot)
+        if snapshot.status in PARCEL_ENDS or self._silence_left() > 0:
             return
-        if stands.asked:
-            lost = DeclareLost(**self._ref.model_dump(), heard_at=stands.heard_at)
-            await workflow.execute_local_activity_method(Parcels.declare_lost, lost, summary="lost", **DATABASE)
+        if snapshot.polled:
+            lost = DeclareShipmentLost(**self._ref.model_dump(), last_event_at=snapshot.last_event_at)
+            await workflow.execute_local_activity_method(
+                Parcels.declare_shipment_lost, lost, summary="lost", **DATABASE
+            )
         else:
-            await self._nobody_to_ask()
+            await self._open_silence_task()
 
-    async def _nobody_to_ask(self) -> None:
+    async def _open_silence_task(self) -> None:
         """Only a carrier that was asked can have lost it: without one a person finds out, and scans go on."""
         task = OpenTask(kind="parcel-silent", subject=self._ref.shipment_id, detail=f"of order {self._ref.order_id}")
         await workflow.execute_local_activity_method(Tasks.open_task, task, **DATABASE)
         await self._pause()
 
     async def _pause(self) -> None:
-        await self._heard_within(self._parcel.poll_seconds)
+        await self._wait_for_event(self._parcel.poll_seconds)
 
-    def _noted(self, stands: ParcelStands) -> ParcelStands:
+    def _record(self, snapshot: ShipmentSnapshot) -> ShipmentSnapshot:
         """Silence is measured by our clock, from when we noticed the last word."""
-        if stands.heard_at != self._mark:
-            self._mark, self._since = stands.heard_at, workflow.now()
-        words = WORDS.get(stands.status, str(stands.status))
+        if snapshot.last_event_at != self._last_event_at:
+            self._last_event_at, self._noticed_at = snapshot.last_event_at, workflow.now()
+        words = DETAILS.get(snapshot.status, str(snapshot.status))
         if words != self._shown:
             self._shown = words
             workflow.set_current_details(words)
-        return stands
+        return snapshot
 
-    def _patience_left(self) -> float:
+    def _silence_left(self) -> float:
         """Seconds until silence means that it is lost."""
-        return self._parcel.silent_seconds - (workflow.now() - self._since).total_seconds()
+        return self._parcel.silence_seconds - (workflow.now() - self._noticed_at).total_seconds()

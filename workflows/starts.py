@@ -17,9 +17,9 @@ from temporalio.types import MethodAsyncSingleParam
 from models import ids
 from models.accounts.accounts import Link, LinkPurpose, LinkState
 from models.checkout.checkouts import BeginCheckout, CheckoutRef
-from models.orders.fulfilment import FollowParcel, FulfilOrder
+from models.orders.fulfilment import FulfilOrder, TrackShipment
 from models.orders.returns import ReturnRef
-from models.payments.methods import BeginSave, PaymentMethodRef, PaymentMethodState
+from models.payments.methods import BeginPaymentMethod, PaymentMethodRef, PaymentMethodState
 from models.payments.reconciliation import Reconcile, RunState
 from models.payments.refunds import FoundRefund, RefundRef
 from models.payments.retry import RetryPayment, RetryState, Waiting
@@ -120,7 +120,7 @@ def checkout_cleanup(checkout_id: str) -> Start[CheckoutCleanup, CheckoutRef, Ch
     )
 
 
-def save_payment_method(begin: BeginSave) -> Start[SavePaymentMethod, BeginSave, PaymentMethodState]:
+def save_payment_method(begin: BeginPaymentMethod) -> Start[SavePaymentMethod, BeginPaymentMethod, PaymentMethodState]:
     return Start(
         SavePaymentMethod.run,
         begin,
@@ -164,14 +164,14 @@ def order(settings: Settings, order_id: str, *, resumed: bool) -> Start[Order, F
     )
 
 
-def shipment(settings: Settings, order_id: str, shipment_id: str) -> Start[Shipment, FollowParcel, ShipmentStatus]:
+def shipment(settings: Settings, order_id: str, shipment_id: str) -> Start[Shipment, TrackShipment, ShipmentStatus]:
     return Start(
         Shipment.run,
-        FollowParcel(
+        TrackShipment(
             order_id=order_id,
             shipment_id=shipment_id,
             poll_seconds=settings.parcel_poll_seconds,
-            silent_seconds=settings.parcel_silent_seconds,
+            silence_seconds=settings.parcel_silent_seconds,
         ),
         id=ids.shipment_workflow(shipment_id),
         queue=queues.ORDERS,

@@ -8,7 +8,7 @@ from temporalio import activity
 
 from activities.templates.accounts import link_mail, notice_mail
 from models.accounts.accounts import Link, LinkState, NoticeKind
-from models.delivery.mails import Message
+from models.delivery.mails import EmailMessage
 from models.errors import NotFound
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Accounts:
         The link's secret is derived here and now: it is in no database and in no history, and a repeated mail
         carries the same one.
         """
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             stored = self._links.read(connection, link.id)
             user = self._users.read_user(connection, link.user_id)
         if stored is None or user is None:
@@ -46,7 +46,7 @@ class Accounts:
             return stored.state
         email, role, known = stored.email, stored.role, user.verified
 
-        def compose(message_id: str) -> Message:
+        def compose(message_id: str) -> EmailMessage:
             return link_mail(
                 message_id,
                 link.purpose,
@@ -62,7 +62,7 @@ class Accounts:
         return self._mails.send(link.id, link.purpose, link.id, compose)
 
     @activity.defn
-    def end_link(self, link: Link) -> LinkState:
+    def expire_link(self, link: Link) -> LinkState:
         """How it ended; its time has come, if nobody was quicker."""
         with self._database.transaction() as connection:
             state = self._links.expire(connection, link.id)
@@ -71,28 +71,28 @@ class Accounts:
         return state
 
     @activity.defn
-    def tell_password_was_reset(self, link: Link) -> str:
+    def notify_password_reset(self, link: Link) -> str:
         """As MailOnce.send, to the address that the link had gone to."""
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             stored = self._links.read(connection, link.id)
         if stored is None:
             raise NotFound(f"There is no link {link.id}")
         email = stored.email
 
-        def compose(message_id: str) -> Message:
+        def compose(message_id: str) -> EmailMessage:
             return notice_mail(message_id, NoticeKind.PASSWORD_CHANGED, email, shop=self._shop)
 
         return self._mails.send(link.id, NoticeKind.PASSWORD_CHANGED, link.user_id, compose)
 
     def send_notice(self, notice_id: str) -> str:
         """As MailOnce.send; for the outbox, whose every message is a step of its own already."""
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             notice = self._notices.read_notice(connection, notice_id)
         if notice is None:  # its account has been erased
             return "failed"
         kind, email = notice.kind, notice.email
 
-        def compose(message_id: str) -> Message:
+        def compose(message_id: str) -> EmailMessage:
             return notice_mail(message_id, kind, email, shop=self._shop)
 
         return self._mails.send(notice.id, notice.kind, notice.user_id, compose)

@@ -17,7 +17,7 @@ from models.checkout.checkouts import (
     RequireAction,
     StockHeld,
 )
-from models.delivery.stored_responses import Told
+from models.delivery.stored_responses import CommandResponse
 from runtime.tracing import trace_context
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ class Checkouts:
             return self._checkouts.require_action(connection, command)
 
     @activity.defn
-    def confirm_order(self, command: ConfirmOrder) -> Told:
+    def confirm_order(self, command: ConfirmOrder) -> CommandResponse:
         """Step 5. Raises OutOfStock (the hold had run out), CartCompleted, InvalidTransition (closed before)."""
         with self._database.transaction() as connection:
             return self._checkouts.confirm(connection, command, trace_context())
 
     @activity.defn
-    def close_checkout(self, command: CloseCheckout) -> Told:
+    def close_checkout(self, command: CloseCheckout) -> CommandResponse:
         """The undo of step 1, and the attempt's last word."""
         with self._database.transaction() as connection:
             return self._closing.close(connection, command)
@@ -69,5 +69,5 @@ class Checkouts:
     @activity.defn
     def orphaned_checkout(self, ref: CheckoutRef) -> OrphanedCheckout | None:
         """What a checkout without a process left behind; None when it has ended."""
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             return self._reads.orphaned(connection, ref.checkout_id)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from models.delivery.mails import Message
+from models.delivery.mails import EmailMessage
 from models.delivery.tasks import OpenTask
 from models.errors import InvalidRequest, OutcomeUnknown, ProviderUnavailable
 from runtime.failpoints import failpoint
@@ -30,13 +30,13 @@ class MailOnce:
         self._messages = sent_messages
         self._tasks = tasks
 
-    def send(self, event: str, topic: str, subject: str, compose: Callable[[str], Message]) -> str:
+    def send(self, event: str, topic: str, subject: str, compose: Callable[[str], EmailMessage]) -> str:
         """The message's state: `sent`, or `failed` when the provider will never take it (a task about `subject`).
 
         `compose` makes the mail of its id. Raises OutcomeUnknown while the provider's word is awaited,
         ProviderUnavailable when it was not reached.
         """
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             sending = self._messages.begin_sending(connection, event, topic, "email", self._unknown_seconds)
         if not sending.may_send:
             if sending.state == "sending":
@@ -47,13 +47,13 @@ class MailOnce:
         try:
             self._mail.send(message)
         except ProviderUnavailable:
-            with self._database.reading() as connection:
+            with self._database.autocommit() as connection:
                 self._messages.not_sent(connection, sending.id)
             raise
         except InvalidRequest as error:
             return self._give_up(sending.id, subject, error.detail)
         failpoint("send_mail:after")
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             self._messages.end_sending(connection, sending.id, "sent")
         return "sent"
 

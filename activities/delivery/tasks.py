@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from models.delivery.tasks import CloseTask, OpenTask, Outcome, TaskOpened
+from models.delivery.tasks import CloseTask, OpenTask, TaskOpened, TaskOutcome
 
 if TYPE_CHECKING:
     from models.db.session import Database
@@ -27,7 +27,7 @@ class Tasks:
             self._tasks.open_task(connection, task, workflow_id=activity.info().workflow_id)
 
     @activity.defn
-    def ask_person(self, task: OpenTask) -> TaskOpened:
+    def escalate_failure(self, task: OpenTask) -> TaskOpened:
         """The same, of a process that waits for the outcome. Repeated, it finds its own task."""
         info = activity.info()
         key = f"{info.workflow_id}:{info.workflow_run_id}:{info.activity_id}"
@@ -35,7 +35,7 @@ class Tasks:
             return self._tasks.open_task(connection, task, key=key, workflow_id=info.workflow_id)
 
     @activity.defn
-    def close_task(self, command: CloseTask) -> Outcome:
+    def close_task(self, command: CloseTask) -> TaskOutcome:
         """The process goes on; the outcome as the row has it."""
         with self._database.transaction() as connection:
             return self._tasks.close(connection, command)

@@ -28,7 +28,7 @@ from models.errors import (
     OutcomeUnknown,
     ProviderUnavailable,
 )
-from models.orders.parcels import CARRIER_STATUSES, Label, Rate, Stop, Word
+from models.orders.parcels import CARRIER_STATUSES, CarrierEvent, Label, Rate, Stop
 from runtime.settings import Settings
 from runtime.tracing import trace_context
 
@@ -69,7 +69,7 @@ class CarrierGateway:
             return [Rate.model_validate(rate) for rate in found["rates"]]
 
     def buy_label(self, reference: str, service: str, sender: Stop, receiver: Stop, *, keys: Iterable[str]) -> Label:
-        """One label for `reference`, however often it is asked for with the same row of keys (idempotency_keys.py)."""
+        """One label for `reference`: idempotent under the same sequence of keys (idempotency_keys.py)."""
         body = {"from": _place(sender), "to": _place(receiver), "service": service, "reference": reference}
         for key in keys:
             try:
@@ -79,12 +79,12 @@ class CarrierGateway:
             except OutcomeUnknown as error:
                 if not error.extra.get("answered"):
                     raise
-            held = self.find_label(reference)
+            held = self.search_label(reference)
             if held is not None:
                 return held
         raise OutcomeUnknown("The carrier goes on answering with errors")
 
-    def find_label(self, reference: str) -> Label | None:
+    def search_label(self, reference: str) -> Label | None:
         """What was bought under our reference and not voided since."""
         found = self._call("GET", f"/labels?reference={quote(reference, safe='')}")
         with _understood():
@@ -94,16 +94,20 @@ class CarrierGateway:
         """Twice is once. Raises InvalidRequest where the parcel is on its way."""
         self._call("POST", f"/labels/{quote(label_id, safe='')}/void", {})
 
-    def track(self, tracking_number: str) -> list[Word] | None:
+    def track(self, tracking_number: str) -> list[CarrierEvent] | None:
         """All that is known of a parcel, oldest first; None for one that the carrier has never seen."""
         try:
             parcel = self._call("GET", f"/tracking/{quote(tracking_number, safe='')}")
         except NotFound:
             return None
         with _understood():
-            return [word for event in parcel["events"] if (word := _word({**parcel, **event})) is not None]
+            return [
+                carrier_event
+                for event in parcel["events"]
+                if (carrier_event := _event({**parcel, **event})) is not None
+            ]
 
-    def event(self, body: bytes, headers: Mapping[str, str]) -> Word | None:
+    def event(self, body: bytes, headers: Mapping[str, str]) -> CarrierEvent | None:
         """A webhook, if the carrier signed these very bytes within five minutes; else BadSignature.
 
         None for one that is not about where a parcel is; BadRequest for what is signed and makes no sense.
@@ -116,7 +120,7 @@ class CarrierGateway:
             event = json.loads(body)
             if not str(event["type"]).startswith("parcel."):
                 return None
-            return _word({**event["data"], "id": event["id"]})
+            return _event({**event["data"], "id": event["id"]})
         except (ValueError, TypeError, KeyError) as error:
             raise BadRequest("The body is not a carrier's event") from error
 
@@ -132,7 +136,7 @@ class CarrierGateway:
                     return found
         except requests.RequestException as error:
             raise (ProviderUnavailable() if _never_sent(error) else OutcomeUnknown()) from error
-        raise _ours(answer)
+        raise _domain_error_of(answer)
 
 
 @contextmanager
@@ -144,7 +148,7 @@ def _understood() -> Iterator[None]:
         raise OutcomeUnknown("The carrier's answer makes no sense") from error
 
 
-def _ours(answer: requests.Response) -> HoldfastError:
+def _domain_error_of(answer: requests.Response) -> HoldfastError:
     status = answer.status_code
     if status in (401, 403, 429):
         return ProviderUnavailable(f"The carrier answered {status}")
@@ -188,12 +192,12 @@ def _label(found: Json) -> Label:
     )
 
 
-def _word(found: Json) -> Word | None:
+def _event(found: Json) -> CarrierEvent | None:
     """None for a status that says nothing of its way. Raises ValueError (pydantic's is one), TypeError, KeyError."""
     if found["status"] not in CARRIER_STATUSES:
         return None
     location = found.get("location")
-    return Word(
+    return CarrierEvent(
         id=found["id"],
         tracking_number=found["tracking_number"],
         carrier=found.get("carrier"),

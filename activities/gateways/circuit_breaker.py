@@ -18,7 +18,7 @@ from models.errors import HoldfastError, OutcomeUnknown, ProviderUnavailable
 from models.money import Money
 from models.payments.provider import AuthorisationRequest, Movement, ProviderEvent, ProviderPayment, ProviderRefund
 
-SILENCES = 8  # in a row
+FAILURES = 8  # in a row
 PAUSE = 5.0  # seconds until one buyer may try again
 
 T = TypeVar("T")
@@ -26,20 +26,20 @@ T = TypeVar("T")
 
 def guarded(gateways: Mapping[str, PaymentGateway], *, pause: float = PAUSE) -> dict[str, PaymentGateway]:
     """The same gateways by name, each with a breaker of this process; `pause` in seconds."""
-    found: dict[str, Guarded] = {}
+    found: dict[str, CircuitBreaker] = {}
     for name, gateway in gateways.items():
-        found[name] = Guarded(gateway, found, pause)
+        found[name] = CircuitBreaker(gateway, found, pause)
     return dict(found)
 
 
-class Guarded:
+class CircuitBreaker:
     """A PaymentGateway that knows when its provider is down, and which of the `others` are not."""
 
-    def __init__(self, gateway: PaymentGateway, others: Mapping[str, Guarded], pause: float) -> None:
+    def __init__(self, gateway: PaymentGateway, others: Mapping[str, CircuitBreaker], pause: float) -> None:
         self._gateway = gateway
         self._others = others
         self._breaker = pybreaker.CircuitBreaker(
-            fail_max=SILENCES,
+            fail_max=FAILURES,
             reset_timeout=pause,
             exclude=[lambda error: not isinstance(error, OutcomeUnknown)],
             throw_new_error_on_trip=False,
@@ -76,7 +76,7 @@ class Guarded:
             if other is not self and not other.down and amount.currency in other.currencies
         )
 
-    def _heard(self, call: Callable[[], T]) -> T:
+    def _call(self, call: Callable[[], T]) -> T:
         """An answer says that the provider lives, whatever it says; silence is for the caller to wait out."""
         try:
             answer = call()
@@ -91,35 +91,35 @@ class Guarded:
         if self._breaker.current_state != pybreaker.STATE_CLOSED or self._breaker.fail_counter:
             self._breaker.close()
 
-    def look(self, reference: str) -> ProviderPayment:
-        return self._heard(lambda: self._gateway.look(reference))
+    def retrieve(self, reference: str) -> ProviderPayment:
+        return self._call(lambda: self._gateway.retrieve(reference))
 
     def complete(self, reference: str, key: str) -> ProviderPayment:
-        return self._heard(lambda: self._gateway.complete(reference, key))
+        return self._call(lambda: self._gateway.complete(reference, key))
 
-    def find(self, metadata: dict[str, str], not_before: datetime) -> ProviderPayment:
-        return self._heard(lambda: self._gateway.find(metadata, not_before))
+    def search(self, metadata: dict[str, str], not_before: datetime) -> ProviderPayment:
+        return self._call(lambda: self._gateway.search(metadata, not_before))
 
     def capture(self, reference: str, amount: int, *, final: bool, key: str) -> ProviderPayment:
-        return self._heard(lambda: self._gateway.capture(reference, amount, final=final, key=key))
+        return self._call(lambda: self._gateway.capture(reference, amount, final=final, key=key))
 
     def cancel(self, reference: str) -> ProviderPayment:
-        return self._heard(lambda: self._gateway.cancel(reference))
+        return self._call(lambda: self._gateway.cancel(reference))
 
-    def give_back(self, reference: str) -> None:
-        self._heard(lambda: self._gateway.give_back(reference))
+    def refund_rest(self, reference: str) -> None:
+        self._call(lambda: self._gateway.refund_rest(reference))
 
     def refund(self, reference: str, amount: Money, metadata: dict[str, str], key: str) -> ProviderRefund:
-        return self._heard(lambda: self._gateway.refund(reference, amount, metadata, key))
+        return self._call(lambda: self._gateway.refund(reference, amount, metadata, key))
 
-    def look_refund(self, reference: str) -> ProviderRefund:
-        return self._heard(lambda: self._gateway.look_refund(reference))
+    def retrieve_refund(self, reference: str) -> ProviderRefund:
+        return self._call(lambda: self._gateway.retrieve_refund(reference))
 
-    def find_refund(self, reference: str, metadata: dict[str, str]) -> ProviderRefund:
-        return self._heard(lambda: self._gateway.find_refund(reference, metadata))
+    def search_refund(self, reference: str, metadata: dict[str, str]) -> ProviderRefund:
+        return self._call(lambda: self._gateway.search_refund(reference, metadata))
 
     def event(self, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
         return self._gateway.event(body, headers)
 
-    def moved_since(self, since: datetime) -> Iterator[Movement]:
-        return self._gateway.moved_since(since)
+    def list_movements(self, since: datetime) -> Iterator[Movement]:
+        return self._gateway.list_movements(since)

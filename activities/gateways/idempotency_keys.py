@@ -11,14 +11,14 @@ from collections.abc import Iterator
 
 from temporalio import activity
 
-IN_A_TRY = 5  # then the provider is given time
+KEYS_PER_ATTEMPT = 5  # then the provider is given time
 
 
-def row(first: str) -> Iterator[str]:
+def key_sequence(first: str) -> Iterator[str]:
     """`first`, `first:2`, `first:3` …; whoever asks for the next one has seen that the last one is spoilt."""
     info = activity.info()
     start = int(info.heartbeat_details[0]) if info.heartbeat_details else 1
-    for number in range(start, start + IN_A_TRY):
+    for number in range(start, start + KEYS_PER_ATTEMPT):
         yield first if number == 1 else f"{first}:{number}"
         if not info.is_local:  # the server keeps nothing of those
             activity.heartbeat(number + 1)

@@ -220,14 +220,14 @@ class IdentityProviders:
     async def authorization_url(self, name: ProviderName, *, state: str, nonce: str, verifier: str) -> str:
         """Where to send the browser. Raises SignInUnavailable."""
         provider = self._providers[name]
-        return await self._ask(lambda: provider.authorization_url(state, nonce, verifier))
+        return await self._request(lambda: provider.authorization_url(state, nonce, verifier))
 
     async def identify(self, name: ProviderName, *, code: str, nonce: str, verifier: str) -> Identity:
         """Who the code is about. Raises SignInRefused, SignInUnavailable."""
         provider = self._providers[name]
-        return await self._ask(lambda: provider.identify(code, nonce, verifier))
+        return await self._request(lambda: provider.identify(code, nonce, verifier))
 
-    async def _ask(self, call: Callable[[], T]) -> T:
+    async def _request(self, call: Callable[[], T]) -> T:
         if self._waiting >= WAITING:
             raise SignInUnavailable("Too many are signing in there")
         self._waiting += 1

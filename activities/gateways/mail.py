@@ -15,7 +15,7 @@ from sendgrid.helpers.eventwebhook import EventWebhook
 from sendgrid.helpers.mail import Content, CustomArg, Mail
 
 from models.base import Record, Storable
-from models.delivery.mails import Message
+from models.delivery.mails import EmailMessage
 from models.errors import BadRequest, BadSignature, InvalidRequest, OutcomeUnknown, ProviderUnavailable
 from runtime.tracing import trace_context
 
@@ -44,7 +44,7 @@ class MailGateway:
         self._sender = sender
         self._webhook = EventWebhook(webhook_key) if webhook_key else None
 
-    def send(self, message: Message) -> None:
+    def send(self, message: EmailMessage) -> None:
         """Raises ProviderUnavailable (certainly not sent), OutcomeUnknown, or InvalidRequest (never will be)."""
         mail = Mail(
             from_email=self._sender,
@@ -57,7 +57,7 @@ class MailGateway:
         try:
             self._api.client.mail.send.post(request_body=mail.get(), request_headers=trace_context())
         except HTTPError as error:
-            raise _ours(error) from error
+            raise _domain_error(error) from error
         except URLError as error:
             refused = isinstance(error.reason, ConnectionRefusedError)
             raise (ProviderUnavailable() if refused else OutcomeUnknown()) from error
@@ -85,7 +85,7 @@ def _verified(webhook: EventWebhook, body: bytes, signature: str, timestamp: str
         return False
 
 
-def _ours(error: HTTPError) -> Exception:
+def _domain_error(error: HTTPError) -> Exception:
     if error.status_code in (401, 403, 429):
         return ProviderUnavailable(f"SendGrid answered {error.status_code}")
     if error.status_code < 500:

@@ -27,11 +27,11 @@ class Passwords:
         self._nobody = HASHER.hash(os.urandom(16).hex())
 
     async def hash(self, password: str) -> str:
-        return str(await self._ask(None, password))
+        return str(await self._request(None, password))
 
     async def verify(self, hashed: str | None, password: str) -> bool:
         """False for a wrong password, and, after the same work, where there is none to compare with."""
-        matches = await self._ask(hashed or self._nobody, password)
+        matches = await self._request(hashed or self._nobody, password)
         return matches is True and hashed is not None
 
     def outdated(self, hashed: str) -> bool:
@@ -42,7 +42,7 @@ class Passwords:
         self._turns.shutdown(wait=True, cancel_futures=True)
         self._stop()
 
-    async def _ask(self, hashed: str | None, password: str) -> str | bool:
+    async def _request(self, hashed: str | None, password: str) -> str | bool:
         return await asyncio.get_running_loop().run_in_executor(self._turns, self._answer, hashed, password)
 
     def _answer(self, hashed: str | None, password: str) -> str | bool:

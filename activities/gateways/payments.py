@@ -30,7 +30,7 @@ class PaymentGateway(Protocol):
         Raises PaymentMethodInvalid, ProviderUnavailable, OutcomeUnknown.
         """
 
-    def look(self, reference: str) -> ProviderPayment:
+    def retrieve(self, reference: str) -> ProviderPayment:
         """The payment by the provider's own id.
 
         Raises ProviderUnavailable or OutcomeUnknown, as everything below does.
@@ -39,7 +39,7 @@ class PaymentGateway(Protocol):
     def complete(self, reference: str, key: str) -> ProviderPayment:
         """Hold the money of a payment that is APPROVED; of any other, what it is. A decline is a result."""
 
-    def find(self, metadata: dict[str, str], not_before: datetime) -> ProviderPayment:
+    def search(self, metadata: dict[str, str], not_before: datetime) -> ProviderPayment:
         """The payment by our metadata; ABSENT only when the provider is certain that it has none."""
 
     def capture(self, reference: str, amount: int, *, final: bool, key: str) -> ProviderPayment:
@@ -51,7 +51,7 @@ class PaymentGateway(Protocol):
     def cancel(self, reference: str) -> ProviderPayment:
         """Release an authorisation; twice is once. Where it can't be (paid, or gone before), what it is instead."""
 
-    def give_back(self, reference: str) -> None:
+    def refund_rest(self, reference: str) -> None:
         """Refund all that was captured and is not yet refunded; nothing left is done."""
 
     def refund(self, reference: str, amount: Money, metadata: dict[str, str], key: str) -> ProviderRefund:
@@ -60,10 +60,10 @@ class PaymentGateway(Protocol):
         Raises RefundExceedsBalance: certain that nothing was given.
         """
 
-    def look_refund(self, reference: str) -> ProviderRefund:
+    def retrieve_refund(self, reference: str) -> ProviderRefund:
         """The refund by the provider's own id."""
 
-    def find_refund(self, reference: str, metadata: dict[str, str]) -> ProviderRefund:
+    def search_refund(self, reference: str, metadata: dict[str, str]) -> ProviderRefund:
         """The refund of that payment by our metadata (`refund_id`); ABSENT only when the provider has none."""
 
     def event(self, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
@@ -72,5 +72,5 @@ class PaymentGateway(Protocol):
         Raises BadSignature, or BadRequest for what is signed but no event.
         """
 
-    def moved_since(self, since: datetime) -> Iterator[Movement]:
+    def list_movements(self, since: datetime) -> Iterator[Movement]:
         """The provider's own list of what moved, in no promised order."""

@@ -39,7 +39,7 @@ class SmsGateway:
         try:
             self._client.messages.create(to=to, from_=self._sender, body=body)
         except TwilioRestException as error:
-            raise _ours(error) from error
+            raise _domain_error(error) from error
         except RequestException as error:
             raise (ProviderUnavailable() if _never_sent(error) else OutcomeUnknown()) from error
 
@@ -63,7 +63,7 @@ class _Http(TwilioHttpClient):  # type: ignore[misc]  # the SDK has no types
         return super().request(method, url.replace(TWILIO, self._base, 1), *args, **kwargs)
 
 
-def _ours(error: TwilioRestException) -> HoldfastError:
+def _domain_error(error: TwilioRestException) -> HoldfastError:
     if error.status in (401, 403, 429):
         return ProviderUnavailable(f"Twilio answered {error.status}")
     if error.status < 500:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from models.orders.commands import OrderStands, SteerOrder
+from models.orders.commands import OrderRequest, OrderSnapshot
 from models.orders.fulfilment import OrderRef
 from models.states import OrderStatus
 
@@ -22,31 +22,31 @@ class OrderCommands:
         self._orders = order_commands
 
     @activity.defn
-    def look_at_order(self, ref: OrderRef) -> OrderStands:
+    def load_order(self, ref: OrderRef) -> OrderSnapshot:
         """How it stands, whoever changed it."""
-        with self._database.reading() as connection:
-            return self._orders.stands(connection, ref.order_id)
+        with self._database.autocommit() as connection:
+            return self._orders.load_snapshot(connection, ref.order_id)
 
     @activity.defn
-    def cancel_order(self, steer: SteerOrder) -> OrderStatus:
+    def cancel_order(self, steer: OrderRequest) -> OrderStatus:
         """Raises InvalidTransition once anything has left."""
         with self._database.transaction() as connection:
-            return self._orders.cancel(connection, steer.order_id, steer.by).order.status
+            return self._orders.cancel(connection, steer.order_id, steer.initiator).order.status
 
     @activity.defn
-    def cancel_remainder(self, steer: SteerOrder) -> OrderStatus:
+    def cancel_remainder(self, steer: OrderRequest) -> OrderStatus:
         """What has not left never will. Raises InvalidTransition."""
         with self._database.transaction() as connection:
-            return self._orders.cancel_remainder(connection, steer.order_id, steer.by).order.status
+            return self._orders.cancel_remainder(connection, steer.order_id, steer.initiator).order.status
 
     @activity.defn
-    def hold_order(self, steer: SteerOrder) -> OrderStatus:
+    def hold_order(self, steer: OrderRequest) -> OrderStatus:
         """Raises InvalidTransition."""
         with self._database.transaction() as connection:
-            return self._orders.hold(connection, steer.order_id, steer.by).order.status
+            return self._orders.hold(connection, steer.order_id, steer.initiator).order.status
 
     @activity.defn
-    def release_order(self, steer: SteerOrder) -> OrderStatus:
+    def release_order(self, steer: OrderRequest) -> OrderStatus:
         """Raises InvalidTransition for what is not on hold."""
         with self._database.transaction() as connection:
-            return self._orders.release(connection, steer.order_id, steer.by).order.status
+            return self._orders.release(connection, steer.order_id, steer.initiator).order.status

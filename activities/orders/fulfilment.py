@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from models.orders.fulfilment import OrderRef, ParcelPlanned, ScanParcel, ShipParcel
+from models.orders.fulfilment import CreateShipment, OrderRef, RecordTrackingEvent, ShipmentPlanned
 from models.states import OrderStatus
 
 if TYPE_CHECKING:
@@ -25,32 +25,32 @@ class Fulfilment:
         self._shipments = shipments
 
     @activity.defn
-    def plan_shipment(self, command: ShipParcel) -> ParcelPlanned:
+    def plan_shipment(self, command: CreateShipment) -> ShipmentPlanned:
         """What the parcel takes. Raises InvalidTransition, NotEnoughToShip, Conflict, NotFound."""
         with self._database.transaction() as connection:
             return self._shipments.plan_shipment(connection, command)
 
     @activity.defn
-    def confirm_shipment(self, command: ShipParcel, planned: ParcelPlanned) -> None:
+    def confirm_shipment(self, command: CreateShipment, planned: ShipmentPlanned) -> None:
         """The parcel is out: events, stock, ledger and the kept answer, in one transaction."""
         with self._database.transaction() as connection:
             stored = self._shipments.confirm_shipment(connection, command, planned.capture)
-            answer = self._shipments.shipment_answer(connection, stored, command.shipment_id)
-            self._answers.keep(connection, command.key_digest, command.fingerprint, answer)
+            answer = self._shipments.shipment_response(connection, stored, command.shipment_id)
+            self._answers.store(connection, command.key_digest, command.fingerprint, answer)
 
     @activity.defn
-    def drop_shipment(self, command: ShipParcel) -> None:
+    def discard_shipment(self, command: CreateShipment) -> None:
         """The undo of the plan: the parcel stays."""
         with self._database.transaction() as connection:
             self._shipments.drop_plan(connection, command.shipment_id)
 
     @activity.defn
-    def record_scan(self, command: ScanParcel) -> None:
+    def record_tracking_event(self, command: RecordTrackingEvent) -> None:
         """A carrier's word. Raises InvalidTransition, NotFound."""
         with self._database.transaction() as connection:
-            stored = self._parcels.record_scan(connection, command)
-            answer = self._shipments.shipment_answer(connection, stored, command.shipment_id)
-            self._answers.keep(connection, command.key_digest, command.fingerprint, answer)
+            stored = self._parcels.record_tracking_event(connection, command)
+            answer = self._shipments.shipment_response(connection, stored, command.shipment_id)
+            self._answers.store(connection, command.key_digest, command.fingerprint, answer)
 
     @activity.defn
     def complete_order(self, ref: OrderRef) -> OrderStatus:

@@ -8,7 +8,7 @@ from temporalio import activity
 
 from activities.templates.order_confirmation import order_confirmation
 from activities.templates.orders import order_mail
-from models.delivery.mails import Message
+from models.delivery.mails import EmailMessage
 from models.errors import NotFound
 from models.orders.fulfilment import OrderRef
 from models.orders.notices import OrderNotice
@@ -31,26 +31,26 @@ class Notifications:
     @activity.defn
     def send_order_confirmation(self, ref: OrderRef) -> str:
         """As MailOnce.send."""
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             stored = self._orders.read_order(connection, ref.order_id)
         if stored is None:
             raise NotFound(f"There is no order {ref.order_id}")
         order, email = stored.order, stored.email or ""
 
-        def compose(message_id: str) -> Message:
+        def compose(message_id: str) -> EmailMessage:
             return order_confirmation(message_id, order, email, shop=self._shop, public_url=self._public_url)
 
         return self._mails.send(f"{ref.order_id}:1", "order_confirmed", ref.order_id, compose)
 
     def send_notice(self, order_id: str, kind: OrderNotice, subject: str) -> str:
         """As MailOnce.send; for the outbox, whose every message is a step of its own already."""
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             stored = self._orders.read_order(connection, order_id)
         if stored is None or stored.email is None:  # who bought it has been erased
             return "failed"
         order, email = stored.order, stored.email
 
-        def compose(message_id: str) -> Message:
+        def compose(message_id: str) -> EmailMessage:
             where = {"shop": self._shop, "public_url": self._public_url}
             if kind is OrderNotice.CONFIRMED:
                 return order_confirmation(message_id, order, email, **where)

@@ -8,7 +8,7 @@ from temporalio import activity
 
 from activities.gateways import idempotency_keys
 from models.errors import InvalidRequest
-from models.orders.fulfilment import BuyLabel, DeclareLost, ParcelRef, ParcelStands
+from models.orders.fulfilment import BuyLabel, DeclareShipmentLost, ShipmentRef, ShipmentSnapshot
 from runtime.failpoints import failpoint
 
 if TYPE_CHECKING:
@@ -35,49 +35,52 @@ class Parcels:
         """
         if self._carrier is None:
             raise InvalidRequest.at("/tracking_number", "is needed: there is no carrier to buy a label from")
-        with self._database.reading() as connection:
-            ends = self._labels.ends_of(connection, command.shipment_id)
-        look_first = command.look_first or activity.info().attempt > 1
-        label = self._carrier.find_label(command.shipment_id) if look_first else None
+        with self._database.autocommit() as connection:
+            ends = self._labels.addresses_of(connection, command.shipment_id)
+        retrieve_first = command.retrieve_first or activity.info().attempt > 1
+        label = self._carrier.search_label(command.shipment_id) if retrieve_first else None
         if label is None:
             label = self._carrier.buy_label(
-                command.shipment_id, command.service, *ends, keys=idempotency_keys.row(f"{command.shipment_id}:label")
+                command.shipment_id,
+                command.service,
+                *ends,
+                keys=idempotency_keys.key_sequence(f"{command.shipment_id}:label"),
             )
         failpoint("buy_label:unrecorded")
         with self._database.transaction() as connection:
-            self._labels.keep(connection, command.shipment_id, label)
+            self._labels.store(connection, command.shipment_id, label)
 
     @activity.defn
-    def void_label(self, ref: ParcelRef) -> None:
+    def void_label(self, ref: ShipmentRef) -> None:
         """The undo: whatever was bought for the parcel is taken back, also what nobody here was told of."""
         if self._carrier is None:
             return
-        label = self._carrier.find_label(ref.shipment_id)
+        label = self._carrier.search_label(ref.shipment_id)
         if label is not None:
             self._carrier.void_label(label.id)
 
     @activity.defn
-    def look_at_parcel(self, ref: ParcelRef) -> ParcelStands:
+    def load_shipment(self, ref: ShipmentRef) -> ShipmentSnapshot:
         """How it stands by everything that was heard of it."""
         with self._database.transaction() as connection:
-            return self._parcels.look(connection, ref)
+            return self._parcels.load(connection, ref)
 
     @activity.defn
-    def ask_carrier(self, ref: ParcelRef) -> ParcelStands:
+    def poll_carrier(self, ref: ShipmentRef) -> ShipmentSnapshot:
         """The same, once the carrier was asked. Raises ProviderUnavailable, OutcomeUnknown."""
-        stands = self.look_at_parcel(ref)
+        stands = self.load_shipment(ref)
         if self._carrier is None:
             return stands
         words = self._carrier.track(stands.tracking_number)
         if words is None:  # another carrier's: what it doesn't know it can't have lost
             return stands
         with self._database.transaction() as connection:
-            self._parcels.hear(connection, self._carrier.name, words)
-            stands = self._parcels.look(connection, ref)
-        return stands.model_copy(update={"asked": True})
+            self._parcels.store_carrier_events(connection, self._carrier.name, words)
+            stands = self._parcels.load(connection, ref)
+        return stands.model_copy(update={"polled": True})
 
     @activity.defn
-    def declare_lost(self, command: DeclareLost) -> None:
+    def declare_shipment_lost(self, command: DeclareShipmentLost) -> None:
         """Nobody has heard of it for too long: somebody has to see to it, and the buyer is told."""
         with self._database.transaction() as connection:
-            self._parcels.declare_lost(connection, command)
+            self._parcels.declare_shipment_lost(connection, command)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from models.orders.returns import ReceiveReturn, RefuseReturn, ReturnRef, ReturnStands
+from models.orders.returns import ReceiveReturn, RefuseReturn, ReturnRef, ReturnSnapshot
 
 if TYPE_CHECKING:
     from models.db.session import Database
@@ -20,28 +20,28 @@ class Returns:
         self._returns = returns
 
     @activity.defn
-    def look_at_return(self, ref: ReturnRef) -> ReturnStands:
+    def load_return(self, ref: ReturnRef) -> ReturnSnapshot:
         """How it stands, whoever changed it."""
-        with self._database.reading() as connection:
-            return self._returns.stands(connection, ref.return_id)
+        with self._database.autocommit() as connection:
+            return self._returns.load_snapshot(connection, ref.return_id)
 
     @activity.defn
-    def receive_return(self, command: ReceiveReturn) -> ReturnStands:
+    def receive_return(self, command: ReceiveReturn) -> ReturnSnapshot:
         """It has arrived. Raises InvalidTransition, NotEnoughToReturn, InvalidRequest."""
         with self._database.transaction() as connection:
             self._returns.receive(connection, command)
-            return self._returns.stands(connection, command.return_id)
+            return self._returns.load_snapshot(connection, command.return_id)
 
     @activity.defn
-    def refuse_return(self, command: RefuseReturn) -> ReturnStands:
+    def refuse_return(self, command: RefuseReturn) -> ReturnSnapshot:
         """It is not taken back. Raises InvalidTransition."""
         with self._database.transaction() as connection:
-            self._returns.refuse(connection, command.return_id, command.by)
-            return self._returns.stands(connection, command.return_id)
+            self._returns.refuse(connection, command.return_id, command.initiator)
+            return self._returns.load_snapshot(connection, command.return_id)
 
     @activity.defn
-    def expire_return(self, ref: ReturnRef) -> ReturnStands:
+    def expire_return(self, ref: ReturnRef) -> ReturnSnapshot:
         """Nothing has come in time; a receipt that was quicker stays."""
         with self._database.transaction() as connection:
             self._returns.expire(connection, ref.return_id)
-            return self._returns.stands(connection, ref.return_id)
+            return self._returns.load_snapshot(connection, ref.return_id)

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 
 from activities.gateways import idempotency_keys
-from models.delivery.stored_responses import Told
+from models.delivery.stored_responses import CommandResponse
 from models.errors import InvalidRequest, OutcomeUnknown, Unavailable
 from models.payments.methods import (
-    AskOwner,
-    BeginSave,
-    CloseSave,
+    BeginPaymentMethod,
+    ClosePaymentMethod,
     EnsureCustomer,
     FindSetup,
-    KeepPaidMethod,
-    OwnerAsked,
+    PaymentMethodBegun,
     PaymentMethodRef,
     PaymentMethodState,
     ProviderSetup,
-    SaveBegun,
-    SetupAt,
+    ProviderSetupStatus,
+    RequireSetupAction,
+    SaveCheckoutPaymentMethod,
+    SetupActionRequired,
     SetUpMethod,
-    SetupStands,
+    SetupResult,
 )
 from runtime.failpoints import failpoint
 
@@ -54,7 +54,7 @@ class PaymentMethods:
         self._methods = payment_methods
 
     @activity.defn
-    def begin_payment_method(self, begin: BeginSave) -> SaveBegun:
+    def begin_payment_method(self, begin: BeginPaymentMethod) -> PaymentMethodBegun:
         """The row that all the rest is noted in. Raises Conflict (too many), IdempotencyKeyReused, NotFound."""
         with self._database.transaction() as connection:
             return self._saving.begin(connection, begin)
@@ -63,53 +63,53 @@ class PaymentMethods:
     def ensure_payment_customer(self, command: EnsureCustomer) -> str:
         """The provider's id of this person, key `{user_id}:customer`, so that two first cards make one (and after one
         that is gone, a key that names it). Raises ProviderUnavailable, OutcomeUnknown."""
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             known = self._methods.customer_of(connection, command.user_id)
         if known is not None and known != command.gone:
             return known
         customer = self._create_customer(command)
         failpoint("ensure_payment_customer:unrecorded")
-        with self._database.reading() as connection:
-            return self._methods.keep_customer(connection, command.user_id, customer, gone=command.gone)
+        with self._database.autocommit() as connection:
+            return self._methods.store_customer(connection, command.user_id, customer, gone=command.gone)
 
     def _create_customer(self, command: EnsureCustomer) -> str:
         gateway = self._gateways[command.provider]
         first = f"{command.user_id}:customer" + (f":after:{command.gone}" if command.gone else "")
-        for key in idempotency_keys.row(first):
+        for key in idempotency_keys.key_sequence(first):
             try:
                 return gateway.create_customer(command.user_id, key)
             except OutcomeUnknown as error:
                 if not error.extra.get("answered"):
                     raise
-            if (found := gateway.find_customer(command.user_id, command.not_before)) is not None:
+            if (found := gateway.search_customer(command.user_id, command.not_before)) is not None:
                 return found
         raise OutcomeUnknown("The provider goes on answering with errors")
 
     @activity.defn
-    def set_up_payment_method(self, command: SetUpMethod) -> SetupStands:
+    def set_up_payment_method(self, command: SetUpMethod) -> SetupResult:
         """Key `save-payment-method/{id}:set-up:{attempt}`. Raises PaymentMethodInvalid, ProviderUnavailable,
         OutcomeUnknown."""
         setup = self._set_up(command)
         failpoint("set_up_payment_method:unrecorded")
-        return self._noted(command.payment_method_id, setup)
+        return self._recorded(command.payment_method_id, setup)
 
     @activity.defn
-    def settle_payment_method(self, command: SetUpMethod) -> SetupStands:
+    def resolve_setup_outcome(self, command: SetUpMethod) -> SetupResult:
         """What became of a set-up whose outcome is unknown: looked up, and only if absent asked again with the same
         key. ABSENT when the provider has answered that key with an error and holds nothing."""
         gateway = self._gateways[command.provider]
         metadata = _metadata(command.payment_method_id, command.attempt)
-        setup = gateway.find(command.customer, metadata)
-        if setup.state is SetupAt.ABSENT:
+        setup = gateway.search(command.customer, metadata)
+        if setup.state is ProviderSetupStatus.ABSENT:
             try:
                 setup = self._set_up(command)
             except OutcomeUnknown as error:
                 if not error.extra.get("answered"):
                     raise
                 # The provider has finished with this key, so what its list says now is final.
-                setup = gateway.find(command.customer, metadata)
-            failpoint("settle_payment_method:unrecorded")
-        return self._noted(command.payment_method_id, setup)
+                setup = gateway.search(command.customer, metadata)
+            failpoint("resolve_setup_outcome:unrecorded")
+        return self._recorded(command.payment_method_id, setup)
 
     def _set_up(self, command: SetUpMethod) -> ProviderSetup:
         return self._gateways[command.provider].set_up(
@@ -119,72 +119,76 @@ class PaymentMethods:
             f"save-payment-method/{command.payment_method_id}:set-up:{command.attempt}",
         )
 
-    def _noted(self, payment_method_id: str, setup: ProviderSetup) -> SetupStands:
+    def _recorded(self, payment_method_id: str, setup: ProviderSetup) -> SetupResult:
         """Raises OutcomeUnknown when it can't be written down: something has happened, and nobody here knows."""
         try:
-            with self._database.reading() as connection:
-                self._saving.note(connection, payment_method_id, setup)
+            with self._database.autocommit() as connection:
+                self._saving.record(connection, payment_method_id, setup)
         except Unavailable as error:
             raise OutcomeUnknown() from error
-        return SetupStands.of(setup)
+        return SetupResult.of(setup)
 
     @activity.defn
-    def ask_card_owner(self, command: AskOwner) -> OwnerAsked:
+    def require_setup_action(self, command: RequireSetupAction) -> SetupActionRequired:
         """The bank wants to see the card's owner; how is in the row."""
         with self._database.transaction() as connection:
-            return self._saving.ask_owner(connection, command)
+            return self._saving.require_action(connection, command)
 
     @activity.defn
-    def look_up_payment_method(self, command: FindSetup) -> SetupStands:
+    def retrieve_setup(self, command: FindSetup) -> SetupResult:
         """What the provider holds now."""
-        return self._noted(command.payment_method_id, self._find(command))
+        return self._recorded(command.payment_method_id, self._find(command))
 
     def _find(self, command: FindSetup) -> ProviderSetup:
         gateway = self._gateways[command.provider]
         if command.reference is not None:
-            return gateway.look(command.reference)
-        return gateway.find(command.customer, _metadata(command.payment_method_id, command.attempt))
+            return gateway.retrieve(command.reference)
+        return gateway.search(command.customer, _metadata(command.payment_method_id, command.attempt))
 
     @activity.defn
-    def cancel_payment_method(self, command: FindSetup) -> SetupStands:
+    def cancel_setup(self, command: FindSetup) -> SetupResult:
         """Expiry asks the provider first: CANCELLED, or what it turned out to be instead."""
         assert command.reference is not None
         setup = self._gateways[command.provider].cancel(command.reference)
-        failpoint("cancel_payment_method:unrecorded")
-        return self._noted(command.payment_method_id, setup)
+        failpoint("cancel_setup:unrecorded")
+        return self._recorded(command.payment_method_id, setup)
 
     @activity.defn
-    def undo_payment_method(self, command: FindSetup) -> None:
+    def undo_setup(self, command: FindSetup) -> None:
         """Nobody can complete the set-up any more, and a card that it kept is let go."""
         gateway = self._gateways[command.provider]
         setup = self._find(command)
         if setup.reference is None:
             return
         setup = gateway.cancel(setup.reference)
-        if setup.state is SetupAt.SUCCEEDED and setup.method is not None and not self._in_use(command, setup.method):
+        if (
+            setup.state is ProviderSetupStatus.SUCCEEDED
+            and setup.method is not None
+            and not self._in_use(command, setup.method)
+        ):
             gateway.detach(setup.method)
 
     def _in_use(self, command: FindSetup, method: str) -> bool:
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             return self._methods.in_use(connection, command.user_id, method, besides=command.payment_method_id)
 
     @activity.defn
-    def keep_payment_method(self, ref: PaymentMethodRef) -> Told:
+    def record_saved_payment_method(self, ref: PaymentMethodRef) -> CommandResponse:
         """Saved, or merged into the entry that the card has already."""
         with self._database.transaction() as connection:
-            return self._saving.keep(connection, ref.payment_method_id)
+            return self._saving.save(connection, ref.payment_method_id)
 
     @activity.defn
-    def keep_paid_method(self, command: KeepPaidMethod) -> None:
+    def save_checkout_payment_method(self, command: SaveCheckoutPaymentMethod) -> None:
         """The card of a payment becomes one of its buyer's."""
-        setup = self._gateways[command.provider].of_payment(command.reference)
-        if setup.state is not SetupAt.SUCCEEDED:
+        setup = self._gateways[command.provider].retrieve_for_payment(command.reference)
+        if setup.state is not ProviderSetupStatus.SUCCEEDED:
             raise InvalidRequest("The provider has not kept the method")
         with self._database.transaction() as connection:
-            self._saving.keep_paid(connection, command, setup)
+            self._saving.save_used(connection, command, setup)
 
     @activity.defn
-    def close_payment_method(self, command: CloseSave) -> Told:
+    def close_payment_method(self, command: ClosePaymentMethod) -> CommandResponse:
         """The end without a saved card."""
         with self._database.transaction() as connection:
             return self._saving.close(connection, command)
@@ -192,20 +196,20 @@ class PaymentMethods:
     @activity.defn
     def detach_payment_method(self, ref: PaymentMethodRef) -> PaymentMethodState:
         """What its owner has removed goes at the provider too, unless it is another entry's card by now."""
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             kept = self._methods.at_provider(connection, ref.payment_method_id)
         if kept.state is not PaymentMethodState.REMOVING:
             return kept.state
         if kept.reference is not None:
             self._gateways[kept.provider].detach(kept.reference)
         failpoint("detach_payment_method:unrecorded")
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             self._methods.removed(connection, ref.payment_method_id)
         return PaymentMethodState.REMOVED
 
     @activity.defn
-    def drop_payment_method(self, ref: PaymentMethodRef) -> PaymentMethodState:
+    def record_removed_payment_method(self, ref: PaymentMethodRef) -> PaymentMethodState:
         """A person has detached it at the provider."""
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             self._methods.removed(connection, ref.payment_method_id)
         return PaymentMethodState.REMOVED

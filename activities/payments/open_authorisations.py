@@ -10,7 +10,7 @@ from activities.gateways import idempotency_keys
 from models.errors import OutcomeUnknown
 from models.orders.commands import ReleaseAuthorisation
 from models.orders.fulfilment import CapturePayment
-from models.payments.provider import PaymentAt, ProviderPayment
+from models.payments.provider import ProviderPayment, ProviderPaymentStatus
 from runtime.failpoints import failpoint
 
 if TYPE_CHECKING:
@@ -36,17 +36,17 @@ class OrderPayments:
         holds is looked at before it is asked again. Raises CaptureRefused, AuthorisationGone, ProviderUnavailable,
         OutcomeUnknown."""
         gateway = self._gateways[command.provider]
-        if command.look_first or activity.info().attempt > 1:
-            held = gateway.look(command.reference)
+        if command.retrieve_first or activity.info().attempt > 1:
+            held = gateway.retrieve(command.reference)
             if _includes(held, command):
                 return held
-        for key in idempotency_keys.row(f"{command.shipment_id}:capture"):
+        for key in idempotency_keys.key_sequence(f"{command.shipment_id}:capture"):
             try:
                 return gateway.capture(command.reference, command.amount.amount, final=command.final, key=key)
             except OutcomeUnknown as error:
                 if not error.extra.get("answered"):
                     raise
-            held = gateway.look(command.reference)
+            held = gateway.retrieve(command.reference)
             if _includes(held, command):
                 return held
         raise OutcomeUnknown("The provider goes on answering with errors")
@@ -58,14 +58,14 @@ class OrderPayments:
         What was captured there without us is refunded: nobody meant to take it. Raises ProviderUnavailable,
         OutcomeUnknown.
         """
-        with self._database.reading() as connection:
-            promises = self._payments.promises(connection, command.order_id)
+        with self._database.autocommit() as connection:
+            promises = self._payments.open_authorisations(connection, command.order_id)
         for promise in promises:
             gateway = self._gateways[promise.provider]
             held = gateway.cancel(promise.reference)
             taken = held.captured.amount if held.captured is not None else 0
-            if held.state is PaymentAt.CAPTURED and taken > promise.captured and not promise.captured:
-                gateway.give_back(promise.reference)
+            if held.state is ProviderPaymentStatus.CAPTURED and taken > promise.captured and not promise.captured:
+                gateway.refund_rest(promise.reference)
             failpoint("release_authorisation:unrecorded")
             with self._database.transaction() as connection:
                 self._payments.record_release(connection, command.order_id, promise)
@@ -74,4 +74,4 @@ class OrderPayments:
 
 def _includes(held: ProviderPayment, command: CapturePayment) -> bool:
     """Parcels of an order are paid one after the other, so this one is among what is taken if there is that much."""
-    return held.captured is not None and held.captured >= command.before + command.amount
+    return held.captured is not None and held.captured >= command.captured_before + command.amount

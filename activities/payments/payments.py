@@ -8,7 +8,7 @@ from temporalio import activity
 
 from models.checkout.checkouts import AuthorisePayment, FindPayment, VoidPayment
 from models.errors import OutcomeUnknown
-from models.payments.provider import AuthorisationRequest, PaymentAt, ProviderPayment
+from models.payments.provider import AuthorisationRequest, ProviderPayment, ProviderPaymentStatus
 from runtime.failpoints import failpoint
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ class Payments:
         return self._authorise(command)
 
     @activity.defn
-    def settle_payment(self, command: AuthorisePayment) -> ProviderPayment:
+    def resolve_payment_outcome(self, command: AuthorisePayment) -> ProviderPayment:
         """What became of an attempt whose outcome is unknown: looked up, and only if absent asked again with
         the same key. ABSENT when the provider has answered that key with an error and holds nothing."""
         gateway = self._gateways[command.provider]
         metadata = _metadata(command.checkout_id, command.attempt)
-        found = gateway.find(metadata, command.not_before)
-        if found.state is not PaymentAt.ABSENT:
+        found = gateway.search(metadata, command.not_before)
+        if found.state is not ProviderPaymentStatus.ABSENT:
             return found
         try:
             payment = self._authorise(command)
@@ -53,7 +53,7 @@ class Payments:
             if not error.extra.get("answered"):
                 raise
             # The provider has finished with this key, so what its list says now is final.
-            return gateway.find(metadata, command.not_before)
+            return gateway.search(metadata, command.not_before)
         return payment
 
     def _authorise(self, command: AuthorisePayment) -> ProviderPayment:
@@ -74,20 +74,20 @@ class Payments:
         )
 
     @activity.defn
-    def look_up_payment(self, command: FindPayment) -> ProviderPayment:
+    def retrieve_payment(self, command: FindPayment) -> ProviderPayment:
         """What the provider holds now."""
         gateway = self._gateways[command.provider]
         if command.reference is not None:
-            return gateway.look(command.reference)
-        return gateway.find(_metadata(command.checkout_id, command.attempt), command.not_before)
+            return gateway.retrieve(command.reference)
+        return gateway.search(_metadata(command.checkout_id, command.attempt), command.not_before)
 
     @activity.defn
     def complete_payment(self, command: FindPayment) -> ProviderPayment:
         """Its buyer has agreed: held now, key `{checkout_id}:complete:{attempt}`. Looked at first, for it may be."""
         assert command.reference is not None
         gateway = self._gateways[command.provider]
-        held = gateway.look(command.reference)
-        if held.state is not PaymentAt.APPROVED:
+        held = gateway.retrieve(command.reference)
+        if held.state is not ProviderPaymentStatus.APPROVED:
             return held
         return gateway.complete(command.reference, f"{command.checkout_id}:complete:{command.attempt}")
 
@@ -97,21 +97,21 @@ class Payments:
         gateway = self._gateways[command.provider]
         reference = command.reference
         if reference is None:
-            found = gateway.find(_metadata(command.checkout_id, command.attempt), command.not_before)
-            reference = found.reference or self._recorded(command.checkout_id)
+            found = gateway.search(_metadata(command.checkout_id, command.attempt), command.not_before)
+            reference = found.reference or self._recorded_reference(command.checkout_id)
             if reference is None:
                 return found
         payment = gateway.cancel(reference)
-        if payment.state is PaymentAt.CAPTURED:
-            gateway.give_back(reference)
+        if payment.state is ProviderPaymentStatus.CAPTURED:
+            gateway.refund_rest(reference)
         failpoint("void_payment:unrecorded")
         with self._database.transaction() as connection:
             self._payments.record_void(connection, command.checkout_id, payment)
         return payment
 
-    def _recorded(self, checkout_id: str) -> str | None:
+    def _recorded_reference(self, checkout_id: str) -> str | None:
         """The payment that our books know where a provider's list does not yet show it (PayPal's is hours late)."""
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             return self._payments.open_reference(connection, checkout_id)
 
     @activity.defn

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from models.payments.provider import PaymentAt
+from models.payments.provider import ProviderPaymentStatus
 from models.payments.reconciliation import (
     BeginRun,
-    CompareRun,
+    CompareLedger,
     DifferenceKind,
+    DifferenceResolved,
     DifferenceState,
     EndRun,
     FoundDifferences,
     ProviderNames,
-    Run,
-    Settled,
+    ReconciliationRun,
 )
 
 if TYPE_CHECKING:
@@ -45,19 +45,19 @@ class Reconciliations:
         return ProviderNames(names=sorted(self._gateways))
 
     @activity.defn
-    def begin_reconciliation(self, command: BeginRun) -> Run:
+    def begin_reconciliation(self, command: BeginRun) -> ReconciliationRun:
         """From where the provider's last run ended, less the overlap."""
         with self._database.transaction() as connection:
             return self._runs.begin(connection, command)
 
     @activity.defn
-    def read_movements(self, run: Run) -> int:
+    def read_movements(self, run: ReconciliationRun) -> int:
         """Every line of the provider's list since then, stored once; how many. A heartbeat for each batch.
 
         Repeated, it reads from the beginning and stores nothing new. Raises ProviderUnavailable, OutcomeUnknown.
         """
         read = 0
-        listed = self._gateways[run.provider].moved_since(run.since)
+        listed = self._gateways[run.provider].list_movements(run.since)
         while movements := list(islice(listed, BATCH)):
             with self._database.transaction() as connection:
                 self._runs.store(connection, run, movements)
@@ -66,46 +66,46 @@ class Reconciliations:
         return read
 
     @activity.defn
-    def compare_books(self, command: CompareRun) -> FoundDifferences:
+    def compare_ledger(self, command: CompareLedger) -> FoundDifferences:
         """What has to be settled."""
         with self._database.transaction() as connection:
             found = self._runs.compare(connection, command)
         return FoundDifferences(ids=found)
 
     @activity.defn
-    def list_unsettled(self, run: Run) -> FoundDifferences:
+    def list_unresolved_differences(self, run: ReconciliationRun) -> FoundDifferences:
         """What is left of it."""
-        with self._database.reading() as connection:
-            return FoundDifferences(ids=self._runs.unsettled(connection, run.run_id))
+        with self._database.autocommit() as connection:
+            return FoundDifferences(ids=self._runs.list_unresolved(connection, run.run_id))
 
     @activity.defn
-    def settle_difference(self, difference_id: str) -> Settled:
+    def resolve_difference(self, difference_id: str) -> DifferenceResolved:
         """Put right, or a person's. Raises ProviderUnavailable, OutcomeUnknown."""
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             difference = self._differences.read(connection, difference_id)
-            voidable = difference.kind == DifferenceKind.ORPHANED_AUTHORISATION and self._differences.is_nobodys(
+            voidable = difference.kind == DifferenceKind.ORPHANED_AUTHORISATION and self._differences.has_no_owner(
                 connection, difference
             )
         if difference.state != DifferenceState.FOUND:
-            return Settled(state=DifferenceState(difference.state))
+            return DifferenceResolved(state=DifferenceState(difference.state))
         voided = False
         if voidable:
             gateway = self._gateways[difference.provider]
-            voided = gateway.cancel(difference.subject).state is PaymentAt.CANCELLED
+            voided = gateway.cancel(difference.subject).state is ProviderPaymentStatus.CANCELLED
         with self._database.transaction() as connection:
             if voided:
-                state = self._differences.settled(connection, difference, healed=True)
+                state = self._differences.record_state(connection, difference, healed=True)
             else:
                 state = self._differences.heal(connection, difference_id)
-        return Settled(state=state)
+        return DifferenceResolved(state=state)
 
     @activity.defn
-    def leave_difference(self, difference_id: str) -> None:
+    def escalate_difference(self, difference_id: str) -> None:
         """It can't be settled by a process: a person's."""
         with self._database.transaction() as connection:
             difference = self._differences.read(connection, difference_id)
             if difference.state == DifferenceState.FOUND:
-                self._differences.settled(connection, difference, healed=False)
+                self._differences.record_state(connection, difference, healed=False)
 
     @activity.defn
     def end_reconciliation(self, command: EndRun) -> None:

@@ -8,8 +8,8 @@ from temporalio import activity
 
 from activities.gateways import idempotency_keys
 from models.errors import Conflict, OutcomeUnknown, RefundExceedsBalance
-from models.payments.provider import ProviderRefund, RefundAt
-from models.payments.refunds import RefundPart, RefundRef, RefundStanding
+from models.payments.provider import ProviderRefund, ProviderRefundStatus
+from models.payments.refunds import RefundPart, RefundRef, RefundSnapshot
 from models.states import RefundStatus
 
 if TYPE_CHECKING:
@@ -27,38 +27,38 @@ class Refunds:
 
         self._database = database
         self._gateways = gateways
-        self._settling = refund_outcomes
+        self._outcomes = refund_outcomes
         self._found = manual_refunds
 
     @activity.defn
-    def read_refund(self, ref: RefundRef) -> RefundStanding | None:
+    def load_refund(self, ref: RefundRef) -> RefundSnapshot | None:
         """Where it stands; None where there is no such refund."""
-        with self._database.reading() as connection:
-            return self._settling.standing(connection, ref.refund_id)
+        with self._database.autocommit() as connection:
+            return self._outcomes.snapshot(connection, ref.refund_id)
 
     @activity.defn
-    def give_refund(self, part: RefundPart) -> ProviderRefund:
+    def refund_payment(self, part: RefundPart) -> ProviderRefund:
         """What the provider has for this part; asked of it only where it has none yet and none has ended.
 
         ABSENT only of a part that has ended. Raises ProviderUnavailable, OutcomeUnknown.
         """
         gateway = self._gateways[part.provider]
         if part.reference is not None:
-            return gateway.look_refund(part.reference)
+            return gateway.retrieve_refund(part.reference)
         found = self._find(gateway, part)
         if part.status is not RefundStatus.PENDING or _whole(found, part):
             return found
-        return self._give(gateway, part)
+        return self._refund(gateway, part)
 
-    def _give(self, gateway: PaymentGateway, part: RefundPart) -> ProviderRefund:
+    def _refund(self, gateway: PaymentGateway, part: RefundPart) -> ProviderRefund:
         metadata = {"refund_id": part.name, "order_id": part.order_id, "payment_id": part.payment_id}
-        for key in idempotency_keys.row(part.key):
+        for key in idempotency_keys.key_sequence(part.key):
             try:
                 return gateway.refund(part.payment, part.amount, metadata, key)
             except RefundExceedsBalance as error:
                 found = self._find(gateway, part)  # perhaps it is ours that has taken it
-                if found.state is RefundAt.ABSENT:
-                    return ProviderRefund(state=RefundAt.FAILED, payment=part.payment, reason=error.slug)
+                if found.state is ProviderRefundStatus.ABSENT:
+                    return ProviderRefund(state=ProviderRefundStatus.FAILED, payment=part.payment, reason=error.slug)
                 return found
             except OutcomeUnknown as error:
                 if not error.extra.get("answered"):
@@ -69,23 +69,23 @@ class Refunds:
         raise OutcomeUnknown("The provider goes on answering with errors")
 
     def _find(self, gateway: PaymentGateway, part: RefundPart) -> ProviderRefund:
-        return gateway.find_refund(part.payment, {"refund_id": part.name})
+        return gateway.search_refund(part.payment, {"refund_id": part.name})
 
     @activity.defn
     def record_refund(self, part: RefundPart, found: ProviderRefund) -> None:
         """The provider's word in the books: state, ledger, events, a mail, or a task, in one transaction."""
         with self._database.transaction() as connection:
-            self._settling.record(connection, part, found)
+            self._outcomes.record(connection, part, found)
 
     @activity.defn
     def retry_refund(self, ref: RefundRef) -> None:
         """A person wants it tried again. Where that can't be, the person is told why by another task."""
         try:
             with self._database.transaction() as connection:
-                self._settling.retry(connection, ref.refund_id)
+                self._outcomes.retry(connection, ref.refund_id)
         except Conflict as error:
             with self._database.transaction() as connection:
-                self._settling.ask(connection, ref.refund_id, error.detail)
+                self._outcomes.escalate(connection, ref.refund_id, error.detail)
 
     @activity.defn
     def adopt_refund(self, ref: RefundRef) -> bool:
@@ -94,8 +94,8 @@ class Refunds:
         Raises RefundExceedsBalance while refunds of ours have a claim on it.
         """
         assert ref.found is not None
-        found = self._gateways[ref.found.provider].look_refund(ref.found.reference)
-        if found.state is RefundAt.ABSENT:
+        found = self._gateways[ref.found.provider].retrieve_refund(ref.found.reference)
+        if found.state is ProviderRefundStatus.ABSENT:
             return False
         with self._database.transaction() as connection:
             return self._found.adopt(connection, ref, found)
@@ -103,4 +103,4 @@ class Refunds:
 
 def _whole(found: ProviderRefund, part: RefundPart) -> bool:
     """Where a provider takes it from several captures (PayPal), a lost worker may have left it half done."""
-    return found.state is not RefundAt.ABSENT and (found.amount is None or found.amount >= part.amount)
+    return found.state is not ProviderRefundStatus.ABSENT and (found.amount is None or found.amount >= part.amount)

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 
 from models.errors import OutcomeUnknown, PaymentMethodInvalid
-from models.payments.provider import AuthorisationRequest, PaymentAt, ProviderPayment
+from models.payments.provider import AuthorisationRequest, ProviderPayment, ProviderPaymentStatus
 from models.payments.retry import (
     AcceptPayment,
-    AskPayer,
-    BankTry,
+    AttemptPlanned,
+    AttemptResult,
     BeginRetry,
+    ChallengedAttempt,
     ChargeOrder,
     FailPayment,
-    GiveUp,
-    NoteLadder,
-    PlanTry,
-    ReleaseTry,
+    GiveUpPayment,
+    PlanAttempt,
+    RecordRetrySchedule,
+    RequirePayerAction,
     RetryEnded,
-    RetryStands,
-    TryPlanned,
-    TryStands,
+    RetrySnapshot,
+    VoidPaymentAttempt,
 )
 from runtime.failpoints import failpoint
 
@@ -49,7 +49,7 @@ class PaymentRetries:
         self._database = database
         self._gateways = gateways
         self._retries = payment_retry
-        self._tries = retry_attempts
+        self._attempts = retry_attempts
 
     @activity.defn
     def fail_payment(self, command: FailPayment) -> bool:
@@ -58,19 +58,19 @@ class PaymentRetries:
             return self._retries.fail(connection, command)
 
     @activity.defn
-    def begin_payment_retry(self, command: BeginRetry) -> RetryStands:
+    def begin_payment_retry(self, command: BeginRetry) -> RetrySnapshot:
         """How things stand; the first time the ladder begins."""
         with self._database.transaction() as connection:
             return self._retries.begin(connection, command)
 
     @activity.defn
-    def plan_payment_try(self, command: PlanTry) -> TryPlanned:
+    def plan_payment_attempt(self, command: PlanAttempt) -> AttemptPlanned:
         """What is due, of whom. Raises NotFound for a saved method that is not the buyer's."""
         with self._database.transaction() as connection:
-            return self._tries.plan(connection, command)
+            return self._attempts.plan(connection, command)
 
     @activity.defn
-    def charge_order(self, command: ChargeOrder) -> TryStands:
+    def charge_order(self, command: ChargeOrder) -> AttemptResult:
         """Key `{order_id}:retry:{number}`. From the second time on it is looked up before it is asked again.
 
         ABSENT when the provider has answered that key with an error and holds nothing. Raises ProviderUnavailable,
@@ -78,22 +78,22 @@ class PaymentRetries:
         """
         gateway = self._gateways[command.provider]
         metadata = _metadata(command.checkout_id, command.number)
-        if command.look_first or activity.info().attempt > 1:
-            found = gateway.find(metadata, command.not_before)
-            if found.state is not PaymentAt.ABSENT:
-                return self._noted(command, found)
+        if command.retrieve_first or activity.info().attempt > 1:
+            found = gateway.search(metadata, command.not_before)
+            if found.state is not ProviderPaymentStatus.ABSENT:
+                return self._recorded(command, found)
         try:
             payment = self._authorise(command, metadata)
         except PaymentMethodInvalid:
-            refused = ProviderPayment(state=PaymentAt.DECLINED, decline_code=INVALID)
-            return self._noted(command, refused).model_copy(update={"invalid": True})
+            refused = ProviderPayment(state=ProviderPaymentStatus.DECLINED, decline_code=INVALID)
+            return self._recorded(command, refused).model_copy(update={"invalid": True})
         except OutcomeUnknown as error:
             if not error.extra.get("answered"):
                 raise
             # The provider has finished with this key, so what its list says now is final.
-            payment = gateway.find(metadata, command.not_before)
+            payment = gateway.search(metadata, command.not_before)
         failpoint("charge_order:unrecorded")
-        return self._noted(command, payment)
+        return self._recorded(command, payment)
 
     def _authorise(self, command: ChargeOrder, metadata: dict[str, str]) -> ProviderPayment:
         return self._gateways[command.provider].authorise(
@@ -112,68 +112,68 @@ class PaymentRetries:
             )
         )
 
-    def _noted(self, command: ChargeOrder, payment: ProviderPayment) -> TryStands:
+    def _recorded(self, command: ChargeOrder, payment: ProviderPayment) -> AttemptResult:
         with self._database.transaction() as connection:
-            self._tries.note_try(connection, command.order_id, command.payment_id, payment)
+            self._attempts.record_attempt(connection, command.order_id, command.payment_id, payment)
         return _stands(payment)
 
     @activity.defn
-    def look_at_try(self, bank: BankTry) -> TryStands:
+    def retrieve_payment_attempt(self, bank: ChallengedAttempt) -> AttemptResult:
         """What the provider holds now; a refusal is noted."""
-        payment = self._gateways[bank.provider].look(bank.reference)
-        if payment.state in (PaymentAt.DECLINED, PaymentAt.CANCELLED):
+        payment = self._gateways[bank.provider].retrieve(bank.reference)
+        if payment.state in (ProviderPaymentStatus.DECLINED, ProviderPaymentStatus.CANCELLED):
             with self._database.transaction() as connection:
-                self._tries.note_try(connection, bank.order_id, bank.payment_id, payment)
+                self._attempts.record_attempt(connection, bank.order_id, bank.payment_id, payment)
         return _stands(payment)
 
     @activity.defn
     def accept_payment(self, command: AcceptPayment) -> RetryEnded:
         """The order goes on with its new payment; one that no longer waits says how it ended."""
         with self._database.transaction() as connection:
-            return self._tries.accept(connection, command)
+            return self._attempts.accept(connection, command)
 
     @activity.defn
-    def ask_payer(self, command: AskPayer) -> bool:
+    def require_payer_action(self, command: RequirePayerAction) -> bool:
         """The bank wants to see the buyer: what they are answered. True if the provider has said more meanwhile."""
         with self._database.transaction() as connection:
-            return self._tries.ask_payer(connection, command)
+            return self._attempts.require_payer_action(connection, command)
 
     @activity.defn
-    def note_ladder(self, command: NoteLadder) -> None:
+    def record_retry_schedule(self, command: RecordRetrySchedule) -> None:
         """Where it stands, for people to see; the buyer is told where only they can help."""
         with self._database.transaction() as connection:
-            self._retries.note(connection, command)
+            self._retries.record_schedule(connection, command)
 
     @activity.defn
-    def release_try(self, command: ReleaseTry) -> TryStands:
+    def void_payment_attempt(self, command: VoidPaymentAttempt) -> AttemptResult:
         """Cancelled at the provider, where twice is once. A try that was taken after all is refunded.
 
         One that the order goes on with is left alone: its acceptance may outlive the worker that was to tell of it.
         Raises ProviderUnavailable, OutcomeUnknown.
         """
-        with self._database.reading() as connection:
-            if self._tries.is_accepted(connection, command.order_id, command.payment_id):
-                return TryStands(state=PaymentAt.AUTHORISED, reference=command.reference)
+        with self._database.autocommit() as connection:
+            if self._attempts.is_accepted(connection, command.order_id, command.payment_id):
+                return AttemptResult(state=ProviderPaymentStatus.AUTHORISED, reference=command.reference)
         gateway = self._gateways[command.provider]
         held = gateway.cancel(command.reference)
-        taken = held.state is PaymentAt.CAPTURED and command.payment_id is not None
+        taken = held.state is ProviderPaymentStatus.CAPTURED and command.payment_id is not None
         if taken:
-            gateway.give_back(command.reference)
-        failpoint("release_try:unrecorded")
+            gateway.refund_rest(command.reference)
+        failpoint("void_payment_attempt:unrecorded")
         if command.payment_id is not None:
             with self._database.transaction() as connection:
-                self._tries.void_try(connection, command.order_id, command.payment_id, given_back=taken)
+                self._attempts.void_attempt(connection, command.order_id, command.payment_id, given_back=taken)
         return _stands(held)
 
     @activity.defn
-    def give_up_payment(self, command: GiveUp) -> RetryEnded:
+    def give_up_payment(self, command: GiveUpPayment) -> RetryEnded:
         """The order, or what is left of it, is cancelled. Raises InvalidTransition while a parcel is handed over."""
         with self._database.transaction() as connection:
             return self._retries.give_up(connection, command)
 
 
-def _stands(payment: ProviderPayment) -> TryStands:
-    return TryStands(
+def _stands(payment: ProviderPayment) -> AttemptResult:
+    return AttemptResult(
         state=payment.state,
         reference=payment.reference,
         captured=payment.captured.amount if payment.captured else 0,

@@ -44,15 +44,15 @@ class PaymentTexts:
 
         Raises OutcomeUnknown while an earlier send may still be under way, ProviderUnavailable.
         """
-        with self._database.reading() as connection:
-            reader = self._reads.reader_of(connection, order_id)
+        with self._database.autocommit() as connection:
+            reader = self._reads.recipient_of(connection, order_id)
         if self._sms is None or reader is None or not wants(reader.choices, Channel.SMS, Topic.PAYMENTS):
-            with self._database.reading() as connection:
-                self._messages.no_longer_wanted(connection, subject, TOPIC, "sms")
+            with self._database.autocommit() as connection:
+                self._messages.cancel_sending(connection, subject, TOPIC, "sms")
             return "unwanted"
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             sending = self._messages.begin_sending(connection, subject, TOPIC, "sms", self._unknown_seconds)
-            begun = self._messages.begun(connection, sending.id)
+            begun = self._messages.sending_history(connection, sending.id)
         if not sending.may_send:
             if sending.state == "sending":
                 raise OutcomeUnknown("An earlier send is unanswered: it is looked up later")
@@ -71,7 +71,7 @@ class PaymentTexts:
         try:
             self._sms.send(phone, body)
         except ProviderUnavailable:
-            with self._database.reading() as connection:
+            with self._database.autocommit() as connection:
                 self._messages.not_sent(connection, message_id)
             raise
         except InvalidRequest as error:
@@ -84,6 +84,6 @@ class PaymentTexts:
         return self._end(message_id, "sent")
 
     def _end(self, message_id: str, state: str) -> str:
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             self._messages.end_sending(connection, message_id, state)
         return state

@@ -10,7 +10,7 @@ from html import escape
 
 from models.accounts.access import Role
 from models.accounts.accounts import LinkPurpose, NoticeKind
-from models.delivery.mails import Message
+from models.delivery.mails import EmailMessage
 
 PATHS = {
     LinkPurpose.EMAIL_VERIFICATION: "/verify-email",
@@ -73,7 +73,7 @@ def link_mail(
     lifetime_seconds: float,
     known: bool,
     role: Role | None,
-) -> Message:
+) -> EmailMessage:
     """What asks its reader to follow a link. `known`: the account exists already, and this changes something of it."""
     url = f"{public_url}{PATHS[purpose]}?token={token}"
     good_for = f"The link is good once, for {duration(lifetime_seconds)}."
@@ -112,7 +112,7 @@ def _asking(purpose: LinkPurpose, *, known: bool, role: Role | None, shop: str) 
     )
 
 
-def notice_mail(message_id: str, kind: NoticeKind, to: str, *, shop: str) -> Message:
+def notice_mail(message_id: str, kind: NoticeKind, to: str, *, shop: str) -> EmailMessage:
     """What only tells."""
     subject, *paragraphs = NOTICES[kind]
     return _message(message_id, to, f"{shop}: {subject}", paragraphs, [], shop)
@@ -134,9 +134,9 @@ def _message(
     after: Sequence[str],
     shop: str,
     link: tuple[str, str] | None = None,
-) -> Message:
+) -> EmailMessage:
     text = [*before, *([link[1]] if link else []), *after, shop]
     html = [f"<p>{escape(words)}</p>" for words in (*before, *after, shop)]
     if link:
         html.insert(len(before), f'<p><a href="{escape(link[1])}">{escape(link[0])}</a></p>')
-    return Message(id=message_id, to=to, subject=subject, text="\n\n".join(text), html="".join(html))
+    return EmailMessage(id=message_id, to=to, subject=subject, text="\n\n".join(text), html="".join(html))

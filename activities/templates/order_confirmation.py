@@ -7,7 +7,7 @@ from html import escape
 
 from babel.numbers import format_currency
 
-from models.delivery.mails import Message
+from models.delivery.mails import EmailMessage
 from models.money import CURRENCIES, Money
 from models.orders.orders import Order
 
@@ -21,7 +21,7 @@ def money(amount: Money) -> str:
     )
 
 
-def order_confirmation(message_id: str, order: Order, to: str, *, shop: str, public_url: str) -> Message:
+def order_confirmation(message_id: str, order: Order, to: str, *, shop: str, public_url: str) -> EmailMessage:
     """Thanks, what was bought, what it comes to, and where to look."""
     link = f"{public_url}/orders/{order.id}"
     lines = [f"{line.quantity} × {line.title}: {money(line.total)}" for line in order.lines]
@@ -52,4 +52,4 @@ def order_confirmation(message_id: str, order: Order, to: str, *, shop: str, pub
         f"<p>{'<br>'.join(escape(line) for line in sums)}</p>"
         f'<p><a href="{escape(link)}">Your order</a></p><p>{escape(shop)}</p>'
     )
-    return Message(id=message_id, to=to, subject=f"{shop}: your order {order.number}", text=text, html=html)
+    return EmailMessage(id=message_id, to=to, subject=f"{shop}: your order {order.number}", text=text, html=html)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 
 from activities.templates.order_confirmation import money
-from models.delivery.mails import Message
+from models.delivery.mails import EmailMessage
 from models.orders.notices import OrderNotice
 from models.orders.orders import LineQuantity, Order
 
@@ -15,7 +15,7 @@ Words = tuple[str, list[str]]
 
 def order_mail(
     message_id: str, kind: OrderNotice, order: Order, subject: str, to: str, *, shop: str, public_url: str
-) -> Message:
+) -> EmailMessage:
     """`subject` is the id of what it is about: a shipment, a refund, a return."""
     title, sentences = _WORDS[kind](order, subject)
     link = f"{public_url}/orders/{order.id}"
@@ -24,7 +24,7 @@ def order_mail(
         "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
         + f'<p><a href="{escape(link)}">Your order</a></p><p>{escape(shop)}</p>'
     )
-    return Message(id=message_id, to=to, subject=f"{shop}: {title} ({order.number})", text=text, html=html)
+    return EmailMessage(id=message_id, to=to, subject=f"{shop}: {title} ({order.number})", text=text, html=html)
 
 
 def _shipped(order: Order, subject: str) -> Words:

@@ -32,12 +32,12 @@ T = TypeVar("T")
 
 AT_ONCE = 16
 SETTLE_SECONDS = 1.0  # the search knows a little later what the executions are on
-QUIET_LOOKS = 3
+QUIET_POLLS = 3
 PATIENCE_SECONDS = 10.0
 NOT_YET = (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION)
 MOVES_ON = 'TemporalWorkflowVersioningBehavior = "AutoUpgrade"'
 STAYS = 'TemporalWorkflowVersioningBehavior = "Pinned"'
-WORDS = {
+STATUS_TEXT = {
     Status.WORKER_DEPLOYMENT_VERSION_STATUS_CURRENT: "current",
     Status.WORKER_DEPLOYMENT_VERSION_STATUS_RAMPING: "ramping",
     Status.WORKER_DEPLOYMENT_VERSION_STATUS_DRAINING: "draining",
@@ -54,7 +54,7 @@ class Build:
     pinned: int
 
 
-def told(builds: list[Build]) -> str:
+def format_table(builds: list[Build]) -> str:
     """A table for the terminal."""
     return "\n".join(
         [f"{'build':<24} {'status':<14} pinned", *(f"{b.id:<24} {b.status:<14} {b.pinned}" for b in builds)]
@@ -75,7 +75,7 @@ class Builds:
         return [
             Build(
                 id=(build := summary.deployment_version.build_id),
-                status=WORDS.get(summary.status, "inactive")
+                status=STATUS_TEXT.get(summary.status, "inactive")
                 + (
                     f" {info.routing_config.ramping_version_percentage:g} %"
                     if summary.status == Status.WORKER_DEPLOYMENT_VERSION_STATUS_RAMPING
@@ -107,7 +107,7 @@ class Builds:
         )
         await _patiently(lambda: self._client.workflow_service.set_worker_deployment_ramping_version(request))
 
-    async def go_back(self, build: str) -> int:
+    async def roll_back(self, build: str) -> int:
         """Makes an older build the current one; what has run on newer ones stays with them. How many stay.
 
         An older build can't replay what a newer one has recorded (a patch of it, above all), so those that move with
@@ -123,14 +123,14 @@ class Builds:
             await self.ramp(ramping, 0)
         await self.make_current(build)
         quiet = 0
-        while quiet < QUIET_LOOKS:
+        while quiet < QUIET_POLLS:
             await asyncio.sleep(SETTLE_SECONDS)
             found = await self._hold(newer)
             held += found
             quiet = 0 if found else quiet + 1
         return held
 
-    async def let_go(self, build: str) -> int:
+    async def release(self, build: str) -> int:
         """What was held there moves with the builds again; how many executions."""
         return await self._override(f"{self._on(build)} AND {STAYS}", None)
 

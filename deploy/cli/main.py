@@ -41,7 +41,7 @@ def up(parent: Parent = None) -> None:
     """Bring up the whole local stack and keep it running."""
     from deploy.stack.up import run
 
-    with told_in_one_line():
+    with report_errors():
         run(read_settings(), parent)
 
 
@@ -66,7 +66,7 @@ def sandbox(state: Annotated[Path | None, typer.Option(help="A file in which its
     """Play the outside world: payments, mail, carriers."""
     from deploy.cli.serve import serve_sandbox
 
-    with told_in_one_line():
+    with report_errors():
         serve_sandbox(read_settings(), state)
 
 
@@ -90,7 +90,7 @@ def seed() -> None:
 def fill_demo_shop(settings: Settings) -> None:
     from deploy.demo.seed import seed
 
-    with told_in_one_line():
+    with report_errors():
         seed(settings)
 
 
@@ -99,7 +99,7 @@ def demo() -> None:
     """Place one order through the HTTP API of the running stack."""
     from deploy.demo.order import place
 
-    with told_in_one_line():
+    with report_errors():
         print(place(read_settings()).summary)
 
 
@@ -112,7 +112,7 @@ def crashtest(
     """Kill processes and engines at random under load; exit 0 only when every invariant held."""
     from deploy.proof.crashtest.main import run
 
-    with told_in_one_line():
+    with report_errors():
         raise typer.Exit(run(seed=seed, checkouts=checkouts, kills=kills))
 
 
@@ -132,7 +132,7 @@ def token(
     """Print an access token; in development only."""
     from deploy.cli.tokens import issue
 
-    with told_in_one_line():
+    with report_errors():
         print(issue(read_settings(), role, user))
 
 
@@ -144,7 +144,7 @@ def invite_staff(
     """Invite the first admin; in production only as long as there is none."""
     from deploy.cli.staff import invite
 
-    with told_in_one_line():
+    with report_errors():
         print(invite(read_settings(), email, role))
 
 
@@ -157,7 +157,7 @@ def verify_audit(
     """Check every row's hash and place; exit 1 and name the first bad row."""
     from deploy.cli.audit import verify
 
-    with told_in_one_line():
+    with report_errors():
         good, told = verify(read_settings(), head)
     print(told)
     raise typer.Exit(0 if good else 1)
@@ -166,10 +166,10 @@ def verify_audit(
 @deploy_app.command("status")
 def deploy_status() -> None:
     """Each build, newest first: its part of the work, and how many executions only it will finish."""
-    from deploy.cli.builds import Builds, ask, told
+    from deploy.cli.builds import Builds, ask, format_table
 
-    with told_in_one_line():
-        print(told(ask(read_settings(), Builds.status)))
+    with report_errors():
+        print(format_table(ask(read_settings(), Builds.status)))
 
 
 @deploy_app.command("current")
@@ -177,7 +177,7 @@ def deploy_current(build: BuildId) -> None:
     """What begins goes to that build from now on, and what moves with the builds too."""
     from deploy.cli.builds import ask
 
-    with told_in_one_line():
+    with report_errors():
         ask(read_settings(), lambda builds: builds.make_current(build))
 
 
@@ -186,7 +186,7 @@ def deploy_ramp(build: BuildId, percent: Annotated[float, typer.Argument(min=0, 
     """A share of that goes to that build; 0 ends it."""
     from deploy.cli.builds import ask
 
-    with told_in_one_line():
+    with report_errors():
         ask(read_settings(), lambda builds: builds.ramp(build, percent))
 
 
@@ -195,8 +195,8 @@ def deploy_back(build: BuildId) -> None:
     """Make an older build the current one again; what has run on newer ones stays with them: keep their workers."""
     from deploy.cli.builds import ask
 
-    with told_in_one_line():
-        held = ask(read_settings(), lambda builds: builds.go_back(build))
+    with report_errors():
+        held = ask(read_settings(), lambda builds: builds.roll_back(build))
     print(f"{build} is the current build; {held} executions stay with the builds that they have run on.")
 
 
@@ -205,8 +205,8 @@ def deploy_release(build: BuildId) -> None:
     """What `back` has held on that build moves with the builds again."""
     from deploy.cli.builds import ask
 
-    with told_in_one_line():
-        print(f"{ask(read_settings(), lambda builds: builds.let_go(build))} executions may leave {build}.")
+    with report_errors():
+        print(f"{ask(read_settings(), lambda builds: builds.release(build))} executions may leave {build}.")
 
 
 @ledger_app.command("check")
@@ -214,7 +214,7 @@ def check_ledger() -> None:
     """Compare the books with themselves and with the payments; exit 1 and name what differs."""
     from deploy.cli.ledger import check
 
-    with told_in_one_line():
+    with report_errors():
         good, told = check(read_settings())
     print(told)
     raise typer.Exit(0 if good else 1)
@@ -225,7 +225,7 @@ def reconcile() -> None:
     """Compare the providers' lists with our books now, beside the schedule."""
     from deploy.cli.reconcile import trigger
 
-    with told_in_one_line():
+    with report_errors():
         print(trigger(read_settings()))
 
 
@@ -236,7 +236,7 @@ def rebuild_orders(
     """Make every order's row, and the words it is found by, what its events say."""
     from deploy.cli.orders import rebuild
 
-    with told_in_one_line():
+    with report_errors():
         raise typer.Exit(0 if rebuild(read_settings(), print, check=check) else 1)
 
 
@@ -245,7 +245,7 @@ def list_dead_letters(consumer: Annotated[str | None, typer.Option(help="Of this
     """Show the oldest dead letters, each with its last error."""
     from deploy.cli.outbox import dead_letters
 
-    with told_in_one_line():
+    with report_errors():
         print(dead_letters(read_settings(), consumer))
 
 
@@ -257,7 +257,7 @@ def requeue_dead_letters(
     """Have dead letters delivered again, behind what their aggregates have published since."""
     from deploy.cli.outbox import requeue
 
-    with told_in_one_line():
+    with report_errors():
         print(f"{requeue(read_settings(), ids or [], consumer)} requeued")
 
 
@@ -266,7 +266,7 @@ def reset() -> None:
     """Delete the data folder; the next `up` starts over."""
     from deploy.stack.folder import delete
 
-    with told_in_one_line():
+    with report_errors():
         print(delete(read_settings().data_dir))
 
 
@@ -281,7 +281,7 @@ def read_settings() -> Settings:
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """What can be expected to fail is told without a traceback."""
     from deploy.errors import StackError
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from deploy.errors import StackError
 from deploy.stack.process import Process, spawn
 
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 BACK_OFF = (0.2, 0.5, 1.0, 2.0, 4.0)  # before each restart in a row; after the last, the stack gives up
 STEADY_SECONDS = 10.0  # a process that lived this long starts the row anew
 
@@ -157,7 +157,7 @@ class Supervisor:
     def _watch(self) -> None:
         while True:
             with contextlib.suppress(queue.Empty):
-                order = self._orders.get(timeout=LOOK_SECONDS)
+                order = self._orders.get(timeout=POLL_SECONDS)
                 if order is None:
                     return
                 what, done = order

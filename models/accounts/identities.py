@@ -22,13 +22,13 @@ class Identity(Record):
     name: str
 
 
-class Begun(Record):
+class SealedSignIn(Record):
     """A sign-in on its way, sealed and in somebody else's hands. `at`: seconds since 1970."""
 
     at: float
 
 
-class SetOut(Begun):
+class SignInStarted(SealedSignIn):
     """One that has left for the provider, in the browser's cookie."""
 
     provider: ProviderName
@@ -37,7 +37,7 @@ class SetOut(Begun):
     verifier: str
 
 
-class Returned(Begun):
+class SignInReturned(SealedSignIn):
     """One that came back and still lacks the second factor; `number` is random."""
 
     identity: Identity

@@ -36,7 +36,7 @@ class Level(NamedTuple):
     place: Place = NOWHERE
 
 
-class Taken(NamedTuple):
+class StockAllocation(NamedTuple):
     sku: str
     location: str
     quantity: int
@@ -67,7 +67,7 @@ def _codes_apart(one: str, other: str) -> int:
     return FAR >> same if same else FAR
 
 
-def allocate_stock(wanted: Mapping[str, int], levels: Sequence[Level], to: Place = NOWHERE) -> list[Taken]:
+def allocate_stock(wanted: Mapping[str, int], levels: Sequence[Level], to: Place = NOWHERE) -> list[StockAllocation]:
     """Of the smallest sets of locations that have it all, the one whose nearest is nearest (then its second nearest,
     …; ties by priority, then code). Raises OutOfStock with every SKU that is short, and takes nothing.
     """
@@ -116,13 +116,13 @@ def _enough(wanted: Mapping[str, int], free: Free, locations: Iterable[str]) -> 
     return all(sum(free[sku].get(place, 0) for place in locations) >= quantity for sku, quantity in wanted.items())
 
 
-def _from(sku: str, quantity: int, free: Mapping[str, int], chosen: Sequence[str]) -> list[Taken]:
+def _from(sku: str, quantity: int, free: Mapping[str, int], chosen: Sequence[str]) -> list[StockAllocation]:
     """The fullest first, so that a line is split as little as can be; the nearest of those that have it all."""
     taken = []
     for place in sorted(chosen, key=lambda place: (-min(free.get(place, 0), quantity), chosen.index(place))):
         part = min(quantity, free.get(place, 0))
         if part:
-            taken.append(Taken(sku, place, part))
+            taken.append(StockAllocation(sku, place, part))
             quantity -= part
     return taken
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from models.addresses import Address
 from models.checkout.pricing import LineToPrice, PricedCart, price_cart
-from models.checkout.promotions import Promotion, Refused, applicable
+from models.checkout.promotions import Promotion, RefusedCode, applicable
 from models.checkout.shipping import QuotedOption, ShippingOption, ShippingZone, option_named, options_for
 from models.checkout.tax import TaxRate, rates_for
 from models.money import Money
@@ -79,7 +79,7 @@ class Quote:
     priced: PricedCart
     option: ShippingOption | None
     promotions: Sequence[Promotion]
-    refused_codes: Sequence[Refused]
+    refused_codes: Sequence[RefusedCode]
     requirements: Sequence[str]
 
     @property

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from models.base import Record
-from models.delivery.stored_responses import Told
+from models.delivery.stored_responses import CommandResponse
 from models.errors import Refusal
 from models.money import Money
 from models.states import CheckoutStatus
@@ -45,7 +45,7 @@ class StockHeld(Record):
     expires_at: datetime
     repeated: bool = False
     ended: CheckoutStatus | None = None
-    settled: Told | None = None
+    response: CommandResponse | None = None
 
 
 class AuthorisePayment(Record):
@@ -86,8 +86,8 @@ class RequireAction(Record):
 class ActionRequired(Record):
     """`news` is true when the provider's webhook came before this was recorded."""
 
-    answer: Told
-    news: bool
+    response: CommandResponse
+    changed: bool
 
 
 class ConfirmOrder(Record):

@@ -80,7 +80,7 @@ class Promotion(BaseModel):
         return self
 
 
-class Refused(BaseModel):
+class RefusedCode(BaseModel):
     """A code on a cart that doesn't count now, and the error's slug and words."""
 
     model_config = ConfigDict(frozen=True)
@@ -128,19 +128,19 @@ def applicable(
     now: datetime,
     subtotal: Money,
     used_by_customer: Mapping[str, int] | None = None,
-) -> tuple[list[Promotion], list[Refused]]:
+) -> tuple[list[Promotion], list[RefusedCode]]:
     """Of the codes on a cart, which count now and which don't and why; the earlier code stays when two clash.
 
     `used_by_customer`: past uses by promotion id.
     """
     uses = used_by_customer or {}
     good: list[Promotion] = []
-    refused: list[Refused] = []
+    refused: list[RefusedCode] = []
     for promotion in promotions:
         try:
             check(promotion, now=now, subtotal=subtotal, used_by_customer=uses.get(promotion.id, 0), others=good)
         except InvalidRequest as error:
-            refused.append(Refused(code=promotion.code, slug=error.slug, detail=error.detail))
+            refused.append(RefusedCode(code=promotion.code, slug=error.slug, detail=error.detail))
         else:
             good.append(promotion)
     return good, refused

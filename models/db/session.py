@@ -33,7 +33,7 @@ class Database:
             yield connection
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def autocommit(self) -> Iterator[Connection]:
         """A connection on which each statement stands alone: two round trips fewer than a transaction."""
         with self._translated(), self._reading.connect() as connection, self._waking(connection):
             yield connection
@@ -53,7 +53,7 @@ class Database:
 
     def ping(self) -> None:
         """One round trip. Raises Unavailable."""
-        with self.reading() as connection:
+        with self.autocommit() as connection:
             connection.exec_driver_sql("SELECT 1")
 
     @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.base import Record
 
 
-class Message(Record):
+class EmailMessage(Record):
     """`id` is ours: the provider carries it and names it in its events."""
 
     id: str

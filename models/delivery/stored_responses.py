@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from models.errors import HoldfastError
 
 
-class Told(BaseModel):
+class CommandResponse(BaseModel):
     """What a process says: the status, and the bytes only where they name nobody and open nothing.
 
     Histories are kept in clear, so an order's or a challenge's bytes stay in the database, with the key.
@@ -23,7 +23,7 @@ class Told(BaseModel):
     body: str | None = None  # None: kept with the Idempotency-Key
 
 
-class Answer(BaseModel):
+class StoredResponse(BaseModel):
     """An HTTP status and the JSON text of its body."""
 
     model_config = ConfigDict(frozen=True)
@@ -32,11 +32,11 @@ class Answer(BaseModel):
     body: str
 
     @classmethod
-    def of(cls, status: int, body: dict[str, Any]) -> Answer:
+    def of(cls, status: int, body: dict[str, Any]) -> StoredResponse:
         return cls(status=status, body=json.dumps(body, separators=(",", ":"), ensure_ascii=False))
 
     @classmethod
-    def refusal(cls, error: HoldfastError, *, instance: str, request_id: str) -> Answer:
+    def refusal(cls, error: HoldfastError, *, instance: str, request_id: str) -> StoredResponse:
         """The RFC 9457 problem, as the request that met it first was told."""
         return cls.of(error.status, {**error.problem(), "instance": instance, "request_id": request_id})
 

@@ -11,7 +11,7 @@ from models.accounts.access import Scope
 from models.base import Record
 
 
-class Outcome(StrEnum):
+class TaskOutcome(StrEnum):
     """`retry`: the process tries again. `done`: somebody has seen to it, or nothing needs to be done."""
 
     RETRY = "retry"
@@ -22,14 +22,14 @@ class TaskOpened(Record):
     """`outcome`: of a task that was resolved before its process began to wait."""
 
     task_id: str
-    outcome: Outcome | None = None
+    outcome: TaskOutcome | None = None
 
 
 class TaskResolved(Record):
     """As told to the process that waits. An operator in the Temporal UI may type `{"outcome": "retry"}`: without a
     `task_id` it is for whatever the process waits for."""
 
-    outcome: Outcome = Outcome.RETRY
+    outcome: TaskOutcome = TaskOutcome.RETRY
     task_id: str = ""
 
 
@@ -37,10 +37,10 @@ class CloseTask(Record):
     """The row follows what the process was told by hand; what a person decided before stays."""
 
     task_id: str
-    outcome: Outcome
+    outcome: TaskOutcome
 
 
-class Kind(NamedTuple):
+class TaskKind(NamedTuple):
     """`advice`: what to do before resolving it."""
 
     scope: Scope
@@ -49,45 +49,51 @@ class Kind(NamedTuple):
 
 _MONEY, _ORDERS = Scope.REFUNDS_WRITE, Scope.ORDERS_WRITE
 
-KINDS: Mapping[str, Kind] = {
-    "void-payment": Kind(_MONEY, "void it at the provider, or retry"),
-    "release-authorisation": Kind(_MONEY, "release it at the provider, or retry"),
-    "payment-mismatch": Kind(_MONEY, "find out why the provider held another amount; it was given back"),
-    "capture-refused": Kind(_MONEY, "ask the buyer for another payment; the parcel stayed"),
-    "capture-unknown": Kind(_MONEY, "look at the payment at the provider; the next hand-over finishes this one first"),
-    "refund-failed": Kind(_MONEY, "find another way to pay the buyer back"),
-    "refund-unknown": Kind(
+TASK_KINDS: Mapping[str, TaskKind] = {
+    "void-payment": TaskKind(_MONEY, "void it at the provider, or retry"),
+    "release-authorisation": TaskKind(_MONEY, "release it at the provider, or retry"),
+    "payment-mismatch": TaskKind(_MONEY, "find out why the provider held another amount; it was given back"),
+    "capture-refused": TaskKind(_MONEY, "ask the buyer for another payment; the parcel stayed"),
+    "capture-unknown": TaskKind(
+        _MONEY, "look at the payment at the provider; the next hand-over finishes this one first"
+    ),
+    "refund-failed": TaskKind(_MONEY, "find another way to pay the buyer back"),
+    "refund-unknown": TaskKind(
         _MONEY, "look the refund up at the provider, which has not answered for days; it is asked on"
     ),
-    "refund-unexplained": Kind(_MONEY, "more was given back at the provider than the books have left: find out why"),
-    "dispute": Kind(_MONEY, "answer the buyer's bank at the provider before its deadline, or accept it"),
-    "unknown-payment": Kind(_MONEY, "find out whose it is at the provider, and give it back or book it"),
-    "orphaned-authorisation": Kind(_MONEY, "void it at the provider: no order belongs to it"),
-    "authorisation-differs": Kind(_MONEY, "find out why the provider holds another amount than was asked"),
-    "capture-unrecorded": Kind(_MONEY, "more was taken than the books can place: refund or book it"),
-    "capture-missing": Kind(_MONEY, "the books say that more was taken than the provider lists"),
-    "refund-unrecorded": Kind(_MONEY, "more was given back than the books can place"),
-    "refund-missing": Kind(_MONEY, "the books say that more was given back than the provider lists"),
-    "dispute-unrecorded": Kind(_MONEY, "the bank has moved money of which no dispute tells: look at the provider"),
-    "detach-payment-method": Kind(_ORDERS, "detach the card at the provider, or retry"),
-    "undo-payment-method": Kind(_ORDERS, "cancel the set-up at the provider, or retry"),
-    "parcel-lost": Kind(_ORDERS, "claim it from the carrier; send it again, or refund its lines"),
-    "parcel-returned": Kind(_ORDERS, "find out why with the buyer; the warehouse receives it like a return"),
-    "parcel-silent": Kind(_ORDERS, "ask the carrier where it is, and record what it says"),
-    "void-label": Kind(_ORDERS, "void the label at the carrier, or retry"),
-    "confirmation-mail": Kind(_ORDERS, "call the buyer"),
-    "mail-refused": Kind(_ORDERS, "call the person"),
-    "sms-refused": Kind(_ORDERS, "call the buyer; their payment has failed, and the mail about it was sent"),
-    "payment-retry": Kind(_ORDERS, "an order can't be given up: see to the parcel that is being handed over, or retry"),
-    "payment-retry-unknown": Kind(_MONEY, "look the charge up at the provider by its order and number, then retry"),
-    "keep-payment-method": Kind(_ORDERS, "the order is paid; ask the buyer to save the card again"),
-    "password-reset-mail": Kind(_ORDERS, "tell the person that their password was changed"),
+    "refund-unexplained": TaskKind(
+        _MONEY, "more was given back at the provider than the books have left: find out why"
+    ),
+    "dispute": TaskKind(_MONEY, "answer the buyer's bank at the provider before its deadline, or accept it"),
+    "unknown-payment": TaskKind(_MONEY, "find out whose it is at the provider, and give it back or book it"),
+    "orphaned-authorisation": TaskKind(_MONEY, "void it at the provider: no order belongs to it"),
+    "authorisation-differs": TaskKind(_MONEY, "find out why the provider holds another amount than was asked"),
+    "capture-unrecorded": TaskKind(_MONEY, "more was taken than the books can place: refund or book it"),
+    "capture-missing": TaskKind(_MONEY, "the books say that more was taken than the provider lists"),
+    "refund-unrecorded": TaskKind(_MONEY, "more was given back than the books can place"),
+    "refund-missing": TaskKind(_MONEY, "the books say that more was given back than the provider lists"),
+    "dispute-unrecorded": TaskKind(_MONEY, "the bank has moved money of which no dispute tells: look at the provider"),
+    "detach-payment-method": TaskKind(_ORDERS, "detach the card at the provider, or retry"),
+    "undo-payment-method": TaskKind(_ORDERS, "cancel the set-up at the provider, or retry"),
+    "parcel-lost": TaskKind(_ORDERS, "claim it from the carrier; send it again, or refund its lines"),
+    "parcel-returned": TaskKind(_ORDERS, "find out why with the buyer; the warehouse receives it like a return"),
+    "parcel-silent": TaskKind(_ORDERS, "ask the carrier where it is, and record what it says"),
+    "void-label": TaskKind(_ORDERS, "void the label at the carrier, or retry"),
+    "confirmation-mail": TaskKind(_ORDERS, "call the buyer"),
+    "mail-refused": TaskKind(_ORDERS, "call the person"),
+    "sms-refused": TaskKind(_ORDERS, "call the buyer; their payment has failed, and the mail about it was sent"),
+    "payment-retry": TaskKind(
+        _ORDERS, "an order can't be given up: see to the parcel that is being handed over, or retry"
+    ),
+    "payment-retry-unknown": TaskKind(_MONEY, "look the charge up at the provider by its order and number, then retry"),
+    "save-payment-method": TaskKind(_ORDERS, "the order is paid; ask the buyer to save the card again"),
+    "password-reset-mail": TaskKind(_ORDERS, "tell the person that their password was changed"),
 }
-OTHER = Kind(_ORDERS, "look into it")
+OTHER = TaskKind(_ORDERS, "look into it")
 
 
-def kind_of(name: str) -> Kind:
-    return KINDS.get(name, OTHER)
+def kind_of(name: str) -> TaskKind:
+    return TASK_KINDS.get(name, OTHER)
 
 
 class Task(Record):
@@ -101,16 +107,16 @@ class Task(Record):
     resumes: bool  # whether its process waits for the outcome
     opened_at: datetime
     closed_at: datetime | None
-    outcome: Outcome | None
+    outcome: TaskOutcome | None
     note: str | None
     closed_by: dict[str, Any] | None
 
     @property
-    def may(self) -> list[Outcome]:
+    def may(self) -> list[TaskOutcome]:
         """What can be done about it now."""
         if self.closed_at is not None:
             return []
-        return [Outcome.RETRY, Outcome.DONE] if self.resumes else [Outcome.DONE]
+        return [TaskOutcome.RETRY, TaskOutcome.DONE] if self.resumes else [TaskOutcome.DONE]
 
     def view(self) -> dict[str, Any]:
         shown = self.model_dump(mode="json", exclude={"resumes"})

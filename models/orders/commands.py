@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.base import Record
-from models.orders.fulfilment import ShipParcel
+from models.orders.fulfilment import CreateShipment
 from models.orders.orders import Actor
 from models.states import OrderStatus
 
@@ -15,12 +15,12 @@ class By(Record):
     cause: str = ""
 
 
-class SteerOrder(Record):
+class OrderRequest(Record):
     order_id: str
-    by: By
+    initiator: By
 
 
-class OrderStands(Record):
+class OrderSnapshot(Record):
     """`unneeded`: minor units that the bank has promised and nobody will ever capture.
 
     `since_delivery`: seconds by the database's clock, once the order is delivered. `unfinished`: a parcel that is
@@ -29,9 +29,9 @@ class OrderStands(Record):
 
     status: OrderStatus
     fulfilment: OrderStatus
-    unneeded: int = 0
+    unused_authorisation: int = 0
     since_delivery: float = 0.0
-    unfinished: ShipParcel | None = None
+    unfinished: CreateShipment | None = None
 
 
 class ReleaseAuthorisation(Record):

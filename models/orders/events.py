@@ -17,7 +17,7 @@ from models.orders.orders import (
     OrderRefund,
     OrderReturn,
     OrderShipment,
-    Scan,
+    TrackingEvent,
 )
 from models.states import (
     ORDER_TRANSITIONS,
@@ -158,7 +158,7 @@ def _payment_status(order: Order, payment: OrderPayment) -> PaymentStatus:
         whole = payment.refunded.amount >= payment.captured.amount
         return PaymentStatus.REFUNDED if whole else PaymentStatus.PARTIALLY_REFUNDED
     if not payment.captured.amount:
-        return PaymentStatus.AUTHORISED if payment.promised.amount > 0 else PaymentStatus.VOIDED
+        return PaymentStatus.AUTHORISED if payment.open_authorisation.amount > 0 else PaymentStatus.VOIDED
     return PaymentStatus.CAPTURED if payment.captured >= order.due else PaymentStatus.PARTIALLY_CAPTURED
 
 
@@ -172,7 +172,7 @@ def _payment_authorised(order: Order, event: Event) -> Changes:
         "id": event.data["payment_id"],
         "provider": event.data["provider"],
         "authorised": order.payment.authorised + _amount(event),
-        "released": order.payment.released + order.payment.promised,  # nothing more will come of the old one
+        "released": order.payment.released + order.payment.open_authorisation,  # nothing more will come of the old one
     }
     resumed = _resumed(order, OrderStatus.PAYMENT_RETRYING)
     return {**_payment(order, **payment), **resumed}
@@ -281,7 +281,7 @@ def _shipment_created(order: Order, event: Event) -> Changes:
 
 def _shipment_scanned(order: Order, event: Event) -> Changes:
     """The carrier's word. One that comes late is kept and moves the parcel no more."""
-    scan = Scan(
+    scan = TrackingEvent(
         status=ShipmentStatus(event.data["status"]),
         at=event.data["at"],
         location=event.data.get("location"),
@@ -302,7 +302,7 @@ def _shipment_scanned(order: Order, event: Event) -> Changes:
     }
 
 
-def parcels_have_ended(order: Order) -> OrderStatus | None:
+def shipments_have_ended(order: Order) -> OrderStatus | None:
     """What a shipped order has become once its last parcel has ended: delivered if anything arrived, else returned."""
     if order.fulfilment is not OrderStatus.SHIPPED or any(s.status not in PARCEL_ENDS for s in order.shipments):
         return None

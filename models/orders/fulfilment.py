@@ -22,11 +22,11 @@ class FulfilOrder(Record):
     order_id: str
     return_window_seconds: float
     resumed: bool = False
-    told: bool = False
+    notified: bool = False
     history_limit: int | None = None
 
 
-class ShipParcel(Record):
+class CreateShipment(Record):
     """The warehouse hands a parcel over. `cause` is the command's own id; `key_digest` where it carried a key.
 
     Without a tracking number a label of that `service` is bought from the carrier. `location`: the stock location that
@@ -44,38 +44,38 @@ class ShipParcel(Record):
     fingerprint: str | None = None
     service: str = SERVICE
     location: str | None = None
-    begun: bool = False
+    resume_only: bool = False
 
 
-class ParcelPlanned(Record):
+class ShipmentPlanned(Record):
     """What shipping it takes from the buyer: nothing where `reference` is None. `before`: what was taken before it.
 
     `unfinished`: nothing was planned, for that parcel's handing over never came to its end, and its money may be taken.
     """
 
     capture: Money
-    before: Money
+    captured_before: Money
     final: bool
     provider: str | None
     reference: str | None
-    settled: bool = False  # it had gone out before, or is not to go any more
-    again: bool = False  # it was planned before
-    unfinished: ShipParcel | None = None
+    finished: bool = False  # it had gone out before, or is not to go any more
+    repeated: bool = False  # it was planned before
+    unfinished: CreateShipment | None = None
 
 
 class CapturePayment(Record):
-    """`look_first`: it may have been taken long ago, under a key that the provider has forgotten."""
+    """`retrieve_first`: it may have been taken long ago, under a key that the provider has forgotten."""
 
     shipment_id: str
     provider: str
     reference: str
     amount: Money
-    before: Money
+    captured_before: Money
     final: bool
-    look_first: bool = False
+    retrieve_first: bool = False
 
 
-class ScanParcel(Record):
+class RecordTrackingEvent(Record):
     """What a carrier says of a parcel; `at` in UTC."""
 
     order_id: str
@@ -93,21 +93,21 @@ class OrderRef(Record):
     order_id: str
 
 
-class ParcelRef(Record):
+class ShipmentRef(Record):
     order_id: str
     shipment_id: str
 
 
 class BuyLabel(Record):
-    """What it is for stands in the database: addresses are no payload. `look_first`: one may have been bought."""
+    """What it is for stands in the database: addresses are no payload. `retrieve_first`: one may have been bought."""
 
     order_id: str
     shipment_id: str
     service: str
-    look_first: bool = False
+    retrieve_first: bool = False
 
 
-class FollowParcel(Record):
+class TrackShipment(Record):
     """A parcel has left. Times in seconds: between two questions to the carrier, and of silence until it is lost.
 
     `looks`: after so many the execution begins anew, with an empty history; `mark` and `since` go on with it.
@@ -116,24 +116,24 @@ class FollowParcel(Record):
     order_id: str
     shipment_id: str
     poll_seconds: float
-    silent_seconds: float
-    looks: int = 100
-    mark: datetime | None = None  # when it was last heard of, by the database's clock
-    since: datetime | None = None  # when that was noticed, by the workflow's
+    silence_seconds: float
+    max_polls: int = 100
+    last_event_at: datetime | None = None  # when it was last heard of, by the database's clock
+    noticed_at: datetime | None = None  # when that was noticed, by the workflow's
 
 
-class ParcelStands(Record):
+class ShipmentSnapshot(Record):
     """`heard_at` only tells one word from the next; `asked`: the carrier has answered just now."""
 
     status: ShipmentStatus
-    heard_at: datetime
+    last_event_at: datetime
     tracking_number: str
-    asked: bool = False
+    polled: bool = False
 
 
-class DeclareLost(Record):
+class DeclareShipmentLost(Record):
     """Unless it was heard of since `heard_at`."""
 
     order_id: str
     shipment_id: str
-    heard_at: datetime
+    last_event_at: datetime

@@ -114,7 +114,7 @@ class LineQuantity(Record):
 ShippedLine = LineQuantity
 
 
-class Scan(Record):
+class TrackingEvent(Record):
     """What a carrier said of a parcel."""
 
     status: ShipmentStatus
@@ -131,7 +131,7 @@ class OrderShipment(Record):
     captured: Money
     location: str | None = None  # the stock location that it left from; None: several, or not known
     shipped_at: datetime
-    events: list[Scan] = []
+    events: list[TrackingEvent] = []
 
 
 class OrderRefund(Record):
@@ -179,7 +179,7 @@ class OrderPayment(Record):
         return {"released": Money.zero(currency), "disputed": Money.zero(currency), **data}
 
     @property
-    def promised(self) -> Money:
+    def open_authorisation(self) -> Money:
         """What may still be captured."""
         return self.authorised - self.captured - self.released
 

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime
 
 from models.base import Record, Storable
 from models.money import Money
-from models.orders.orders import Scan
+from models.orders.orders import TrackingEvent
 from models.states import PARCEL_ENDS, SHIPMENT_TRANSITIONS, ShipmentStatus
 
 # Where a parcel may be by a carrier's word; the statuses before it are the warehouse's.
@@ -49,7 +49,7 @@ class Label(Record):
     eta: datetime | None
 
 
-class Word(Record):
+class CarrierEvent(Record):
     """One scan of one parcel. `id` is the carrier's and makes it once; `at` its clock's; `carrier` if it says so."""
 
     id: Storable
@@ -61,7 +61,7 @@ class Word(Record):
     eta: AwareDatetime | None = None
 
 
-def status_of(scans: Iterable[Scan]) -> ShipmentStatus:
+def status_of(scans: Iterable[TrackingEvent]) -> ShipmentStatus:
     """Where a parcel that has not come to its end is, by these scans in whatever order they were heard.
 
     The newest by the carrier's clock says; but what was once refused at the door is on its way back, wherever it is.
@@ -72,7 +72,7 @@ def status_of(scans: Iterable[Scan]) -> ShipmentStatus:
     return heard[-1].status if heard else ShipmentStatus.SHIPPED
 
 
-def is_late(status: ShipmentStatus, scans: Iterable[Scan], scan: Scan) -> bool:
+def is_late(status: ShipmentStatus, scans: Iterable[TrackingEvent], scan: TrackingEvent) -> bool:
     """Whether a scan no longer moves a parcel of that status. An end always does, if there has been none before."""
     if scan.status not in SHIPMENT_TRANSITIONS[status]:
         return True

@@ -51,17 +51,17 @@ class ReceiveReturn(Record):
     return_id: str = ""
     lines: list[ReceivedLine] | None = None
     restock: bool = True
-    by: By = By()
+    initiator: By = By()
 
 
 class RefuseReturn(Record):
     """It will not be taken back. In the Temporal UI `{}` will do; the reason is a note (support's route)."""
 
     return_id: str = ""
-    by: By = By()
+    initiator: By = By()
 
 
-class ReturnStands(Record):
+class ReturnSnapshot(Record):
     """For its process. `seconds_left`: until it expires, by the database's clock; `refund_due`: being paid back."""
 
     order_id: str
@@ -70,7 +70,7 @@ class ReturnStands(Record):
     refund_due: bool
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """It has come to its end: nothing more is expected of anybody."""
         if self.status is ReturnStatus.RECEIVED:
             return not self.refund_due
@@ -136,7 +136,7 @@ def check_receipt(order: Order, request: OrderReturn, received: list[ReceivedLin
         order.check_return([LineQuantity(line_id=item.line_id, quantity=item.quantity) for item in received])
 
 
-def to_pay_back(order: Order, received: list[LineQuantity]) -> tuple[Money, list[LineQuantity]] | None:
+def amount_to_refund(order: Order, received: list[LineQuantity]) -> tuple[Money, list[LineQuantity]] | None:
     """The units of it that are not refunded yet, and what they cost, or as much of that as is left to refund.
 
     None where nothing is: paid back before, in dispute, or never paid.

@@ -18,7 +18,7 @@ def terms_of(number: str, products: Iterable[tuple[str, str]], recipient: str | 
     return sorted(found)
 
 
-def words_of(query: str) -> list[str]:
+def query_terms(query: str) -> list[str]:
     """What a query asks for, each word once, the longest first (the likeliest to be rare); none of mere punctuation."""
     return sorted(set(_words(query)), key=lambda word: (-len(word), word))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from models.payments.provider import DisputeAt
+from models.payments.provider import ProviderDisputeStatus
 
 
 class DisputeState(StrEnum):
@@ -13,6 +13,8 @@ class DisputeState(StrEnum):
     LOST = "lost"
 
 
-def state_of(at: DisputeAt) -> DisputeState:
+def state_of(at: ProviderDisputeStatus) -> DisputeState:
     """In the shop's books only its money counts: away for now, back, or gone."""
-    return {DisputeAt.WON: DisputeState.WON, DisputeAt.LOST: DisputeState.LOST}.get(at, DisputeState.OPEN)
+    return {ProviderDisputeStatus.WON: DisputeState.WON, ProviderDisputeStatus.LOST: DisputeState.LOST}.get(
+        at, DisputeState.OPEN
+    )

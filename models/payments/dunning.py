@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 # After the failure, in business time; with the last, refused too, the order is given up.
-LADDER = (timedelta(hours=1), timedelta(days=1), timedelta(days=3), timedelta(days=7))
+RETRY_SCHEDULE = (timedelta(hours=1), timedelta(days=1), timedelta(days=3), timedelta(days=7))
 # What support adds when it extends the ladder: so much more time, and one more try at the end of it.
 EXTENSION = timedelta(days=7)
 EXTENSIONS = 3  # no more: 28 days and 7 tries are within what the networks allow
 
 
-class Verdict(StrEnum):
+class RetryAdvice(StrEnum):
     """What may be done with the method that was refused."""
 
     RETRY = "retry"  # the same again, later
@@ -76,16 +76,16 @@ _NEW_METHOD = frozenset(
 )
 
 
-def verdict(decline_code: str | None) -> Verdict:
+def retry_advice_of(decline_code: str | None) -> RetryAdvice:
     """What the code allows; one that nobody knows is a generic decline, which may be tried again."""
     if decline_code in _NEVER:
-        return Verdict.NEVER
-    return Verdict.NEW_METHOD if decline_code in _NEW_METHOD else Verdict.RETRY
+        return RetryAdvice.NEVER
+    return RetryAdvice.NEW_METHOD if decline_code in _NEW_METHOD else RetryAdvice.RETRY
 
 
-def worst(one: Verdict, other: Verdict) -> Verdict:
+def strictest(one: RetryAdvice, other: RetryAdvice) -> RetryAdvice:
     """Of two verdicts on one method: what an issuer has once refused for ever stays refused."""
-    order = (Verdict.RETRY, Verdict.NEW_METHOD, Verdict.NEVER)
+    order = (RetryAdvice.RETRY, RetryAdvice.NEW_METHOD, RetryAdvice.NEVER)
     return max(one, other, key=order.index)
 
 
@@ -94,12 +94,12 @@ def due(failed_at: datetime, step: int, scale: float, extensions: int = 0) -> da
 
     `scale` makes the shop's time of it (HOLDFAST_RETRY_LADDER_SCALE).
     """
-    if step < len(LADDER):
-        return failed_at + LADDER[step] * scale
-    beyond = step - len(LADDER) + 1
+    if step < len(RETRY_SCHEDULE):
+        return failed_at + RETRY_SCHEDULE[step] * scale
+    beyond = step - len(RETRY_SCHEDULE) + 1
     return given_up_at(failed_at, scale, beyond) if beyond <= extensions else None
 
 
 def given_up_at(failed_at: datetime, scale: float, extensions: int = 0) -> datetime:
     """When the order is cancelled unless it has been paid."""
-    return failed_at + (LADDER[-1] + extensions * EXTENSION) * scale
+    return failed_at + (RETRY_SCHEDULE[-1] + extensions * EXTENSION) * scale

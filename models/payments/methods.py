@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from models.base import Record
-from models.delivery.stored_responses import Told
+from models.delivery.stored_responses import CommandResponse
 from models.errors import Refusal
 
 MAX_METHODS = 50
@@ -76,7 +76,7 @@ class Card(Record):
     exp_year: int
 
 
-class SetupAt(StrEnum):
+class ProviderSetupStatus(StrEnum):
     """Where the set-up of a card for later stands at the provider."""
 
     SUCCEEDED = "succeeded"
@@ -92,7 +92,7 @@ class ProviderSetup(Record):
     """What the provider holds: never part of a history. `method` and `fingerprint` (the same for the same card
     number) once there is a card; `next_action` goes to its owner's browser as it is."""
 
-    state: SetupAt
+    state: ProviderSetupStatus
     reference: str | None = None
     method: str | None = None
     card: Card | None = None
@@ -101,19 +101,19 @@ class ProviderSetup(Record):
     decline_code: str | None = None
 
 
-class SetupStands(Record):
+class SetupResult(Record):
     """As much of it as a workflow decides by."""
 
-    state: SetupAt
+    state: ProviderSetupStatus
     reference: str | None = None
     decline_code: str | None = None
 
     @classmethod
-    def of(cls, setup: ProviderSetup) -> SetupStands:
+    def of(cls, setup: ProviderSetup) -> SetupResult:
         return cls(state=setup.state, reference=setup.reference, decline_code=setup.decline_code)
 
 
-class BeginSave(Record):
+class BeginPaymentMethod(Record):
     """Somebody wants a card kept. Times in seconds; `key_digest` (where there is a key) and `fingerprint` in hex."""
 
     payment_method_id: str
@@ -127,12 +127,12 @@ class BeginSave(Record):
     payment_lookup_seconds: float
 
 
-class SaveBegun(Record):
+class PaymentMethodBegun(Record):
     """`ended` and `settled` if it had ended before; `repeated`: the steps after this one may have been done too."""
 
     repeated: bool = False
     ended: PaymentMethodState | None = None
-    settled: Told | None = None
+    response: CommandResponse | None = None
 
 
 class EnsureCustomer(Record):
@@ -166,28 +166,28 @@ class FindSetup(Record):
     reference: str | None = None
 
 
-class AskOwner(Record):
+class RequireSetupAction(Record):
     """The bank wants to see the card's owner."""
 
     payment_method_id: str
     expires_at: datetime
 
 
-class OwnerAsked(Record):
+class SetupActionRequired(Record):
     """`news` is true when the provider's webhook came before this was recorded."""
 
-    answer: Told
-    news: bool
+    response: CommandResponse
+    changed: bool
 
 
-class CloseSave(Record):
+class ClosePaymentMethod(Record):
     """The end without a saved card."""
 
-    begin: BeginSave
+    begin: BeginPaymentMethod
     refusal: Refusal
 
 
-class KeepPaidMethod(Record):
+class SaveCheckoutPaymentMethod(Record):
     """What has paid shall be kept: `reference` is the provider's of the payment."""
 
     payment_method_id: str

@@ -29,7 +29,7 @@ class AuthorisationRequest(NamedTuple):
     off_session: bool = False
 
 
-class RefundAt(StrEnum):
+class ProviderRefundStatus(StrEnum):
     """Where a refund stands at the provider."""
 
     SUCCEEDED = "succeeded"
@@ -47,17 +47,17 @@ class ProviderRefund(Record):
     `given`: of one that failed, what went back all the same (PayPal gives back by capture); with its own reference.
     """
 
-    state: RefundAt
+    state: ProviderRefundStatus
     reference: str | None = None
     payment: str | None = None
     amount: Money | None = None
     reason: str | None = None
     refund_id: Storable | None = None
-    given: Money | None = None
-    given_reference: str | None = None
+    refunded: Money | None = None
+    refunded_reference: str | None = None
 
 
-class DisputeAt(StrEnum):
+class ProviderDisputeStatus(StrEnum):
     """Where a dispute stands, in the words that both providers' can be brought to."""
 
     NEEDS_RESPONSE = "needs_response"
@@ -72,7 +72,7 @@ class ProviderDispute(Record):
     reference: Storable
     payment: Storable | None
     amount: Money
-    state: DisputeAt
+    state: ProviderDisputeStatus
     reason: Storable
 
 
@@ -117,7 +117,7 @@ class Movement(Record):
     source: str | None = None
 
 
-class PaymentAt(StrEnum):
+class ProviderPaymentStatus(StrEnum):
     """Where a payment stands at the provider."""
 
     AUTHORISED = "authorised"
@@ -133,7 +133,7 @@ class PaymentAt(StrEnum):
 class ProviderPayment(Record):
     """What the provider holds. `reference` is its own id; `next_action` goes to the buyer's browser as it is."""
 
-    state: PaymentAt
+    state: ProviderPaymentStatus
     reference: str | None = None
     amount: Money | None = None
     captured: Money | None = None

@@ -63,7 +63,7 @@ class BeginRun(Record):
     overlap_seconds: float
 
 
-class Run(Record):
+class ReconciliationRun(Record):
     """`since`: how far back the provider's list is read."""
 
     run_id: str
@@ -71,8 +71,8 @@ class Run(Record):
     since: datetime
 
 
-class CompareRun(Record):
-    run: Run
+class CompareLedger(Record):
+    run: ReconciliationRun
     margin_seconds: float
 
 
@@ -82,7 +82,7 @@ class FoundDifferences(Record):
     ids: list[str]
 
 
-class Settled(Record):
+class DifferenceResolved(Record):
     state: DifferenceState
 
 

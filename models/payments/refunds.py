@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from models.base import Record
-from models.delivery.tasks import Outcome
+from models.delivery.tasks import TaskOutcome
 from models.errors import CurrencyMismatch, InvalidRequest, RefundExceedsBalance
 from models.money import SMALLEST, Money, payable, sum_money
 from models.orders.orders import LineQuantity, Order
-from models.payments.provider import RefundAt
+from models.payments.provider import ProviderRefundStatus
 from models.states import RefundStatus
 
 # What the provider's words are in ours. Whoever has to say where the money shall go has not got it yet.
-SAID: Mapping[RefundAt, RefundStatus] = {
-    RefundAt.SUCCEEDED: RefundStatus.SUCCEEDED,
-    RefundAt.PENDING: RefundStatus.PENDING,
-    RefundAt.REQUIRES_ACTION: RefundStatus.PENDING,
-    RefundAt.FAILED: RefundStatus.FAILED,
-    RefundAt.CANCELLED: RefundStatus.FAILED,
+STATUS_OF: Mapping[ProviderRefundStatus, RefundStatus] = {
+    ProviderRefundStatus.SUCCEEDED: RefundStatus.SUCCEEDED,
+    ProviderRefundStatus.PENDING: RefundStatus.PENDING,
+    ProviderRefundStatus.REQUIRES_ACTION: RefundStatus.PENDING,
+    ProviderRefundStatus.FAILED: RefundStatus.FAILED,
+    ProviderRefundStatus.CANCELLED: RefundStatus.FAILED,
 }
 
 
@@ -82,7 +82,7 @@ class RefundPart(Record):
         return f"{self.name}:{self.payment_id}"
 
 
-class RefundStanding(Record):
+class RefundSnapshot(Record):
     """Where a refund is, as the books have it. `task`: a person has to decide; `decided`: what one has said since."""
 
     order_id: str
@@ -90,13 +90,13 @@ class RefundStanding(Record):
     status: RefundStatus
     parts: list[RefundPart]
     task: str | None = None
-    decided: Outcome | None = None
+    resolution: TaskOutcome | None = None
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Nothing more comes of it, unless the provider says so."""
         ended = self.status is not RefundStatus.PENDING
-        return ended and self.task is None and self.decided is not Outcome.RETRY
+        return ended and self.task is None and self.resolution is not TaskOutcome.RETRY
 
 
 def refund_of(name: str) -> str:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Self
 from models.base import Record
 from models.money import Money
 from models.orders.orders import SYSTEM, Actor
-from models.payments.dunning import Verdict
-from models.payments.provider import PaymentAt
+from models.payments.dunning import RetryAdvice
+from models.payments.provider import ProviderPaymentStatus
 from models.states import OrderStatus
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ class Waiting(StrEnum):
 class RetryPayment(Record):
     """The process begins; everything else about it is in the database. Times in seconds.
 
-    `ladder_scale` multiplies every step of the ladder (HOLDFAST_RETRY_LADDER_SCALE).
+    `schedule_scale` multiplies every step of the ladder (HOLDFAST_RETRY_LADDER_SCALE).
     """
 
     order_id: str
-    ladder_scale: float = 1.0
+    schedule_scale: float = 1.0
     payment_action_seconds: float = 1800.0
     payment_lookup_seconds: float = 30.0
 
@@ -54,7 +54,7 @@ class RetryPayment(Record):
     def of(cls, settings: Settings, order_id: str) -> Self:
         return cls(
             order_id=order_id,
-            ladder_scale=settings.retry_ladder_scale,
+            schedule_scale=settings.retry_ladder_scale,
             payment_action_seconds=settings.payment_action_seconds,
             payment_lookup_seconds=settings.payment_lookup_seconds,
         )
@@ -85,7 +85,7 @@ class Asked(Record):
 
 
 class ChargeOrder(Record):
-    """One try. Key `{order_id}:retry:{number}`; it is payment number + 1. `look_first`: it may have been made."""
+    """One try. Key `{order_id}:retry:{number}`; it is payment number + 1. `retrieve_first`: it may have been made."""
 
     order_id: str
     checkout_id: str
@@ -98,11 +98,11 @@ class ChargeOrder(Record):
     customer: str | None
     off_session: bool
     not_before: datetime
-    look_first: bool = False
-    asked: Asked = Asked()
+    retrieve_first: bool = False
+    request: Asked = Asked()
 
 
-class BankTry(Record):
+class ChallengedAttempt(Record):
     """One whose buyer the bank wants to see. `until`: by the process's clock, where it has been noted."""
 
     order_id: str
@@ -110,11 +110,11 @@ class BankTry(Record):
     number: int
     provider: str
     reference: str
-    until: datetime | None = None
-    asked: Asked = Asked()
+    expires_at: datetime | None = None
+    request: Asked = Asked()
 
 
-class RetryStands(Record):
+class RetrySnapshot(Record):
     """How it stands in the database. `failed`: what the old payment is at its provider, to be let go of there, and what
     was captured of it in minor units. `open_try`: one whose outcome nobody has noted; `tries` numbers them all.
     """
@@ -122,30 +122,30 @@ class RetryStands(Record):
     state: RetryState
     status: OrderStatus
     provider: str = ""
-    failed: str = ""
+    failed_reference: str = ""
     captured: int = 0
     failed_at: datetime
     step: int = 0
     extensions: int = 0
-    tries: int = 0
-    verdict: Verdict = Verdict.RETRY
+    attempts: int = 0
+    retry_advice: RetryAdvice = RetryAdvice.RETRY
     decline_code: str = ""
     has_method: bool = False
-    open_try: ChargeOrder | None = None
-    at_bank: BankTry | None = None
+    open_attempt: ChargeOrder | None = None
+    challenged: ChallengedAttempt | None = None
 
 
-class PlanTry(Record):
+class PlanAttempt(Record):
     """`method`: the buyer's new one (the provider's token, or a saved method's id); None: the order's own."""
 
     order_id: str
     number: int
     provider: str | None = None
     method: str | None = None
-    asked: Asked = Asked()
+    request: Asked = Asked()
 
 
-class TryPlanned(Record):
+class AttemptPlanned(Record):
     """`charge` is None where the order has no method to try, or waits for no payment any more."""
 
     state: RetryState
@@ -154,11 +154,11 @@ class TryPlanned(Record):
     own_method: bool = True
 
 
-class TryStands(Record):
+class AttemptResult(Record):
     """As much of the provider's answer as a workflow decides by: `captured` in minor units. `invalid`: it never was a
     usable method."""
 
-    state: PaymentAt
+    state: ProviderPaymentStatus
     reference: str | None = None
     captured: int = 0
     decline_code: str | None = None
@@ -171,34 +171,34 @@ class AcceptPayment(Record):
     order_id: str
     payment_id: str
     reference: str
-    asked: Asked = Asked()
+    request: Asked = Asked()
 
 
-class AskPayer(Record):
+class RequirePayerAction(Record):
     """The bank wants to see the buyer of this try."""
 
     order_id: str
     payment_id: str
     reference: str
     expires_at: datetime
-    asked: Asked = Asked()
+    request: Asked = Asked()
 
 
-class NoteLadder(Record):
+class RecordRetrySchedule(Record):
     """Where the ladder stands. `tell`: the buyer is told, about this payment (an id)."""
 
     order_id: str
     waits_for: Waiting
-    verdict: Verdict
+    retry_advice: RetryAdvice
     decline_code: str
     step: int
     extensions: int
     next_try_at: datetime | None
     gives_up_at: datetime
-    tell: str | None = None
+    notify_about: str | None = None
 
 
-class ReleaseTry(Record):
+class VoidPaymentAttempt(Record):
     """Nothing will come of it: cancelled at the provider, its row voided. Without `payment_id`: the one that failed,
     whose row stays until another has paid or the order is cancelled."""
 
@@ -208,7 +208,7 @@ class ReleaseTry(Record):
     payment_id: str | None = None
 
 
-class GiveUp(Record):
+class GiveUpPayment(Record):
     order_id: str
     actor: Actor = SYSTEM
 
@@ -223,7 +223,7 @@ class PayWith(Record):
 
     method: str
     provider: str = "stripe"
-    asked: Asked = Asked(actor=Actor(type="staff"))
+    request: Asked = Asked(actor=Actor(type="staff"))
 
 
 class Steer(Record):

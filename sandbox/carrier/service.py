@@ -19,7 +19,7 @@ from urllib.parse import parse_qs
 
 from sandbox.carrier.parcels import CarrierError, Parcels
 from sandbox.clock import Clock
-from sandbox.exchange import Answer, Call, Outcome, Request, as_json
+from sandbox.exchange import Call, Request, Response, ScriptedOutcome, as_json
 from sandbox.store import Row, Store
 from sandbox.stripe_shaped.errors import KeyInUse, StripeError
 from sandbox.stripe_shaped.idempotency import Keys, fingerprint
@@ -60,7 +60,7 @@ class CarrierService:
             found["reference"] = held[0]["reference"] if held else None
         return {name: value for name, value in found.items() if isinstance(value, str)}
 
-    def begin(self, call: Call) -> Answer | None:
+    def begin(self, call: Call) -> Response | None:
         """Authenticate, and look the idempotency key up."""
         if call.request.method == "GET" and call.request.path.endswith("/document"):
             return None  # a person opens it, and only who knows the label's id can
@@ -76,7 +76,7 @@ class CarrierService:
         except StripeError as error:
             return _refusal(CarrierError(422, "key_reused", str(error)))
 
-    def execute(self, call: Call, bend: Outcome | None) -> Answer:
+    def execute(self, call: Call, bend: ScriptedOutcome | None) -> Response:
         """Act; the answer is kept for the key."""
         try:
             answer = self._act(call)
@@ -85,7 +85,7 @@ class CarrierService:
         self.remember(call, answer)
         return answer
 
-    def _act(self, call: Call) -> Answer:
+    def _act(self, call: Call) -> Response:
         request = call.request
         route = f"{request.method} {request.path}"
         if route == "POST /carrier/rates":
@@ -101,11 +101,11 @@ class CarrierService:
             return self._of_label(request.method, label["id"], label["rest"] or "")
         raise CarrierError(404, "unknown_url", f"There is no {route}")
 
-    def _of_label(self, method: str, label_id: str, rest: str) -> Answer:
-        ways: dict[tuple[str, str], Callable[[], Answer]] = {
+    def _of_label(self, method: str, label_id: str, rest: str) -> Response:
+        ways: dict[tuple[str, str], Callable[[], Response]] = {
             ("GET", ""): lambda: as_json(200, self.parcels.label(label_id)),
             ("POST", "/void"): lambda: as_json(200, self.parcels.void(label_id)),
-            ("GET", "/document"): lambda: Answer(
+            ("GET", "/document"): lambda: Response(
                 200, self.parcels.document(label_id).encode(), {"content-type": "text/plain; charset=utf-8"}
             ),
         }
@@ -113,11 +113,11 @@ class CarrierService:
             raise CarrierError(405, "method_not_allowed", f"{method} is not for this")
         return ways[method, rest]()
 
-    def break_down(self, call: Call, status: int) -> Answer:
+    def break_down(self, call: Call, status: int) -> Response:
         """A scripted status in the carrier's words."""
         return _refusal(CarrierError(status, "scripted", f"A script of the sandbox answers {status} here."))
 
-    def remember(self, call: Call, answer: Answer) -> None:
+    def remember(self, call: Call, answer: Response) -> None:
         """Every answer after the door is the key's, a 500 too; a 429 comes before the door."""
         if call.idempotency_key and answer.status != 429:
             self.keys.save(call.idempotency_key, _print(call), answer)
@@ -150,5 +150,5 @@ def _print(call: Call) -> str:
     return fingerprint(call.request.method, call.request.path, call.params)
 
 
-def _refusal(error: CarrierError) -> Answer:
+def _refusal(error: CarrierError) -> Response:
     return as_json(error.status, error.body)

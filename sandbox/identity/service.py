@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from sandbox.clock import Clock
 from sandbox.config import SandboxConfig
-from sandbox.exchange import Answer, Call, Outcome, Request, as_json
+from sandbox.exchange import Call, Request, Response, ScriptedOutcome, as_json
 from sandbox.identity.page import sign_in_page
 from sandbox.identity.providers import PROVIDERS, Provider
 from sandbox.identity.tokens import FORGERIES, LIVES, Signer
@@ -28,7 +28,7 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 _ERROR = re.compile(r"[a-z_]+")
 
 
-class Refused(Exception):
+class SignInError(Exception):
     """A request that the provider turns down: an OAuth error code, and words."""
 
     def __init__(self, code: str, words: str, status: int = 400) -> None:
@@ -57,11 +57,11 @@ class IdentityService:
         match = _PATH.fullmatch(request.path)
         return Call(self.name, request, dict(request.pairs()), {"provider": match["provider"]} if match else {})
 
-    def begin(self, call: Call) -> Answer | None:
+    def begin(self, call: Call) -> Response | None:
         """Nothing is ever replayed."""
         return None
 
-    def execute(self, call: Call, bend: Outcome | None) -> Answer:
+    def execute(self, call: Call, bend: ScriptedOutcome | None) -> Response:
         """Discovery, keys, the page, tokens, the person."""
         match = _PATH.fullmatch(call.request.path)
         provider = PROVIDERS.get(match["provider"]) if match else None
@@ -69,14 +69,14 @@ class IdentityService:
             return as_json(404, {"error": "not_found"})
         try:
             return self._route(provider, match["path"], call)
-        except Refused as error:
+        except SignInError as error:
             return _error(provider, error)
 
-    def break_down(self, call: Call, status: int) -> Answer:
+    def break_down(self, call: Call, status: int) -> Response:
         """A scripted status, with a body that is no OAuth error."""
-        return Answer(status, b"<html>out of order</html>", {"content-type": "text/html"})
+        return Response(status, b"<html>out of order</html>", {"content-type": "text/html"})
 
-    def remember(self, call: Call, answer: Answer) -> None:
+    def remember(self, call: Call, answer: Response) -> None:
         """Nothing is remembered."""
 
     def end(self, call: Call) -> None:
@@ -92,14 +92,14 @@ class IdentityService:
         asked = self._asked(known, dict(parse_qsl(urlsplit(str(body.get("authorize_url"))).query)))
         forge, error = body.get("forge"), body.get("error")
         if forge is not None and forge not in FORGERIES:
-            raise Refused("invalid_request", f"unknown forgery {forge!r}")
+            raise SignInError("invalid_request", f"unknown forgery {forge!r}")
         if error is not None and not _ERROR.fullmatch(str(error)):
-            raise Refused("invalid_request", "error must be an OAuth error code")
+            raise SignInError("invalid_request", "error must be an OAuth error code")
         more = {"iss": body["iss"]} if "iss" in body else {}
         if error is not None:
             return _back(asked, {"error": error, **more})
         if not isinstance(body.get("subject"), str) or not body["subject"]:
-            raise Refused("invalid_request", "subject must name the person")
+            raise SignInError("invalid_request", "subject must name the person")
         person = {
             "subject": body["subject"],
             "email": body.get("email"),
@@ -108,7 +108,7 @@ class IdentityService:
         }
         return _back(asked, {"code": self._new_code(known, asked, person, forge), **more})
 
-    def _route(self, provider: Provider, path: str, call: Call) -> Answer:
+    def _route(self, provider: Provider, path: str, call: Call) -> Response:
         method = call.request.method
         if provider.name == "google" and (method, path) == ("GET", "/.well-known/openid-configuration"):
             return as_json(200, self._discovery(provider, call.request))
@@ -139,37 +139,37 @@ class IdentityService:
             "grant_types_supported": ["authorization_code"],
         }
 
-    def _authorize(self, provider: Provider, request: Request) -> Answer:
+    def _authorize(self, provider: Provider, request: Request) -> Response:
         query = dict(parse_qsl(request.query))
         asked = self._asked(provider, query)
         if request.method == "GET":
             page = sign_in_page(provider.name, asked["client_id"], f"{request.path}?{request.query}")
-            return Answer(200, page.encode(), {"content-type": "text/html; charset=utf-8"})
+            return Response(200, page.encode(), {"content-type": "text/html; charset=utf-8"})
         form: dict[str, Any] = dict(parse_qsl(request.body.decode("utf-8", "replace")))
         form["email_verified"] = form.get("email_verified") == "true"
         if form.pop("answer", "yes") != "yes":
             form["error"] = "access_denied"
         location = self.approve(provider.name, {**form, "authorize_url": f"{request.path}?{request.query}"})
-        return Answer(303, headers={"location": location})
+        return Response(303, headers={"location": location})
 
     def _asked(self, provider: Provider, query: dict[str, str]) -> Row:
         """What a client has asked for. What is wrong is shown to the person: nobody is sent to a wrong address."""
         if query.get("client_id") != self._clients[provider.name][0]:
-            raise Refused("invalid_client", "The OAuth client was not found.", 401)
+            raise SignInError("invalid_client", "The OAuth client was not found.", 401)
         redirect = query.get("redirect_uri", "")
         parts = urlsplit(redirect)
         registered = parts.netloc == self._shop or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
         if not registered or parts.path != f"/v1/auth/oauth/{provider.name}/callback" or parts.query or parts.fragment:
-            raise Refused("redirect_uri_mismatch", "The redirect URI is not among those registered.")
+            raise SignInError("redirect_uri_mismatch", "The redirect URI is not among those registered.")
         if query.get("response_type") != "code":
-            raise Refused("unsupported_response_type", "Only response_type=code")
+            raise SignInError("unsupported_response_type", "Only response_type=code")
         if "openid" not in re.split("[ ,]", query.get("scope", "")):
-            raise Refused("invalid_scope", "The scope lacks openid")
+            raise SignInError("invalid_scope", "The scope lacks openid")
         if query.get("code_challenge_method") != "S256" or not _CHALLENGE.fullmatch(query.get("code_challenge", "")):
-            raise Refused("invalid_request", "PKCE with S256 is required")
+            raise SignInError("invalid_request", "PKCE with S256 is required")
         for name in ("state", "nonce"):
             if len(query.get(name, "")) < 16:
-                raise Refused("invalid_request", f"{name} is missing or short")
+                raise SignInError("invalid_request", f"{name} is missing or short")
         return dict(query)
 
     def _new_code(self, provider: Provider, asked: Row, person: Row, forge: str | None) -> str:
@@ -187,22 +187,22 @@ class IdentityService:
         self._store.put("idp_codes", code, row)
         return code
 
-    def _token(self, provider: Provider, call: Call) -> Answer:
+    def _token(self, provider: Provider, call: Call) -> Response:
         params = call.params
         self._authenticate(provider, call)
         if params.get("grant_type", "authorization_code") != "authorization_code":
-            raise Refused("unsupported_grant_type", "Only authorization_code")
+            raise SignInError("unsupported_grant_type", "Only authorization_code")
         row = self._store.get("idp_codes", params.get("code", ""))
         if row is None or row["provider"] != provider.name or self._clock.now() - row["at"] > CODE_LIVES:
-            raise Refused("invalid_grant", "Malformed auth code.")
+            raise SignInError("invalid_grant", "Malformed auth code.")
         if row["access_token"] is not None:
             self._store.drop("idp_tokens", row["access_token"])
-            raise Refused("invalid_grant", "The code has been used.")
+            raise SignInError("invalid_grant", "The code has been used.")
         if params.get("redirect_uri") != row["redirect_uri"]:
-            raise Refused("invalid_grant", "The redirect_uri is not the one that the code was asked with.")
+            raise SignInError("invalid_grant", "The redirect_uri is not the one that the code was asked with.")
         challenge = hashlib.sha256(params.get("code_verifier", "").encode()).digest()
         if base64.urlsafe_b64encode(challenge).rstrip(b"=").decode() != row["challenge"]:
-            raise Refused("invalid_grant", "Invalid code verifier.")
+            raise SignInError("invalid_grant", "Invalid code verifier.")
         return as_json(200, self._tokens(provider, call.request, params["code"], row), **{"cache-control": "no-store"})
 
     def _tokens(self, provider: Provider, request: Request, code: str, row: Row) -> Row:
@@ -238,22 +238,22 @@ class IdentityService:
                 name = password = ""
             given = (unquote(name), unquote(password))
         if not hmac.compare_digest("\n".join(given).encode(), f"{client_id}\n{secret}".encode()):
-            raise Refused("invalid_client", "Unauthorized", 401)
+            raise SignInError("invalid_client", "Unauthorized", 401)
 
-    def _userinfo(self, provider: Provider, call: Call) -> Answer:
+    def _userinfo(self, provider: Provider, call: Call) -> Response:
         scheme, _, token = call.request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             token = call.params.get("access_token", "") if provider.name == "facebook" else ""
         row = self._store.get("idp_tokens", token)
         if row is None or row["provider"] != provider.name:
-            raise Refused("invalid_token", "Invalid OAuth access token", 401)
+            raise SignInError("invalid_token", "Invalid OAuth access token", 401)
         fields = set(call.params.get("fields", "id,name").split(","))
         return as_json(200, provider.profile(row["person"], fields))
 
 
 def _known(provider: str) -> Provider:
     if provider not in PROVIDERS:
-        raise Refused("not_found", f"unknown provider {provider!r}")
+        raise SignInError("not_found", f"unknown provider {provider!r}")
     return PROVIDERS[provider]
 
 
@@ -265,8 +265,8 @@ def _back(asked: Row, answer: Row) -> str:
     return f"{asked['redirect_uri']}?{urlencode({'state': asked['state'], **answer})}"
 
 
-def _error(provider: Provider, error: Refused) -> Answer:
+def _error(provider: Provider, error: SignInError) -> Response:
     if provider.name == "facebook":
         shown: Row = {"message": str(error), "type": "OAuthException", "code": 190 if error.status == 401 else 100}
-        return Answer(error.status, json.dumps({"error": shown}).encode(), {"content-type": "application/json"})
+        return Response(error.status, json.dumps({"error": shown}).encode(), {"content-type": "application/json"})
     return as_json(error.status, {"error": error.code, "error_description": str(error)})

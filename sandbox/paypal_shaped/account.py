@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox.clock import Clock
 from sandbox.config import PAYPAL_EVENTS
-from sandbox.exchange import Outcome
+from sandbox.exchange import ScriptedOutcome
 from sandbox.paypal_shaped.errors import Missing
 from sandbox.store import Row, Store
 from sandbox.webhooks import Webhooks
@@ -29,7 +29,7 @@ class Ask:
     query: dict[str, str]
     base_url: str
     request_id: str | None = None
-    bend: Outcome | None = None
+    bend: ScriptedOutcome | None = None
     raw: bytes = b""
 
 

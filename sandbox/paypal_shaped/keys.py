@@ -8,7 +8,7 @@ import hashlib
 import json
 
 from sandbox.clock import Clock
-from sandbox.exchange import Answer
+from sandbox.exchange import Response
 from sandbox.paypal_shaped.errors import BadRequest, InProgress, PayPalError
 from sandbox.store import Row, Store
 
@@ -26,7 +26,7 @@ class Keys:
         self._rows = store.table("paypal_keys")
         self._running: set[str] = set()
 
-    def claim(self, path: str, key: str, body: Row) -> Answer | None:
+    def claim(self, path: str, key: str, body: Row) -> Response | None:
         """Start a request under this id, or get the answer of the one before.
 
         Raises InProgress while another runs, BadRequest for an id that is too long, PayPalError for another body.
@@ -40,11 +40,11 @@ class Keys:
         if saved is not None and self._clock.now() < saved["until"]:
             if saved["fingerprint"] != _fingerprint(body):
                 raise PayPalError("DUPLICATE_REQUEST_ID", "The PayPal-Request-Id was used with another request.")
-            return Answer(200, saved["body"].encode(), saved["headers"], replayed=True)
+            return Response(200, saved["body"].encode(), saved["headers"], replayed=True)
         self._running.add(name)
         return None
 
-    def save(self, path: str, key: str, body: Row, answer: Answer) -> None:
+    def save(self, path: str, key: str, body: Row, answer: Response) -> None:
         """Keep the answer of a request that succeeded."""
         kept = ORDERS_KEPT if "/checkout/" in path else PAYMENTS_KEPT
         row: Row = {

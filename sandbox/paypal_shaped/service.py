@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from sandbox.config import SandboxConfig
-from sandbox.exchange import Answer, Call, Outcome, Request
+from sandbox.exchange import Call, Request, Response, ScriptedOutcome
 from sandbox.paypal_shaped import authorisations, disputes, orders, refunds, reporting
 from sandbox.paypal_shaped.account import Account, Ask
 from sandbox.paypal_shaped.errors import BadRequest, Missing, PayPalError, Scripted, Unauthenticated
@@ -116,7 +116,7 @@ class PayPalService:
             unit = body["purchase_units"][0]
         return told(unit) if isinstance(unit, dict) else {}
 
-    def begin(self, call: Call) -> Answer | None:
+    def begin(self, call: Call) -> Response | None:
         """Authenticate, and look the request id up."""
         assert isinstance(call, PayPalCall)
         if call.path == TOKEN_PATH:
@@ -129,7 +129,7 @@ class PayPalService:
         except PayPalError as error:
             return _answer(error.status, error.body)
 
-    def execute(self, call: Call, bend: Outcome | None) -> Answer:
+    def execute(self, call: Call, bend: ScriptedOutcome | None) -> Response:
         """Validate and act; only a success is kept for the request id."""
         assert isinstance(call, PayPalCall)
         try:
@@ -141,7 +141,7 @@ class PayPalService:
             self.keys.save(call.path, call.idempotency_key, call.body, answer)
         return answer
 
-    def _act(self, call: PayPalCall, bend: Outcome | None) -> tuple[int, Row]:
+    def _act(self, call: PayPalCall, bend: ScriptedOutcome | None) -> tuple[int, Row]:
         if call.path == TOKEN_PATH and call.request.method == "POST":
             return 200, self._token(call.request)
         if call.endpoint is None:
@@ -183,12 +183,12 @@ class PayPalService:
         if parts[2] != self._seal(int(parts[1])) or int(parts[1]) <= self.account.now:
             raise Unauthenticated("INVALID_TOKEN", "Token signature verification failed, or it has expired.")
 
-    def break_down(self, call: Call, status: int) -> Answer:
+    def break_down(self, call: Call, status: int) -> Response:
         """A scripted status in PayPal's words."""
         error = Scripted(status)
         return _answer(status, error.body)
 
-    def remember(self, call: Call, answer: Answer) -> None:
+    def remember(self, call: Call, answer: Response) -> None:
         """Nothing: PayPal gives a repeat the latest state, not an old breakdown."""
 
     def end(self, call: Call) -> None:
@@ -217,7 +217,7 @@ def _decode(request: Request, path: str) -> tuple[Row, bool]:
     return (body, False) if isinstance(body, dict) else ({}, True)
 
 
-def _answer(status: int, body: Row) -> Answer:
+def _answer(status: int, body: Row) -> Response:
     debug = body.get("debug_id") or hashlib.sha256(json.dumps(body).encode()).hexdigest()[:13]
     headers = {"content-type": "application/json", "paypal-debug-id": str(debug)}
-    return Answer(status, json.dumps(body).encode(), headers)
+    return Response(status, json.dumps(body).encode(), headers)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox.clock import Clock
 from sandbox.config import STRIPE_EVENTS
-from sandbox.exchange import Outcome
+from sandbox.exchange import ScriptedOutcome
 from sandbox.store import Row, Store
 from sandbox.stripe_shaped.errors import Missing
 from sandbox.stripe_shaped.shapes import render
@@ -41,7 +41,7 @@ class Ask:
     params: Row
     base_url: str = ""
     api_version: str = API_VERSION
-    bend: Outcome | None = None
+    bend: ScriptedOutcome | None = None
 
     @property
     def id(self) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from sandbox.clock import Clock
-from sandbox.exchange import Answer
+from sandbox.exchange import Response
 from sandbox.store import Row, Store
 from sandbox.stripe_shaped.errors import BadParameter, KeyInUse, KeyMisused
 
@@ -22,7 +22,7 @@ class Keys:
         self._rows = store.table(table)
         self._running: dict[str, str] = {}
 
-    def claim(self, key: str, fingerprint: str) -> Answer | None:
+    def claim(self, key: str, fingerprint: str) -> Response | None:
         """Start a call under this key, or get the saved answer of the one before.
 
         Raises KeyMisused for other parameters, KeyInUse while another runs, BadParameter for a bad key.
@@ -47,7 +47,7 @@ class Keys:
         self._running[key] = fingerprint
         return None
 
-    def save(self, key: str, fingerprint: str, answer: Answer) -> None:
+    def save(self, key: str, fingerprint: str, answer: Response) -> None:
         """Keep an answer for repeats; the last one kept is the one they get."""
         row: Row = {
             "fingerprint": fingerprint,
@@ -84,7 +84,7 @@ def fingerprint(method: str, path: str, params: Row) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _replay(saved: Row) -> Answer:
+def _replay(saved: Row) -> Response:
     headers = {**saved["headers"], "original-request": saved["headers"].get("request-id", "")}
     headers["idempotent-replayed"] = "true"
-    return Answer(saved["status"], saved["body"].encode(), headers, replayed=True)
+    return Response(saved["status"], saved["body"].encode(), headers, replayed=True)

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sandbox.exchange import Answer, Call, Outcome, Request, nest
+from sandbox.exchange import Call, Request, Response, ScriptedOutcome, nest
 from sandbox.store import Row
 from sandbox.stripe_shaped import (
     customers,
@@ -136,7 +136,7 @@ class StripeService:
         row = self.account.find(KINDS.get(target.split("_", 1)[0], ""), target)
         return {**row.get("metadata", {}), **own} if row else own
 
-    def begin(self, call: Call) -> Answer | None:
+    def begin(self, call: Call) -> Response | None:
         """Authenticate and look the idempotency key up."""
         assert isinstance(call, StripeCall)
         try:
@@ -147,7 +147,7 @@ class StripeService:
         except StripeError as error:
             return self._answer(call, error.status, error.body)
 
-    def execute(self, call: Call, bend: Outcome | None) -> Answer:
+    def execute(self, call: Call, bend: ScriptedOutcome | None) -> Response:
         """Validate and act; the answer is saved for the key unless validation failed."""
         assert isinstance(call, StripeCall)
         saved = True
@@ -160,7 +160,7 @@ class StripeService:
             self.keys.save(call.idempotency_key, call.fingerprint, answer)
         return answer
 
-    def _act(self, call: StripeCall, bend: Outcome | None) -> Row:
+    def _act(self, call: StripeCall, bend: ScriptedOutcome | None) -> Row:
         if call.endpoint is None:
             raise UnknownUrl(call.request.method, call.request.path)
         params = call.endpoint.schema.read(call.raw)
@@ -174,7 +174,7 @@ class StripeService:
         finally:
             self.account.request_id = self.account.idempotency_key = None
 
-    def break_down(self, call: Call, status: int) -> Answer:
+    def break_down(self, call: Call, status: int) -> Response:
         """A scripted status as an `api_error` or, below 500, an `invalid_request_error`."""
         assert isinstance(call, StripeCall)
         error = Scripted(status)
@@ -183,7 +183,7 @@ class StripeService:
             answer.headers["stripe-should-retry"] = "false"  # a repeat would only be given this again
         return answer
 
-    def remember(self, call: Call, answer: Answer) -> None:
+    def remember(self, call: Call, answer: Response) -> None:
         """Save a scripted 500 for the key, as Stripe does; a 429 or its like comes before execution."""
         assert isinstance(call, StripeCall)
         if call.idempotency_key and answer.status >= 500:
@@ -194,7 +194,7 @@ class StripeService:
         if call.idempotency_key:
             self.keys.release(call.idempotency_key)
 
-    def _answer(self, call: StripeCall, status: int, body: Row) -> Answer:
+    def _answer(self, call: StripeCall, status: int, body: Row) -> Response:
         headers = {
             "content-type": "application/json",
             "request-id": call.request_id,
@@ -202,7 +202,7 @@ class StripeService:
         }
         if call.idempotency_key:
             headers["idempotency-key"] = call.idempotency_key
-        return Answer(status, json.dumps(body).encode(), headers)
+        return Response(status, json.dumps(body).encode(), headers)
 
 
 def _route(method: str, path: str) -> tuple[Endpoint | None, tuple[str, ...]]:

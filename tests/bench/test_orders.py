@@ -106,7 +106,7 @@ def matches(row: Any, search: Search) -> bool:
     text = f"{row.number} {row.sku} {row.email} {row.name} {row.title}".lower().replace(",", " ")
     beginnings = ["-".join(row.sku.lower().split("-")[:length]) for length in (2, 3)]
     return (
-        all(word in (*text.split(), *beginnings) for word in search.words or ())
+        all(word in (*text.split(), *beginnings) for word in search.terms or ())
         and search.customer_id in (None, row.customer_id)
         and search.status in (None, row.status)
         and (search.placed_from is None or row.placed_at >= search.placed_from)

@@ -14,7 +14,7 @@ from temporalio.service import RPCError
 
 from deploy.proof.crashtest.client import PAUSE, TooLate, insist
 from models.ids import shipment_workflow
-from models.orders.fulfilment import FollowParcel
+from models.orders.fulfilment import TrackShipment
 from tests.crash.afterwards import Afterwards
 from workflows import queues
 from workflows.failures import DATA_CONVERTER
@@ -90,7 +90,7 @@ def _follow(order: Afterwards, *, silent_seconds: float) -> None:
         await client.get_workflow_handle(workflow_id).terminate()
         await client.start_workflow(
             Shipment.run,
-            FollowParcel(order_id=order.id, shipment_id=shipment_id, poll_seconds=1, silent_seconds=silent_seconds),
+            TrackShipment(order_id=order.id, shipment_id=shipment_id, poll_seconds=1, silence_seconds=silent_seconds),
             id=workflow_id,
             task_queue=queues.ORDERS,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,

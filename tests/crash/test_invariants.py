@@ -13,9 +13,9 @@ from api.tokens import Tokens
 from deploy.proof.crashtest.aftercare import Aftercare
 from deploy.proof.crashtest.buyers import Buyer, Notebook
 from deploy.proof.crashtest.script import DECLINED, PROMOTION, THREE_D_SECURE, VISA, AtTheBank, Clicks, Visit
-from deploy.proof.crashtest.settle import settle
+from deploy.proof.crashtest.wait_until_idle import wait_until_idle
 from deploy.proof.invariants.check import INVARIANTS, check_all
-from deploy.proof.invariants.facts import Execution, Facts, Row, Told, gather
+from deploy.proof.invariants.facts import ClientResponse, Execution, Facts, Row, gather
 from tests.crash import retrying
 from tests.crash.afterwards import Afterwards
 from tests.crash.conftest import Crashing
@@ -61,8 +61,8 @@ def calm(crashing: Crashing) -> Facts:
     owner.save(VISA, AtTheBank.RETURN)
     owner.save("pm_card_mastercard", AtTheBank.RETURN)
     assert notebook.complaints == []
-    assert settle(crashing.settings, 60) is None
-    return gather(crashing.settings, notebook.told)
+    assert wait_until_idle(crashing.settings, 60) is None
+    return gather(crashing.settings, notebook.responses)
 
 
 def _where(rows: list[Row], **wanted: object) -> Row:
@@ -82,19 +82,19 @@ def _paid_for_nothing(facts: Facts) -> None:
 
 
 def _told_of_what_is_not(facts: Facts) -> None:
-    told = next(told for told in facts.told if told.status == 201)
+    told = next(told for told in facts.responses if told.status == 201)
     order = {**told.body["order"], "id": "ord_nowhere"}
-    facts.told = [*facts.told, Told("key", told.cart_id, 201, {"order": order})]
+    facts.responses = [*facts.responses, ClientResponse("key", told.cart_id, 201, {"order": order})]
 
 
 def _refused_what_is(facts: Facts) -> None:
     confirmed = _where(facts.checkouts, status="confirmed")
-    facts.told = [*facts.told, Told("key", "cart", 503, {"checkout_id": confirmed["id"]})]
+    facts.responses = [*facts.responses, ClientResponse("key", "cart", 503, {"checkout_id": confirmed["id"]})]
 
 
 def _answered_otherwise(facts: Facts) -> None:
-    told = next(told for told in facts.told if told.status == 201)
-    facts.told = [*facts.told, told._replace(raw=told.raw + " ")]
+    told = next(told for told in facts.responses if told.status == 201)
+    facts.responses = [*facts.responses, told._replace(raw=told.raw + " ")]
 
 
 def _stop_order(facts: Facts) -> None:
@@ -136,7 +136,7 @@ def _wait_for_what_is_here(facts: Facts) -> None:
 
 def _unheard(facts: Facts) -> None:
     number = facts.shipments[0]["tracking_number"]
-    facts.unapplied_words.append({"event_id": "cev_1", "tracking_number": number})
+    facts.unapplied_carrier_events.append({"event_id": "cev_1", "tracking_number": number})
 
 
 CORRUPTIONS: dict[str, Callable[[Facts], object]] = {
@@ -148,7 +148,9 @@ CORRUPTIONS: dict[str, Callable[[Facts], object]] = {
     "ledger_is_balanced": lambda f: f.ledger.append({**f.ledger[0], "id": 0}),
     "ledger_is_what_the_provider_says": lambda f: _paid(f).update(amount_capturable=1),
     "refunds_never_exceed_captures": lambda f: _where(f.payments, state="captured").update(refunded=1),
-    "every_refund_is_at_the_provider_once": lambda f: f.given_back.append({**f.given_back[0], "id": "re_twice"}),
+    "every_refund_is_at_the_provider_once": lambda f: f.provider_refunds.append(
+        {**f.provider_refunds[0], "id": "re_twice"}
+    ),
     "every_refund_at_the_provider_is_known": lambda f: f.refund_parts.clear(),
     "no_refund_is_on_its_way": lambda f: f.refunds[0].update(state="pending"),
     "refunds_are_their_events": lambda f: f.refunds[0].update(amount=1),
@@ -171,11 +173,11 @@ CORRUPTIONS: dict[str, Callable[[Facts], object]] = {
     "orders_are_their_checkouts": lambda f: _where(f.checkouts, status="confirmed").update(status="expired"),
     "events_have_no_gaps": lambda f: f.events.remove(f.events[0]),
     "replay_gives_the_row": lambda f: f.orders[0]["document"]["lines"][0].update(quantity=99),
-    "orders_are_found_by_their_words": lambda f: f.terms[0]["terms"].pop(),
+    "orders_are_found_by_their_terms": lambda f: f.terms[0]["terms"].pop(),
     "acknowledged_orders_exist": _told_of_what_is_not,
     "refusals_are_true": _refused_what_is,
-    "one_key_has_one_answer": _answered_otherwise,
-    "kept_answers_are_true": lambda f: _where(f.kept, status=201).update(status=402),
+    "one_key_has_one_response": _answered_otherwise,
+    "stored_responses_are_true": lambda f: _where(f.stored_responses, status=201).update(status=402),
     "one_confirmation_mail_per_order": lambda f: f.mails.append(_mail_of(f)),
     "one_mail_a_notice": lambda f: f.mails.remove(_notice_of(f)),
     "outbox_is_drained": lambda f: f.outbox.append({"id": 1, "topic": "t", "aggregate": "a", "attempts": 3}),
@@ -183,9 +185,9 @@ CORRUPTIONS: dict[str, Callable[[Facts], object]] = {
     "no_process_is_orphaned": lambda f: f.executions.append(Execution("checkout/chk_ended", "Checkout", "RUNNING")),
     "every_order_has_its_process": _stop_order,
     "shipments_are_out": lambda f: f.shipments[0].update(status="preparing"),
-    "parcels_are_their_events": lambda f: f.shipments[0].update(tracking_number="another"),
-    "parcels_under_way_are_followed": lambda f: f.shipments[0].update(status="in_transit"),
-    "carriers_are_heard": _unheard,
+    "shipments_are_their_events": lambda f: f.shipments[0].update(tracking_number="another"),
+    "shipments_under_way_are_tracked": lambda f: f.shipments[0].update(status="in_transit"),
+    "carrier_events_are_applied": _unheard,
     "labels_are_bought_once": lambda f: f.labels.append({"id": "lbl_2", "status": "purchased", "reference": "shp_x"}),
     "nothing_is_left_for_people": lambda f: f.tasks.append({"id": "t", "kind": "k", "subject": "s", "detail": "d"}),
     "no_card_is_half_saved": lambda f: f.cards[0].update(state="removing"),

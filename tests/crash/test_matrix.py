@@ -15,10 +15,10 @@ from deploy.proof.crashtest.aftercare import Aftercare
 from deploy.proof.crashtest.buyers import Buyer, Notebook
 from deploy.proof.crashtest.client import Response, TooLate, insist
 from deploy.proof.crashtest.script import DECLINED, PAYPAL, THREE_D_SECURE, VISA, AtTheBank, Clicks, Visit
-from deploy.proof.crashtest.settle import settle
+from deploy.proof.crashtest.wait_until_idle import wait_until_idle
 from deploy.proof.invariants.check import Violation, check_all
 from deploy.proof.invariants.facts import Facts, gather
-from tests.crash import attention, parcels, refunding, retrying
+from tests.crash import manual_tasks, parcels, refunding, retrying
 from tests.crash.afterwards import Afterwards
 from tests.crash.conftest import Crashing, failpoints
 from tests.crash.owners import CardOwner
@@ -87,12 +87,12 @@ def ship_one(order: Afterwards) -> None:
 RETURNING = (Afterwards.ship, Afterwards.announce_return)
 PAID_ANEW = Later("shipped", retrying.pay_anew)
 
-RECONCILED = Later("confirmed", attention.be_reconciled, alone=True)
+RECONCILED = Later("confirmed", manual_tasks.be_reconciled, alone=True)
 
 SCENARIOS: dict[str, Scenario | Saving | Later] = {
     "hold_stock": BOUGHT,
     "authorise_payment": BOUGHT,
-    "settle_payment": Scenario("confirmed", lost=True),
+    "resolve_payment_outcome": Scenario("confirmed", lost=True),
     "require_action": Scenario("confirmed", THREE_D_SECURE),
     "complete_payment": Scenario("confirmed", PAYPAL),
     "confirm_order": BOUGHT,
@@ -105,16 +105,16 @@ SCENARIOS: dict[str, Scenario | Saving | Later] = {
     "plan_shipment": SHIPPED,
     "capture_payment": SHIPPED,
     "confirm_shipment": SHIPPED,
-    "record_scan": SHIPPED,
+    "record_tracking_event": SHIPPED,
     "complete_order": SHIPPED,
     "begin_payment_method": KEPT,
     "ensure_payment_customer": KEPT,
     "set_up_payment_method": KEPT,
-    "settle_payment_method": Saving("saved", lost=True),
-    "ask_card_owner": Saving("saved", THREE_D_SECURE),
-    "cancel_payment_method": Saving("failed", THREE_D_SECURE, AtTheBank.WALK_AWAY, patient=True),
-    "undo_payment_method": Saving("failed", THREE_D_SECURE, AtTheBank.FAIL),
-    "keep_payment_method": KEPT,
+    "resolve_setup_outcome": Saving("saved", lost=True),
+    "require_setup_action": Saving("saved", THREE_D_SECURE),
+    "cancel_setup": Saving("failed", THREE_D_SECURE, AtTheBank.WALK_AWAY, patient=True),
+    "undo_setup": Saving("failed", THREE_D_SECURE, AtTheBank.FAIL),
+    "record_saved_payment_method": KEPT,
     "close_payment_method": Saving("failed", DECLINED[0]),
     "detach_payment_method": Saving("removed", removed=True),
     "cancel_order": Later("cancelled", Afterwards.cancel_by_operator),
@@ -123,57 +123,57 @@ SCENARIOS: dict[str, Scenario | Saving | Later] = {
     "receive_return": Later("returned", Afterwards.receive_return_by_operator, RETURNING),
     "refuse_return": Later("shipped", Afterwards.refuse_return_by_operator, RETURNING),
     "expire_return": Later("shipped", Afterwards.let_return_expire, RETURNING),
-    "give_refund": Later("shipped", Afterwards.refund, (Afterwards.ship,)),
+    "refund_payment": Later("shipped", Afterwards.refund, (Afterwards.ship,)),
     "record_refund": Later("shipped", Afterwards.refund, (Afterwards.ship,)),
     "retry_refund": Later("shipped", refunding.try_it_again, (Afterwards.ship, refunding.have_a_refund_sent_back)),
     "adopt_refund": Later("shipped", refunding.refund_at_the_provider, (Afterwards.ship,)),
     "buy_label": Later("completed", parcels.ship_by_label),
-    "drop_shipment": Later("cancelled", parcels.have_its_capture_refused),
+    "discard_shipment": Later("cancelled", parcels.have_its_capture_refused),
     "void_label": Later("cancelled", parcels.have_its_capture_refused),
-    "ask_carrier": Later("completed", parcels.be_asked_after, (Afterwards.ship,)),
-    "declare_lost": Later("returned", parcels.go_missing, (parcels.label,)),
-    "keep_paid_method": Saving("saved", bought=True),
+    "poll_carrier": Later("completed", parcels.be_asked_after, (Afterwards.ship,)),
+    "declare_shipment_lost": Later("returned", parcels.go_missing, (parcels.label,)),
+    "save_checkout_payment_method": Saving("saved", bought=True),
     "fail_payment": PAID_ANEW,
     "begin_payment_retry": PAID_ANEW,
-    "release_try": PAID_ANEW,
-    "note_ladder": PAID_ANEW,
-    "plan_payment_try": Later("shipped", retrying.finish_with_another_card, (retrying.have_it_refused,)),
+    "void_payment_attempt": PAID_ANEW,
+    "record_retry_schedule": PAID_ANEW,
+    "plan_payment_attempt": Later("shipped", retrying.finish_with_another_card, (retrying.have_it_refused,)),
     "charge_order": Later("shipped", retrying.finish_with_another_card, (retrying.have_it_refused,)),
     "accept_payment": Later("shipped", retrying.finish_with_another_card, (retrying.have_it_refused,)),
-    "ask_payer": Later("shipped", retrying.pay_at_the_bank, (retrying.have_it_refused,)),
+    "require_payer_action": Later("shipped", retrying.pay_at_the_bank, (retrying.have_it_refused,)),
     "give_up_payment": Later("cancelled", retrying.give_up, (retrying.have_it_refused,)),
     "send_sms": Later("cancelled", retrying.be_texted),
-    "ask_person": Later("cancelled", attention.be_let_go_of_by_a_person),
-    "close_task": Later("cancelled", attention.be_let_go_of_by_a_person),
+    "escalate_failure": Later("cancelled", manual_tasks.be_let_go_of_by_a_person),
+    "close_task": Later("cancelled", manual_tasks.be_let_go_of_by_a_person),
     "begin_reconciliation": RECONCILED,
     "read_movements": RECONCILED,
-    "compare_books": RECONCILED,
-    "settle_difference": Later(
-        "confirmed", attention.have_it_found, (attention.have_another_authorisation,), alone=True
+    "compare_ledger": RECONCILED,
+    "resolve_difference": Later(
+        "confirmed", manual_tasks.have_it_found, (manual_tasks.have_another_authorisation,), alone=True
     ),
     "end_reconciliation": RECONCILED,
 }
 READS = {
     "orphaned_checkout",
     "list_providers",
-    "list_unsettled",
-    "look_at_order",
-    "look_at_parcel",
-    "look_at_return",
-    "look_up_payment",
-    "read_refund",
+    "list_unresolved_differences",
+    "load_order",
+    "load_shipment",
+    "load_return",
+    "retrieve_payment",
+    "load_refund",
 }
 WITHOUT_SCENARIO = READS | {
-    "drop_payment_method",
-    "end_link",
+    "record_removed_payment_method",
+    "expire_link",
     "hold_order",
-    "leave_difference",
-    "look_at_try",
-    "look_up_payment_method",
+    "escalate_difference",
+    "retrieve_payment_attempt",
+    "retrieve_setup",
     "open_task",
     "release_order",
     "send_link",  # its effect is send_mail's
-    "tell_password_was_reset",  # the same
+    "notify_password_reset",  # the same
 }
 NAMES = [name for name in failpoints() if name.split(":")[0] not in WITHOUT_SCENARIO]
 BUYING = [name for name in NAMES if isinstance(SCENARIOS.get(name.split(":")[0]), Scenario)]
@@ -343,10 +343,10 @@ def matrix(crashing: Crashing) -> Matrix:
     # First those that only time leads to: a storm of other deaths could make their moment pass unseen.
     for some in (patient, [name for name in names if name not in (*patient, *alone)], alone):
         if some is alone:
-            settle(crashing.settings, PATIENCE)
+            wait_until_idle(crashing.settings, PATIENCE)
         outcomes |= Runner(crashing, some, notebook).run_all()
-    restless = settle(crashing.settings, PATIENCE)
-    facts = gather(crashing.settings, notebook.told)
+    restless = wait_until_idle(crashing.settings, PATIENCE)
+    facts = gather(crashing.settings, notebook.responses)
     return Matrix(outcomes, notebook.complaints, restless, facts, check_all(facts))
 
 

@@ -17,7 +17,7 @@ from api.tokens import Tokens
 from deploy.proof.crashtest.buyers import Buyer, Notebook
 from deploy.proof.crashtest.client import Response, Unanswered, call, insist
 from deploy.proof.crashtest.script import VISA, AtTheBank, Clicks, Visit
-from deploy.proof.crashtest.settle import settle
+from deploy.proof.crashtest.wait_until_idle import wait_until_idle
 from deploy.proof.invariants.check import check_all
 from deploy.proof.invariants.facts import gather
 from tests.crash.conftest import Crashing
@@ -73,8 +73,8 @@ class Click:
 
     def all_is_well(self, *answers: Response) -> None:
         """At rest, with one order of this cart and every invariant."""
-        assert settle(self.settings, 90) is None
-        facts = gather(self.settings, self.notebook.told)
+        assert wait_until_idle(self.settings, 90) is None
+        facts = gather(self.settings, self.notebook.responses)
         assert check_all(facts) == []
         orders = [order["id"] for order in facts.orders if order["cart_id"] == self.cart_id]
         assert len(orders) == 1

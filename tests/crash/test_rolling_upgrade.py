@@ -18,8 +18,8 @@ from temporalio.client import Client
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
-from deploy.proof.crashtest.settle import settle
 from deploy.proof.crashtest.stack import PrivateStack
+from deploy.proof.crashtest.wait_until_idle import wait_until_idle
 from deploy.proof.invariants.check import check_all
 from deploy.proof.invariants.facts import gather
 from deploy.stack import plan
@@ -157,7 +157,7 @@ def story(rolling: Rolling) -> Story:
     rolling.command("current", SECOND)
     told["release"] = rolling.command("release", SECOND)
     rolling.send([order for number, order in enumerate(rest) if number % 3])
-    assert settle(rolling.settings, 30) is None
+    assert wait_until_idle(rolling.settings, 30) is None
     return Story(
         told,
         {order["id"]: rolling.builds_of(order_workflow(order["id"])) for order in rolling.all_placed()},

@@ -22,7 +22,7 @@ from bench.wire import Wire
 from deploy.proof.crashtest.buyers import Buyer, Notebook
 from deploy.proof.crashtest.client import Body, call, insist
 from deploy.proof.crashtest.script import THREE_D_SECURE, VISA, AtTheBank, Clicks, Visit
-from deploy.proof.crashtest.settle import settle
+from deploy.proof.crashtest.wait_until_idle import wait_until_idle
 from deploy.proof.invariants.check import check_all
 from deploy.proof.invariants.facts import gather
 from sandbox.signing import stripe_headers
@@ -60,11 +60,11 @@ def test_it_is_stored_once_and_told_truly(crashing: Crashing) -> None:
         dice.shuffle(storm)
         answers = asyncio.run(_send(settings.api_url, storm))
     assert answers == {200: len(genuine) + len(repeated), 400: len(forged)}
-    assert settle(settings, PATIENCE) is None
+    assert wait_until_idle(settings, PATIENCE) is None
     new = {json.loads(body)["id"] for body in genuine}
     assert _stored(crashing) >= stored_before | new
     assert not {json.loads(body)["id"] for body in forged} & _stored(crashing)
-    facts = gather(settings, notebook.told)
+    facts = gather(settings, notebook.responses)
     assert check_all(facts) == []
     ends = {checkout["id"]: checkout["status"] for checkout in facts.checkouts}
     for number, one in enumerate(waiting):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deploy.cli import builds
-from deploy.cli.builds import Build, Builds, ask, told
+from deploy.cli.builds import Build, Builds, ask, format_table
 from deploy.errors import StackError
 from deploy.stack.ports import free_ports
 from runtime.settings import Settings
@@ -37,7 +37,7 @@ def test_a_server_that_is_not_there_is_named() -> None:
 
 
 def test_the_table_says_what_each_build_does() -> None:
-    shown = told([Build("v2", "ramping 5 %", 3), Build("v1", "current", 120)])
+    shown = format_table([Build("v2", "ramping 5 %", 3), Build("v1", "current", 120)])
     assert [line.split() for line in shown.splitlines()] == [
         ["build", "status", "pinned"],
         ["v2", "ramping", "5", "%", "3"],

@@ -81,7 +81,7 @@ def test_dead_letters_are_listed_and_requeued(outbox_database: Database) -> None
         INSERT INTO dead_letters (id, consumer, topic, aggregate, data, attempts, error, created_at)
         VALUES (-1, 'cli', 'order.changed', 'ord_1', '{}', 1450, 'KeyError: order_id', now())
     """
-    with outbox_database.reading() as connection:
+    with outbox_database.autocommit() as connection:
         connection.exec_driver_sql(letter)
     shown = outbox.dead_letters(settings, "cli")
     assert shown.startswith("-1  cli  order.changed  ord_1  1450 attempts")
@@ -90,7 +90,7 @@ def test_dead_letters_are_listed_and_requeued(outbox_database: Database) -> None
         outbox.requeue(settings, [], None)
     assert outbox.requeue(settings, [-1], None) == 1
     assert outbox.dead_letters(settings, "cli") == "no dead letters"
-    with outbox_database.reading() as connection:
+    with outbox_database.autocommit() as connection:
         taken = connection.exec_driver_sql("DELETE FROM outbox WHERE consumer = 'cli' RETURNING topic, attempts").all()
     assert [tuple(row) for row in taken] == [("order.changed", 0)]
 

@@ -49,7 +49,7 @@ class TestEachOne:
 
     def test_is_kept_only_where_something_had_begun(self, error):
         expected = error.status in (402, 409) and error not in (CheckoutInProgress, RequestInProgress)
-        assert error().kept == expected
+        assert error().stored == expected
 
 
 def test_an_unknown_name_is_none():

@@ -58,7 +58,7 @@ class Bench:
         )
 
     def sql(self, statement, **values):
-        with self.database.reading() as connection:
+        with self.database.autocommit() as connection:
             rows = connection.execute(text(statement), {"consumer": self.consumer, **values})
             return rows.all() if rows.returns_rows else []
 
@@ -180,7 +180,7 @@ class TestDelivery:
             assert (await relay.round(), handler.handled) == (1, [("a", 2)])
 
         asyncio.run(fail_twice())
-        with bench.database.reading() as connection:
+        with bench.database.autocommit() as connection:
             (letter,) = deliveries.list_dead_letters(connection, bench.consumer)
             assert (letter.attempts, letter.error) == (2, "ConnectionError: down")
             assert deliveries.requeue(connection, consumer=bench.consumer) == 1
@@ -241,7 +241,7 @@ class TestSeveral:
 
     def test_what_a_dead_relay_claimed_is_delivered_when_its_lease_ends(self, bench):
         bench.publish(1, 2)
-        with bench.database.reading() as connection:
+        with bench.database.autocommit() as connection:
             assert len(deliveries.claim(connection, bench.consumer, "killed", limit=10, lease=1.0)) == 2
         handler = Handler()
 

@@ -49,7 +49,7 @@ def test_who_holds_the_lease_renews_it_until_it_runs_out(workers, database):
 
     async def turns():
         turns = [await first.one(), await second.one(), await first.one()]
-        with database.reading() as connection:
+        with database.autocommit() as connection:
             connection.execute(text("UPDATE leases SET until = now() - interval '1 s' WHERE name = :n"), {"n": name})
         return [*turns, await second.one(), await first.one()]
 

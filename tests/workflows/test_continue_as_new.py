@@ -11,7 +11,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from models.accounts.access import Role
 from models.ids import derived_id, order_workflow
 from models.orders.commands import By
-from models.orders.fulfilment import FulfilOrder, ShipParcel
+from models.orders.fulfilment import CreateShipment, FulfilOrder
 from models.orders.orders import Actor, ShippedLine
 from tests.fixtures.parcels import deliver, ship
 from tests.fixtures.shop import at_once, eventually, new_key
@@ -120,7 +120,7 @@ def test_an_update_that_comes_again_to_the_next_execution_does_no_harm(shop, wor
     """The server has forgotten its id with the execution; the database has not."""
     key = new_key()
     shipment_id = derived_id("shp", key)
-    command = ShipParcel(
+    command = CreateShipment(
         order_id=order["id"],
         shipment_id=shipment_id,
         lines=[ShippedLine(line_id=order["lines"][0]["id"], quantity=1)],

@@ -12,7 +12,7 @@ from models.accounts.access import Role
 from models.db.repositories.orders import shipments
 from models.db.session import Database
 from models.ids import new_id, order_workflow
-from models.orders.fulfilment import ShipParcel
+from models.orders.fulfilment import CreateShipment
 from models.orders.orders import SYSTEM, LineQuantity
 from models.payments.reconciliation import Reconcile, RunState
 from tests.fixtures.parcels import ship
@@ -102,7 +102,7 @@ class TestWhatIsPutRight:
 
     def plan(self, shop, order):
         """The first step of a parcel, and no more of it."""
-        command = ShipParcel(
+        command = CreateShipment(
             order_id=order["id"],
             shipment_id=new_id("shp"),
             lines=[LineQuantity(line_id=line["id"], quantity=line["quantity"]) for line in order["lines"]],

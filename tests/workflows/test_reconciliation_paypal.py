@@ -9,7 +9,7 @@ from activities.gateways.paypal.payments import PayPalGateway
 from models.accounts.access import Role
 from models.ids import new_id
 from models.money import Money
-from models.payments.provider import AuthorisationRequest, PaymentAt
+from models.payments.provider import AuthorisationRequest, ProviderPaymentStatus
 from models.payments.reconciliation import RunState
 from sandbox.config import SandboxConfig
 from tests.fixtures.parcels import ship
@@ -68,7 +68,7 @@ def authorise(gateway, world, metadata):
     """A promise that no process of ours has asked for; PayPal's order."""
     made = gateway.authorise(AuthorisationRequest(Money.of(4_200, "USD"), "paypal", metadata, new_id("key")))
     world.post(f"/paypal/orders/{made.reference}/approve", result="success")
-    assert gateway.complete(made.reference, new_id("key")).state is PaymentAt.AUTHORISED
+    assert gateway.complete(made.reference, new_id("key")).state is ProviderPaymentStatus.AUTHORISED
     return made.reference
 
 
@@ -112,7 +112,7 @@ def test_an_authorisation_whose_checkout_has_ended_is_voided(shop, world, gatewa
     declined = buyer.checkout("pm_card_visa_chargeDeclined").json()["checkout_id"]
     reference = authorise(gateway, world, {"checkout_id": declined, "cart_id": buyer.cart_id, "attempt": "9"})
     reconcile(shop)
-    assert gateway.look(reference).state is PaymentAt.CANCELLED
+    assert gateway.retrieve(reference).state is ProviderPaymentStatus.CANCELLED
     ((order_id,),) = shop.sql("SELECT order_id FROM checkouts WHERE id = :id", id=declined)
     assert differences(shop, order_id) == [("orphaned-authorisation", "healed")]
 

@@ -162,9 +162,9 @@ class TestSilence:
                     task_queue="lonely",
                     workflows=[Shipment],
                     activities=[
-                        lonely.look_at_parcel,
-                        lonely.ask_carrier,
-                        lonely.declare_lost,
+                        lonely.load_shipment,
+                        lonely.poll_carrier,
+                        lonely.declare_shipment_lost,
                         Tasks(database).open_task,
                     ],
                     activity_executor=threads,

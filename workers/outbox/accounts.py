@@ -24,7 +24,7 @@ def handlers(context: Context) -> Handlers:
         [
             on(topics.ACCOUNT_REQUESTED, accounts.open_request),
             on(topics.LINK_OPENED, accounts.start_link),
-            on(topics.LINK_ENDED, accounts.end_link),
+            on(topics.LINK_ENDED, accounts.expire_link),
         ]
     )
 
@@ -48,7 +48,7 @@ class Accounts:
     async def start_link(self, link: Link) -> None:
         await start(self._client, starts.mailed_link(self._settings, link))
 
-    async def end_link(self, event: LinkEnded) -> None:
+    async def expire_link(self, event: LinkEnded) -> None:
         """Of one that was used or replaced."""
         await signal(self._client, event.workflow_id, "ended", event.how)
 

@@ -72,7 +72,7 @@ class Monitor:
             await asyncio.sleep(REPORT_SECONDS)
 
     def round(self) -> None:
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             if deliveries.assign(connection):
                 log.info("outbox_rows_of_older_build")
             backlog = deliveries.backlog(connection)

@@ -39,8 +39,8 @@ class Orders:
 
     def _apply_dispute(self, event: DisputeChanged) -> None:
         with self._database.transaction() as connection:
-            disputes.settle(connection, event.provider, event.reference)
+            disputes.record(connection, event.provider, event.reference)
 
     def _apply_tracking(self, event: TrackingReceived) -> None:
         with self._database.transaction() as connection:
-            parcels.apply_words(connection, event.tracking_number)
+            parcels.apply_carrier_events(connection, event.tracking_number)

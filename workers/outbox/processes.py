@@ -76,7 +76,7 @@ class Processes:
     async def start_shipment(self, event: ShipmentChanged) -> None:
         """Also one that an operator has ended."""
         process = starts.shipment(self._settings, event.order_id, event.shipment_id)
-        await start(self._client, process, signal=Shipment.look)
+        await start(self._client, process, signal=Shipment.changed)
 
     async def signal_checkout(self, event: CheckoutRef) -> None:
         await signal(self._client, ids.checkout_workflow(event.checkout_id), Checkout.payment_changed)

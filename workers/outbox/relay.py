@@ -164,11 +164,11 @@ class Relay:
         return None
 
     def _claim(self) -> list[Message]:
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             return deliveries.claim(connection, self._consumer, self.name, limit=BATCH, lease=self._lease)
 
     def _next_due(self) -> float:
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             seconds = deliveries.next_due(connection, self._consumer)
         return self._poll if seconds is None else min(seconds, self._poll)
 
@@ -179,7 +179,7 @@ class Relay:
                 await asyncio.to_thread(self._extend, [message.id for message in done.claimed])
 
     def _extend(self, ids: list[int]) -> None:
-        with self._database.reading() as connection:
+        with self._database.autocommit() as connection:
             deliveries.renew(connection, self.name, ids, lease=self._lease)
 
     def _record(self, done: _Round) -> None:

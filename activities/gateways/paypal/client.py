@@ -109,21 +109,21 @@ class PayPalClient:
         Raises PayPalRefused, ProviderUnavailable (nothing happened) or OutcomeUnknown.
         """
         try:
-            return self._ask(operation, options)
+            return self._send(operation, options)
         except _TokenRefused:
             self._sdk = self._connect()  # taken back before its time; nothing has happened
         try:
-            return self._ask(operation, options)
+            return self._send(operation, options)
         except _TokenRefused as error:
             raise ProviderUnavailable("PayPal refuses its own access token") from error
 
-    def _ask(self, operation: Callable[[PaypalServersdkClient], Callable[[Json], Any]], options: Json) -> Json:
+    def _send(self, operation: Callable[[PaypalServersdkClient], Callable[[Json], Any]], options: Json) -> Json:
         self._authenticate()
         try:
             answer = operation(self._sdk)({"prefer": "return=representation", **options})
             return _understood(answer.text)
         except ApiException as error:
-            raise _ours(error) from error
+            raise _domain_error(error) from error
         except requests.RequestException as error:
             raise _lost(error) from error
 
@@ -182,7 +182,7 @@ def _lost(error: requests.RequestException) -> HoldfastError:
     return ProviderUnavailable() if never_sent else OutcomeUnknown()
 
 
-def _ours(error: ApiException) -> Exception:
+def _domain_error(error: ApiException) -> Exception:
     status = error.response_code
     if status == 401:
         return _TokenRefused()

@@ -14,7 +14,7 @@ from typing import Any
 from activities.gateways.paypal.client import Json, PayPalClient, PayPalRefused
 from activities.gateways.paypal.shapes import DECIMALS, read_amount, refund_of, up
 from models.errors import BadRequest, BadSignature, OutcomeUnknown, ProviderUnavailable
-from models.payments.provider import DisputeAt, Movement, MovementKind, ProviderDispute, ProviderEvent
+from models.payments.provider import Movement, MovementKind, ProviderDispute, ProviderDisputeStatus, ProviderEvent
 
 # What the shop's webhook is subscribed to at PayPal: whatever decides what somebody waits for.
 EVENTS = frozenset(
@@ -51,11 +51,11 @@ _KINDS = {
     "T1202": MovementKind.DISPUTE_REVERSAL,
 }
 _OUTCOMES = {
-    "RESOLVED_SELLER_FAVOUR": DisputeAt.WON,
-    "CANCELED_BY_BUYER": DisputeAt.WON,
-    "RESOLVED_BUYER_FAVOUR": DisputeAt.LOST,
-    "RESOLVED_WITH_PAYOUT": DisputeAt.WON,  # PayPal pays the buyer out of its own pocket
-    "ACCEPTED": DisputeAt.LOST,
+    "RESOLVED_SELLER_FAVOUR": ProviderDisputeStatus.WON,
+    "CANCELED_BY_BUYER": ProviderDisputeStatus.WON,
+    "RESOLVED_BUYER_FAVOUR": ProviderDisputeStatus.LOST,
+    "RESOLVED_WITH_PAYOUT": ProviderDisputeStatus.WON,  # PayPal pays the buyer out of its own pocket
+    "ACCEPTED": ProviderDisputeStatus.LOST,
 }
 
 
@@ -145,12 +145,12 @@ def _checkout_of(resource: Json) -> str | None:
 
 
 def _dispute(resource: Json, order: str | None) -> ProviderDispute:
-    state = DisputeAt.UNDER_REVIEW
+    state = ProviderDisputeStatus.UNDER_REVIEW
     if resource["status"] in ("OPEN", "WAITING_FOR_SELLER_RESPONSE"):
-        state = DisputeAt.NEEDS_RESPONSE
+        state = ProviderDisputeStatus.NEEDS_RESPONSE
     elif resource["status"] == "RESOLVED":
         outcome = resource.get("dispute_outcome", {}).get("outcome_code", "")
-        state = _OUTCOMES.get(outcome, DisputeAt.LOST)
+        state = _OUTCOMES.get(outcome, ProviderDisputeStatus.LOST)
     return ProviderDispute(
         reference=resource["dispute_id"],
         payment=order,
@@ -189,7 +189,7 @@ def _page(client: PayPalClient, start: datetime, end: datetime, number: int) -> 
         raise OutcomeUnknown(f"PayPal refuses to list: {error.issue}") from error
 
 
-def moved_since(client: PayPalClient, since: datetime) -> Iterator[Movement]:
+def list_movements(client: PayPalClient, since: datetime) -> Iterator[Movement]:
     """What succeeded or waits; what PayPal denied did not move, but a refund may have been listed as it waited.
 
     Authorisations come last: those still to be used.

@@ -19,9 +19,9 @@ from models.money import Money
 from models.payments.provider import (
     AuthorisationRequest,
     Movement,
-    PaymentAt,
     ProviderEvent,
     ProviderPayment,
+    ProviderPaymentStatus,
     ProviderRefund,
 )
 
@@ -112,17 +112,19 @@ class PayPalGateway:
             )
         except PayPalRefused as error:
             if error.issue in ("ORDER_ALREADY_AUTHORIZED", "ORDER_NOT_APPROVED", "NOT_FOUND"):
-                return self.look(reference)
-            return ProviderPayment(state=PaymentAt.DECLINED, reference=reference, decline_code=error.code)
+                return self.retrieve(reference)
+            return ProviderPayment(state=ProviderPaymentStatus.DECLINED, reference=reference, decline_code=error.code)
 
-    def look(self, reference: str) -> ProviderPayment:
+    def retrieve(self, reference: str) -> ProviderPayment:
         """CANCELLED also for an order that nobody approved in time: PayPal no longer knows it."""
         try:
             return shapes.payment_of(order_of(self._client, reference))
         except PayPalRefused:
-            return ProviderPayment(state=PaymentAt.CANCELLED, reference=reference, decline_code="approval_expired")
+            return ProviderPayment(
+                state=ProviderPaymentStatus.CANCELLED, reference=reference, decline_code="approval_expired"
+            )
 
-    def find(self, metadata: dict[str, str], not_before: datetime) -> ProviderPayment:
+    def search(self, metadata: dict[str, str], not_before: datetime) -> ProviderPayment:
         """Among what was authorised: an order whose id nobody learnt has a page that nobody was sent to.
 
         So nothing was held for it, and asking again under the same key gives that very order.
@@ -130,8 +132,8 @@ class PayPalGateway:
         ours = _custom_id(metadata)
         for info in events.transactions(self._client, not_before - CLOCK_MARGIN):
             if info.get("custom_field") == ours and info.get("paypal_reference_id_type") == "ODR":
-                return self.look(info["paypal_reference_id"])
-        return ProviderPayment(state=PaymentAt.ABSENT)
+                return self.retrieve(info["paypal_reference_id"])
+        return ProviderPayment(state=ProviderPaymentStatus.ABSENT)
 
     def capture(self, reference: str, amount: int, *, final: bool, key: str) -> ProviderPayment:
         """PayPal honours an authorisation for three days. What it declines later is tried once more, renewed."""
@@ -142,7 +144,7 @@ class PayPalGateway:
         if any(one.get("invoice_id") == key for one in shapes.captures_of(order)):
             return before
         held = shapes.authorisation_of(order)
-        if held is None or before.state is PaymentAt.CANCELLED:
+        if held is None or before.state is ProviderPaymentStatus.CANCELLED:
             raise AuthorisationGone(decline_code="authorisation_cancelled")
         wanted = Money.of(amount, before.amount.currency)
         try:
@@ -154,7 +156,7 @@ class PayPalGateway:
             self._capture(renewed, wanted, final, f"{key}:renewed")
         taken = before.captured + wanted
         done = final or taken == before.amount
-        state = PaymentAt.CAPTURED if done else PaymentAt.AUTHORISED
+        state = ProviderPaymentStatus.CAPTURED if done else ProviderPaymentStatus.AUTHORISED
         return before.model_copy(update={"captured": taken, "state": state})
 
     def _existing(self, reference: str) -> Json:
@@ -200,41 +202,43 @@ class PayPalGateway:
         try:
             order = order_of(self._client, reference)
         except PayPalRefused:
-            return ProviderPayment(state=PaymentAt.CANCELLED, reference=reference)
+            return ProviderPayment(state=ProviderPaymentStatus.CANCELLED, reference=reference)
         held = shapes.authorisation_of(order)
         if held is None:
-            return shapes.payment_of(order).model_copy(update={"state": PaymentAt.CANCELLED, "next_action": None})
+            return shapes.payment_of(order).model_copy(
+                update={"state": ProviderPaymentStatus.CANCELLED, "next_action": None}
+            )
         if held["status"] in ("CREATED", "PARTIALLY_CAPTURED", "PENDING"):
             with contextlib.suppress(PayPalRefused):  # captured, voided or expired in between: it says so itself
                 self._client.call(
                     lambda sdk: sdk.payments.void_payment,
                     {"authorization_id": held["id"], "paypal_request_id": f"{held['id']}:void"},
                 )
-        return self.look(reference)
+        return self.retrieve(reference)
 
-    def give_back(self, reference: str) -> None:
+    def refund_rest(self, reference: str) -> None:
         """A refund of every capture's rest."""
-        refunds.give_back(self._client, reference)
+        refunds.refund_rest(self._client, reference)
 
     def refund(self, reference: str, amount: Money, metadata: dict[str, str], key: str) -> ProviderRefund:
         """One refund of ours may take a part from each capture, and is as far along as its slowest part."""
         return refunds.refund(self._client, reference, amount, metadata["refund_id"], key)
 
-    def look_refund(self, reference: str) -> ProviderRefund:
+    def retrieve_refund(self, reference: str) -> ProviderRefund:
         """`reference` names all parts."""
-        return refunds.look(self._client, reference)
+        return refunds.retrieve(self._client, reference)
 
-    def find_refund(self, reference: str, metadata: dict[str, str]) -> ProviderRefund:
+    def search_refund(self, reference: str, metadata: dict[str, str]) -> ProviderRefund:
         """The order lists them all, at once."""
-        return refunds.find(self._client, reference, metadata["refund_id"])
+        return refunds.search(self._client, reference, metadata["refund_id"])
 
     def event(self, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
         """A webhook, if PayPal itself says that it signed these very bytes. Raises also ProviderUnavailable."""
         return events.read(self._client, body, headers, self._webhook_id)
 
-    def moved_since(self, since: datetime) -> Iterator[Movement]:
+    def list_movements(self, since: datetime) -> Iterator[Movement]:
         """PayPal's transaction search, which shows what moved up to three hours late."""
-        return events.moved_since(self._client, since)
+        return events.list_movements(self._client, since)
 
 
 def _custom_id(metadata: dict[str, str]) -> str:

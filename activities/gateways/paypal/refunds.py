@@ -11,13 +11,13 @@ from activities.gateways.paypal import shapes as shapes
 from activities.gateways.paypal.client import Json, PayPalClient, PayPalRefused, order_of
 from models.errors import OutcomeUnknown, RefundExceedsBalance
 from models.money import Money
-from models.payments.provider import ProviderRefund, RefundAt
+from models.payments.provider import ProviderRefund, ProviderRefundStatus
 
 ROUNDS = 3
 _EXCEEDS = ("REFUND_AMOUNT_EXCEEDED", "CAPTURE_FULLY_REFUNDED")
 
 
-def give_back(client: PayPalClient, reference: str) -> None:
+def refund_rest(client: PayPalClient, reference: str) -> None:
     """A refund of every capture's rest."""
     order = _order(client, reference)
     for capture in shapes.captures_of(order):
@@ -57,7 +57,7 @@ def refund(client: PayPalClient, reference: str, amount: Money, refund_id: str, 
                 raise RefundExceedsBalance(left=Money.of(left, amount.currency).model_dump())
             found = shapes.refund_of(parts, reference)
             return shapes.failed(
-                parts, found.model_copy(update={"state": RefundAt.FAILED, "reason": "refunded_in_part"})
+                parts, found.model_copy(update={"state": ProviderRefundStatus.FAILED, "reason": "refunded_in_part"})
             )
         for capture, rest in open_:
             part = min(rest, missing)
@@ -69,7 +69,7 @@ def refund(client: PayPalClient, reference: str, amount: Money, refund_id: str, 
                 if error.issue in _EXCEEDS:
                     break  # somebody was quicker: the next round sees it
                 refused = ProviderRefund(
-                    state=RefundAt.FAILED,
+                    state=ProviderRefundStatus.FAILED,
                     payment=reference,
                     amount=amount,
                     reason=error.code,
@@ -90,18 +90,18 @@ def _refund(client: PayPalClient, capture: str, amount: Money, refund_id: str | 
     )
 
 
-def look(client: PayPalClient, reference: str) -> ProviderRefund:
+def retrieve(client: PayPalClient, reference: str) -> ProviderRefund:
     """`reference` names all parts."""
     parts = []
     for name in reference.split(","):
         try:
             parts.append(client.call(lambda sdk: sdk.payments.get_refund, {"refund_id": name}))
         except PayPalRefused:
-            return ProviderRefund(state=RefundAt.ABSENT)
+            return ProviderRefund(state=ProviderRefundStatus.ABSENT)
     return shapes.refund_of(parts, None)
 
 
-def find(client: PayPalClient, reference: str, refund_id: str) -> ProviderRefund:
+def search(client: PayPalClient, reference: str, refund_id: str) -> ProviderRefund:
     """The order lists them all, at once."""
     parts = shapes.refunds_of(_order(client, reference), refund_id)
-    return shapes.refund_of(parts, reference) if parts else ProviderRefund(state=RefundAt.ABSENT)
+    return shapes.refund_of(parts, reference) if parts else ProviderRefund(state=ProviderRefundStatus.ABSENT)

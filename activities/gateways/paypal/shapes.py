@@ -9,7 +9,7 @@ from typing import Any
 
 from models.errors import OutcomeUnknown, PaymentMethodInvalid
 from models.money import Money, parse_major
-from models.payments.provider import PaymentAt, ProviderPayment, ProviderRefund, RefundAt
+from models.payments.provider import ProviderPayment, ProviderPaymentStatus, ProviderRefund, ProviderRefundStatus
 
 Json = dict[str, Any]
 
@@ -17,29 +17,34 @@ Json = dict[str, Any]
 DECIMALS = {"USD": 2, "EUR": 2, "JPY": 0}
 
 _ORDERS = {
-    "CREATED": PaymentAt.REQUIRES_ACTION,
-    "SAVED": PaymentAt.REQUIRES_ACTION,
-    "PAYER_ACTION_REQUIRED": PaymentAt.REQUIRES_ACTION,
-    "APPROVED": PaymentAt.APPROVED,
-    "VOIDED": PaymentAt.CANCELLED,
+    "CREATED": ProviderPaymentStatus.REQUIRES_ACTION,
+    "SAVED": ProviderPaymentStatus.REQUIRES_ACTION,
+    "PAYER_ACTION_REQUIRED": ProviderPaymentStatus.REQUIRES_ACTION,
+    "APPROVED": ProviderPaymentStatus.APPROVED,
+    "VOIDED": ProviderPaymentStatus.CANCELLED,
 }
 _AUTHORISATIONS = {
-    "CREATED": PaymentAt.AUTHORISED,
-    "PARTIALLY_CAPTURED": PaymentAt.AUTHORISED,
-    "CAPTURED": PaymentAt.CAPTURED,
-    "PENDING": PaymentAt.PROCESSING,
-    "DENIED": PaymentAt.DECLINED,
-    "VOIDED": PaymentAt.CANCELLED,
-    "EXPIRED": PaymentAt.CANCELLED,
+    "CREATED": ProviderPaymentStatus.AUTHORISED,
+    "PARTIALLY_CAPTURED": ProviderPaymentStatus.AUTHORISED,
+    "CAPTURED": ProviderPaymentStatus.CAPTURED,
+    "PENDING": ProviderPaymentStatus.PROCESSING,
+    "DENIED": ProviderPaymentStatus.DECLINED,
+    "VOIDED": ProviderPaymentStatus.CANCELLED,
+    "EXPIRED": ProviderPaymentStatus.CANCELLED,
 }
 _TAKEN = ("COMPLETED", "PENDING", "PARTIALLY_REFUNDED", "REFUNDED")
 _REFUNDS = {
-    "COMPLETED": RefundAt.SUCCEEDED,
-    "PENDING": RefundAt.PENDING,
-    "FAILED": RefundAt.FAILED,
-    "CANCELLED": RefundAt.CANCELLED,
+    "COMPLETED": ProviderRefundStatus.SUCCEEDED,
+    "PENDING": ProviderRefundStatus.PENDING,
+    "FAILED": ProviderRefundStatus.FAILED,
+    "CANCELLED": ProviderRefundStatus.CANCELLED,
 }
-_SLOWEST = (RefundAt.PENDING, RefundAt.FAILED, RefundAt.CANCELLED, RefundAt.SUCCEEDED)
+_SLOWEST = (
+    ProviderRefundStatus.PENDING,
+    ProviderRefundStatus.FAILED,
+    ProviderRefundStatus.CANCELLED,
+    ProviderRefundStatus.SUCCEEDED,
+)
 _LIVE = ("COMPLETED", "PENDING")
 
 
@@ -68,9 +73,9 @@ def read_amount(found: Json) -> Money:
 def payment_of(order: Json) -> ProviderPayment:
     """The order as it stands."""
     held = authorisation_of(order)
-    state = _ORDERS.get(order["status"], PaymentAt.PROCESSING)
+    state = _ORDERS.get(order["status"], ProviderPaymentStatus.PROCESSING)
     if held is not None:
-        state = _AUTHORISATIONS.get(held["status"], PaymentAt.PROCESSING)
+        state = _AUTHORISATIONS.get(held["status"], ProviderPaymentStatus.PROCESSING)
     amount = read_amount(_unit(order)["amount"])
     taken = sum(read_amount(one["amount"]).amount for one in captures_of(order))
     return ProviderPayment(
@@ -78,7 +83,7 @@ def payment_of(order: Json) -> ProviderPayment:
         reference=order["id"],
         amount=amount,
         captured=Money.of(taken, amount.currency),
-        next_action=_next_action(order) if state is PaymentAt.REQUIRES_ACTION else None,
+        next_action=_next_action(order) if state is ProviderPaymentStatus.REQUIRES_ACTION else None,
         decline_code="approval_cancelled" if order["status"] == "VOIDED" else None,
     )
 
@@ -122,7 +127,7 @@ def up(refund: Json) -> str:
 
 def refund_of(parts: list[Json], payment: str | None) -> ProviderRefund:
     """One refund of ours, which PayPal may hold in a part for each capture: as far along as its slowest part."""
-    states = [_REFUNDS.get(one["status"], RefundAt.PENDING) for one in parts]
+    states = [_REFUNDS.get(one["status"], ProviderRefundStatus.PENDING) for one in parts]
     state = next(state for state in _SLOWEST if state in states)
     reasons = [one["status_details"]["reason"] for one in parts if one.get("status_details", {}).get("reason")]
     found = ProviderRefund(
@@ -133,7 +138,7 @@ def refund_of(parts: list[Json], payment: str | None) -> ProviderRefund:
         reason=str(reasons[0]).lower() if reasons else None,
         refund_id=parts[0].get("custom_id"),
     )
-    return failed(parts, found) if state in (RefundAt.FAILED, RefundAt.CANCELLED) else found
+    return failed(parts, found) if state in (ProviderRefundStatus.FAILED, ProviderRefundStatus.CANCELLED) else found
 
 
 def failed(parts: list[Json], found: ProviderRefund) -> ProviderRefund:
@@ -141,8 +146,8 @@ def failed(parts: list[Json], found: ProviderRefund) -> ProviderRefund:
     given = [one for one in parts if one["status"] == "COMPLETED"]
     return found.model_copy(
         update={
-            "given": _sum(given) if given else None,
-            "given_reference": _names(given) if given else None,
+            "refunded": _sum(given) if given else None,
+            "refunded_reference": _names(given) if given else None,
         }
     )
 

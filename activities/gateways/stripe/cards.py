@@ -12,18 +12,18 @@ from typing import Any
 
 import stripe
 
-from activities.gateways.stripe.client import client_of, decline_code, options, ours, why
+from activities.gateways.stripe.client import client_of, decline_code, domain_error, message_of, options
 from activities.gateways.stripe.payments import CLOCK_MARGIN
 from models.errors import HoldfastError
-from models.payments.methods import Card, ProviderSetup, SetupAt
+from models.payments.methods import Card, ProviderSetup, ProviderSetupStatus
 
 _STATES = {
-    "succeeded": SetupAt.SUCCEEDED,
-    "requires_action": SetupAt.REQUIRES_ACTION,
-    "requires_confirmation": SetupAt.REQUIRES_ACTION,
-    "processing": SetupAt.PROCESSING,
-    "requires_payment_method": SetupAt.DECLINED,
-    "canceled": SetupAt.CANCELLED,
+    "succeeded": ProviderSetupStatus.SUCCEEDED,
+    "requires_action": ProviderSetupStatus.REQUIRES_ACTION,
+    "requires_confirmation": ProviderSetupStatus.REQUIRES_ACTION,
+    "processing": ProviderSetupStatus.PROCESSING,
+    "requires_payment_method": ProviderSetupStatus.DECLINED,
+    "canceled": ProviderSetupStatus.CANCELLED,
 }
 _CARD = ["payment_method"]  # what to expand
 
@@ -41,9 +41,9 @@ class StripeCards:
         try:
             return str(self._client.v1.customers.create({"metadata": {"user_id": user_id}}, options(key)).id)
         except stripe.StripeError as error:
-            raise _ours(error) from error
+            raise _domain_error(error) from error
 
-    def find_customer(self, user_id: str, not_before: datetime) -> str | None:
+    def search_customer(self, user_id: str, not_before: datetime) -> str | None:
         """The one created since; None only when the list, which is consistent, has none."""
         since = int((not_before - CLOCK_MARGIN).timestamp())
         try:
@@ -52,7 +52,7 @@ class StripeCards:
                 if _metadata(customer).get("user_id") == user_id:
                     return str(customer.id)
         except stripe.StripeError as error:
-            raise _ours(error) from error
+            raise _domain_error(error) from error
         return None
 
     def set_up(self, customer: str, method: str, metadata: dict[str, str], key: str) -> ProviderSetup:
@@ -77,41 +77,43 @@ class StripeCards:
         except stripe.CardError as error:
             refused = error.error.setup_intent if error.error else None
             return ProviderSetup(
-                state=SetupAt.DECLINED, reference=refused.id if refused else None, decline_code=decline_code(error)
+                state=ProviderSetupStatus.DECLINED,
+                reference=refused.id if refused else None,
+                decline_code=decline_code(error),
             )
         except stripe.InvalidRequestError as error:
             if error.param == "customer":
-                return ProviderSetup(state=SetupAt.NO_CUSTOMER)
-            raise _ours(error) from error
+                return ProviderSetup(state=ProviderSetupStatus.NO_CUSTOMER)
+            raise _domain_error(error) from error
         except stripe.StripeError as error:
-            raise _ours(error) from error
+            raise _domain_error(error) from error
         return _setup(intent)
 
-    def look(self, reference: str) -> ProviderSetup:
+    def retrieve(self, reference: str) -> ProviderSetup:
         """The set-up by Stripe's own id. Raises ProviderUnavailable or OutcomeUnknown."""
         try:
             return _setup(self._client.v1.setup_intents.retrieve(reference, {"expand": _CARD}, options()))
         except stripe.StripeError as error:
-            raise _ours(error) from error
+            raise _domain_error(error) from error
 
-    def of_payment(self, reference: str) -> ProviderSetup:
+    def retrieve_for_payment(self, reference: str) -> ProviderSetup:
         """The method of a payment that has kept it. Raises ProviderUnavailable or OutcomeUnknown."""
         try:
             intent = self._client.v1.payment_intents.retrieve(reference, {"expand": _CARD}, options())
         except stripe.StripeError as error:
-            raise _ours(error) from error
+            raise _domain_error(error) from error
         method: Any = intent.payment_method
         if method is None or method.customer is None:
-            return ProviderSetup(state=SetupAt.ABSENT)
+            return ProviderSetup(state=ProviderSetupStatus.ABSENT)
         return ProviderSetup(
-            state=SetupAt.SUCCEEDED,
+            state=ProviderSetupStatus.SUCCEEDED,
             reference=intent.id,
             method=method.id,
             card=_card(method.card),
             fingerprint=method.card.fingerprint,
         )
 
-    def find(self, customer: str, metadata: dict[str, str]) -> ProviderSetup:
+    def search(self, customer: str, metadata: dict[str, str]) -> ProviderSetup:
         """The customer's set-up with our metadata, or ABSENT. Raises ProviderUnavailable or OutcomeUnknown."""
         try:
             listed = self._client.v1.setup_intents.list(
@@ -123,10 +125,10 @@ class StripeCards:
                     return _setup(intent)
         except stripe.InvalidRequestError as error:
             if error.param != "customer":
-                raise _ours(error) from error
+                raise _domain_error(error) from error
         except stripe.StripeError as error:
-            raise _ours(error) from error
-        return ProviderSetup(state=SetupAt.ABSENT)
+            raise _domain_error(error) from error
+        return ProviderSetup(state=ProviderSetupStatus.ABSENT)
 
     def cancel(self, reference: str) -> ProviderSetup:
         """Nobody can confirm it any more. Where it can't be cancelled (done, or cancelled before), what it is."""
@@ -134,10 +136,10 @@ class StripeCards:
             return _setup(self._client.v1.setup_intents.cancel(reference, {}, options()))
         except stripe.InvalidRequestError as error:
             if error.code == "setup_intent_unexpected_state":
-                return self.look(reference)
-            raise _ours(error) from error
+                return self.retrieve(reference)
+            raise _domain_error(error) from error
         except stripe.StripeError as error:
-            raise _ours(error) from error
+            raise _domain_error(error) from error
 
     def detach(self, method: str) -> None:
         """The card can never be charged again. Done before counts as done, so it needs no key of ours."""
@@ -145,19 +147,19 @@ class StripeCards:
             self._client.v1.payment_methods.detach(method, {}, options())
         except stripe.InvalidRequestError as error:
             if error.code != "resource_missing" and self._attached(method):
-                raise _ours(error) from error
+                raise _domain_error(error) from error
         except stripe.StripeError as error:
-            raise _ours(error) from error
+            raise _domain_error(error) from error
 
     def _attached(self, method: str) -> bool:
         try:
             return self._client.v1.payment_methods.retrieve(method, {}, options()).customer is not None
         except stripe.StripeError as error:
-            raise _ours(error) from error
+            raise _domain_error(error) from error
 
 
-def _ours(error: stripe.StripeError) -> HoldfastError:
-    return ours(error, "/method")
+def _domain_error(error: stripe.StripeError) -> HoldfastError:
+    return domain_error(error, "/method")
 
 
 def _metadata(held: Any) -> dict[str, str]:
@@ -165,8 +167,8 @@ def _metadata(held: Any) -> dict[str, str]:
 
 
 def _setup(intent: stripe.SetupIntent) -> ProviderSetup:
-    state = _STATES.get(intent.status, SetupAt.PROCESSING)
-    declined = intent.last_setup_error if state is SetupAt.DECLINED else None
+    state = _STATES.get(intent.status, ProviderSetupStatus.PROCESSING)
+    declined = intent.last_setup_error if state is ProviderSetupStatus.DECLINED else None
     method: Any = intent.payment_method
     card = getattr(method, "card", None)
     return ProviderSetup(
@@ -175,8 +177,8 @@ def _setup(intent: stripe.SetupIntent) -> ProviderSetup:
         method=getattr(method, "id", method),
         card=_card(card) if card else None,
         fingerprint=getattr(card, "fingerprint", None),
-        next_action=_next_action(intent) if state is SetupAt.REQUIRES_ACTION else None,
-        decline_code=why(declined) if declined else None,
+        next_action=_next_action(intent) if state is ProviderSetupStatus.REQUIRES_ACTION else None,
+        decline_code=message_of(declined) if declined else None,
     )
 
 

@@ -33,15 +33,15 @@ def options(key: str | None = None) -> stripe.RequestOptions:
 
 
 def decline_code(error: stripe.CardError) -> str:
-    return why(error.error) if error.error else str(error.code or "declined")
+    return message_of(error.error) if error.error else str(error.code or "declined")
 
 
-def why(error: object) -> str:
+def message_of(error: object) -> str:
     """Stripe leaves out what does not apply: a failed authentication has a code but no decline code."""
     return str(getattr(error, "decline_code", None) or getattr(error, "code", None) or "declined")
 
 
-def ours(error: stripe.StripeError, pointer: str = "/payment/method") -> HoldfastError:
+def domain_error(error: stripe.StripeError, pointer: str = "/payment/method") -> HoldfastError:
     """What we can be certain of. Anything else is unknown, and is looked up before it is tried again.
 
     `pointer` says where a body names the payment method.

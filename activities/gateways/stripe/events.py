@@ -11,18 +11,18 @@ from typing import Any
 
 import stripe
 
-from activities.gateways.stripe.client import options, ours
+from activities.gateways.stripe.client import domain_error, options
 from activities.gateways.stripe.refunds import STATES
 from models.errors import BadRequest, BadSignature
 from models.money import Money
 from models.payments.provider import (
-    DisputeAt,
     Movement,
     MovementKind,
     ProviderDispute,
+    ProviderDisputeStatus,
     ProviderEvent,
     ProviderRefund,
-    RefundAt,
+    ProviderRefundStatus,
 )
 
 # What the shop's webhook endpoint is subscribed to at Stripe: whatever decides what somebody waits for.
@@ -45,14 +45,14 @@ EVENTS = frozenset(
 )
 
 _DISPUTES = {
-    "needs_response": DisputeAt.NEEDS_RESPONSE,
-    "warning_needs_response": DisputeAt.NEEDS_RESPONSE,
-    "under_review": DisputeAt.UNDER_REVIEW,
-    "warning_under_review": DisputeAt.UNDER_REVIEW,
-    "won": DisputeAt.WON,
-    "warning_closed": DisputeAt.WON,
-    "prevented": DisputeAt.WON,
-    "lost": DisputeAt.LOST,
+    "needs_response": ProviderDisputeStatus.NEEDS_RESPONSE,
+    "warning_needs_response": ProviderDisputeStatus.NEEDS_RESPONSE,
+    "under_review": ProviderDisputeStatus.UNDER_REVIEW,
+    "warning_under_review": ProviderDisputeStatus.UNDER_REVIEW,
+    "won": ProviderDisputeStatus.WON,
+    "warning_closed": ProviderDisputeStatus.WON,
+    "prevented": ProviderDisputeStatus.WON,
+    "lost": ProviderDisputeStatus.LOST,
 }
 _KINDS = {
     "charge": MovementKind.CAPTURE,
@@ -88,7 +88,7 @@ def read(body: bytes, signature: str, secret: str) -> ProviderEvent:
 
 def _refund(subject: dict[str, Any]) -> ProviderRefund:
     return ProviderRefund(
-        state=STATES.get(subject["status"], RefundAt.PENDING),
+        state=STATES.get(subject["status"], ProviderRefundStatus.PENDING),
         reference=subject["id"],
         payment=subject.get("payment_intent"),
         amount=_money(subject),
@@ -102,7 +102,7 @@ def _dispute(subject: dict[str, Any]) -> ProviderDispute:
         reference=subject["id"],
         payment=subject.get("payment_intent"),
         amount=_money(subject),
-        state=_DISPUTES.get(subject["status"], DisputeAt.UNDER_REVIEW),
+        state=_DISPUTES.get(subject["status"], ProviderDisputeStatus.UNDER_REVIEW),
         reason=subject.get("reason") or "general",
     )
 
@@ -111,7 +111,7 @@ def _money(held: dict[str, Any]) -> Money:
     return Money.of(abs(held["amount"]), held["currency"].upper())
 
 
-def moved_since(client: stripe.StripeClient, since: datetime) -> Iterator[Movement]:
+def list_movements(client: stripe.StripeClient, since: datetime) -> Iterator[Movement]:
     """What was booked on the balance, and what was authorised and is not yet captured or released."""
     created: Any = {"gte": int(since.timestamp())}
     try:
@@ -133,7 +133,7 @@ def moved_since(client: stripe.StripeClient, since: datetime) -> Iterator[Moveme
                     checkout_id=(intent.metadata.to_dict() if intent.metadata else {}).get("checkout_id"),
                 )
     except stripe.StripeError as error:
-        raise ours(error) from error
+        raise domain_error(error) from error
 
 
 def _movement(entry: dict[str, Any]) -> Movement | None:

@@ -13,15 +13,15 @@ from typing import Any
 import stripe
 
 from activities.gateways.stripe import events, refunds
-from activities.gateways.stripe.client import client_of, decline_code, options, ours, why
+from activities.gateways.stripe.client import client_of, decline_code, domain_error, message_of, options
 from models.errors import AuthorisationGone, CaptureRefused, HoldfastError, PaymentMethodInvalid
 from models.money import CURRENCIES, SMALLEST, Money
 from models.payments.provider import (
     AuthorisationRequest,
     Movement,
-    PaymentAt,
     ProviderEvent,
     ProviderPayment,
+    ProviderPaymentStatus,
     ProviderRefund,
 )
 
@@ -29,13 +29,13 @@ from models.payments.provider import (
 CLOCK_MARGIN = timedelta(minutes=5)
 
 _STATES = {
-    "requires_capture": PaymentAt.AUTHORISED,
-    "succeeded": PaymentAt.CAPTURED,
-    "requires_action": PaymentAt.REQUIRES_ACTION,
-    "requires_confirmation": PaymentAt.REQUIRES_ACTION,
-    "processing": PaymentAt.PROCESSING,
-    "requires_payment_method": PaymentAt.DECLINED,
-    "canceled": PaymentAt.CANCELLED,
+    "requires_capture": ProviderPaymentStatus.AUTHORISED,
+    "succeeded": ProviderPaymentStatus.CAPTURED,
+    "requires_action": ProviderPaymentStatus.REQUIRES_ACTION,
+    "requires_confirmation": ProviderPaymentStatus.REQUIRES_ACTION,
+    "processing": ProviderPaymentStatus.PROCESSING,
+    "requires_payment_method": ProviderPaymentStatus.DECLINED,
+    "canceled": ProviderPaymentStatus.CANCELLED,
 }
 _EXPIRED = ("charge_expired_for_capture", "capture_charge_authorization_expired")
 
@@ -83,26 +83,26 @@ class StripeGateway:
             intent = self._client.v1.payment_intents.create(wanted, options(request.key))
         except stripe.CardError as error:
             return ProviderPayment(
-                state=PaymentAt.DECLINED,
+                state=ProviderPaymentStatus.DECLINED,
                 reference=_intent_of(error),
                 decline_code=decline_code(error),
             )
         except stripe.StripeError as error:
-            raise ours(error) from error
+            raise domain_error(error) from error
         return _payment(intent)
 
-    def look(self, reference: str) -> ProviderPayment:
+    def retrieve(self, reference: str) -> ProviderPayment:
         """The payment by Stripe's own id. Raises ProviderUnavailable or OutcomeUnknown."""
         try:
             return _payment(self._client.v1.payment_intents.retrieve(reference, {}, options()))
         except stripe.StripeError as error:
-            raise ours(error) from error
+            raise domain_error(error) from error
 
     def complete(self, reference: str, key: str) -> ProviderPayment:
         """Stripe holds the money by itself as soon as the buyer has agreed."""
-        return self.look(reference)
+        return self.retrieve(reference)
 
-    def find(self, metadata: dict[str, str], not_before: datetime) -> ProviderPayment:
+    def search(self, metadata: dict[str, str], not_before: datetime) -> ProviderPayment:
         """The payment by our metadata; ABSENT only when the list, which is consistent, has none.
 
         Raises ProviderUnavailable or OutcomeUnknown when it can't be looked up.
@@ -118,8 +118,8 @@ class StripeGateway:
                 if all(held.get(name) == value for name, value in metadata.items()):
                     return _payment(intent)
         except stripe.StripeError as error:
-            raise ours(error) from error
-        return ProviderPayment(state=PaymentAt.ABSENT)
+            raise domain_error(error) from error
+        return ProviderPayment(state=ProviderPaymentStatus.ABSENT)
 
     def capture(self, reference: str, amount: int, *, final: bool, key: str) -> ProviderPayment:
         """Take `amount` minor units of what was authorised; `final=False` keeps the rest authorised (multicapture).
@@ -142,15 +142,15 @@ class StripeGateway:
         if isinstance(error, stripe.CardError):
             return CaptureRefused(f"Stripe refused the capture: {error.code}", decline_code=decline_code(error))
         if not isinstance(error, stripe.InvalidRequestError):
-            return ours(error)
+            return domain_error(error)
         if error.code in _EXPIRED:
             return AuthorisationGone(decline_code="authorisation_expired")
         if error.code == "payment_intent_unexpected_state":
-            state = self.look(reference).state
-            if state is PaymentAt.CANCELLED:
+            state = self.retrieve(reference).state
+            if state is ProviderPaymentStatus.CANCELLED:
                 return AuthorisationGone(decline_code="authorisation_cancelled")
             return CaptureRefused(f"The payment is {state}", decline_code=error.code)
-        return CaptureRefused(f"Stripe refused the capture: {error.code}", decline_code=why(error))
+        return CaptureRefused(f"Stripe refused the capture: {error.code}", decline_code=message_of(error))
 
     def cancel(self, reference: str) -> ProviderPayment:
         """Release an authorisation. Where it can't be cancelled (paid, or cancelled before), what it is instead.
@@ -161,46 +161,46 @@ class StripeGateway:
             return _payment(self._client.v1.payment_intents.cancel(reference, {}, options()))
         except stripe.InvalidRequestError as error:
             if error.code == "payment_intent_unexpected_state":
-                return self.look(reference)
-            raise ours(error) from error
+                return self.retrieve(reference)
+            raise domain_error(error) from error
         except stripe.StripeError as error:
-            raise ours(error) from error
+            raise domain_error(error) from error
 
-    def give_back(self, reference: str) -> None:
+    def refund_rest(self, reference: str) -> None:
         """Refund all that is left; done before counts as done, so it needs no key of ours either."""
-        refunds.give_back(self._client, reference)
+        refunds.refund_rest(self._client, reference)
 
     def refund(self, reference: str, amount: Money, metadata: dict[str, str], key: str) -> ProviderRefund:
         """Give back part or all. Raises RefundExceedsBalance, ProviderUnavailable or OutcomeUnknown."""
         return refunds.refund(self._client, reference, amount, metadata, key)
 
-    def look_refund(self, reference: str) -> ProviderRefund:
+    def retrieve_refund(self, reference: str) -> ProviderRefund:
         """The refund by Stripe's own id. Raises ProviderUnavailable or OutcomeUnknown."""
-        return refunds.look(self._client, reference)
+        return refunds.retrieve(self._client, reference)
 
-    def find_refund(self, reference: str, metadata: dict[str, str]) -> ProviderRefund:
+    def search_refund(self, reference: str, metadata: dict[str, str]) -> ProviderRefund:
         """The refund of that payment by our metadata, or ABSENT. Raises ProviderUnavailable or OutcomeUnknown."""
-        return refunds.find(self._client, reference, metadata)
+        return refunds.search(self._client, reference, metadata)
 
     def event(self, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
         """A webhook, if Stripe signed these very bytes within five minutes; else BadSignature."""
         return events.read(body, headers.get("stripe-signature", ""), self._webhook_secret)
 
-    def moved_since(self, since: datetime) -> Iterator[Movement]:
+    def list_movements(self, since: datetime) -> Iterator[Movement]:
         """Stripe's balance, and what is authorised. Raises ProviderUnavailable or OutcomeUnknown."""
-        return events.moved_since(self._client, since)
+        return events.list_movements(self._client, since)
 
 
 def _payment(intent: stripe.PaymentIntent) -> ProviderPayment:
-    state = _STATES.get(intent.status, PaymentAt.PROCESSING)
-    declined = intent.last_payment_error if state is PaymentAt.DECLINED else None
+    state = _STATES.get(intent.status, ProviderPaymentStatus.PROCESSING)
+    declined = intent.last_payment_error if state is ProviderPaymentStatus.DECLINED else None
     return ProviderPayment(
         state=state,
         reference=intent.id,
         amount=Money.of(intent.amount, intent.currency.upper()),
         captured=Money.of(intent.amount_received, intent.currency.upper()),
-        next_action=_next_action(intent) if state is PaymentAt.REQUIRES_ACTION else None,
-        decline_code=why(declined) if declined else None,
+        next_action=_next_action(intent) if state is ProviderPaymentStatus.REQUIRES_ACTION else None,
+        decline_code=message_of(declined) if declined else None,
     )
 
 

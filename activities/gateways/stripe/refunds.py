@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import stripe
 
-from activities.gateways.stripe.client import options, ours
+from activities.gateways.stripe.client import domain_error, options
 from models.errors import OutcomeUnknown, RefundExceedsBalance
 from models.money import Money
-from models.payments.provider import ProviderRefund, RefundAt
+from models.payments.provider import ProviderRefund, ProviderRefundStatus
 
 STATES = {
-    "succeeded": RefundAt.SUCCEEDED,
-    "pending": RefundAt.PENDING,
-    "requires_action": RefundAt.REQUIRES_ACTION,
-    "failed": RefundAt.FAILED,
-    "canceled": RefundAt.CANCELLED,
+    "succeeded": ProviderRefundStatus.SUCCEEDED,
+    "pending": ProviderRefundStatus.PENDING,
+    "requires_action": ProviderRefundStatus.REQUIRES_ACTION,
+    "failed": ProviderRefundStatus.FAILED,
+    "canceled": ProviderRefundStatus.CANCELLED,
 }
 _EXCEEDS = ("amount_too_large", "charge_already_refunded")
 
@@ -35,39 +35,39 @@ def refund(
         if error.code in _EXCEEDS:
             raise RefundExceedsBalance() from error
         if error.http_status == 409:
-            raise ours(error) from error
+            raise domain_error(error) from error
         return ProviderRefund(
-            state=RefundAt.FAILED, payment=reference, amount=amount, reason=error.code or "invalid_request"
+            state=ProviderRefundStatus.FAILED, payment=reference, amount=amount, reason=error.code or "invalid_request"
         )
     except stripe.StripeError as error:
-        raise ours(error) from error
+        raise domain_error(error) from error
     return refund_of(made)
 
 
-def give_back(client: stripe.StripeClient, reference: str) -> None:
+def refund_rest(client: stripe.StripeClient, reference: str) -> None:
     """All that is left, whatever it is; nothing is done already."""
     try:
         client.v1.refunds.create({"payment_intent": reference}, options())
     except stripe.InvalidRequestError as error:
         if error.code != "charge_already_refunded":
-            raise ours(error) from error
+            raise domain_error(error) from error
     except stripe.StripeError as error:
-        raise ours(error) from error
+        raise domain_error(error) from error
 
 
-def look(client: stripe.StripeClient, reference: str) -> ProviderRefund:
+def retrieve(client: stripe.StripeClient, reference: str) -> ProviderRefund:
     """By Stripe's own id; ABSENT where there is none."""
     try:
         return refund_of(client.v1.refunds.retrieve(reference, {}, options()))
     except stripe.InvalidRequestError as error:
         if error.code == "resource_missing":
-            return ProviderRefund(state=RefundAt.ABSENT)
+            return ProviderRefund(state=ProviderRefundStatus.ABSENT)
         raise OutcomeUnknown(f"Stripe answered {error.code}") from error
     except stripe.StripeError as error:
-        raise ours(error) from error
+        raise domain_error(error) from error
 
 
-def find(client: stripe.StripeClient, reference: str, metadata: dict[str, str]) -> ProviderRefund:
+def search(client: stripe.StripeClient, reference: str, metadata: dict[str, str]) -> ProviderRefund:
     """Among all refunds of the payment; the list is consistent at once."""
     try:
         listed = client.v1.refunds.list({"payment_intent": reference, "limit": 100}, options())
@@ -76,8 +76,8 @@ def find(client: stripe.StripeClient, reference: str, metadata: dict[str, str]) 
             if all(held.get(name) == value for name, value in metadata.items()):
                 return refund_of(made)
     except stripe.StripeError as error:
-        raise ours(error) from error
-    return ProviderRefund(state=RefundAt.ABSENT)
+        raise domain_error(error) from error
+    return ProviderRefund(state=ProviderRefundStatus.ABSENT)
 
 
 def refund_of(made: stripe.Refund) -> ProviderRefund:
@@ -85,7 +85,7 @@ def refund_of(made: stripe.Refund) -> ProviderRefund:
     held = made.metadata.to_dict() if made.metadata else {}
     payment = made.payment_intent
     return ProviderRefund(
-        state=STATES.get(made.status or "", RefundAt.PENDING),
+        state=STATES.get(made.status or "", ProviderRefundStatus.PENDING),
         reference=made.id,
         payment=payment if isinstance(payment, str) or payment is None else payment.id,
         amount=Money.of(made.amount, made.currency.upper()),

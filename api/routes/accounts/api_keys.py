@@ -89,7 +89,7 @@ def create_api_key(shop: Shop, caller: UsersWriter, body: NewKey) -> JSONRespons
 def list_api_keys(shop: Shop, caller: UsersWriter, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
     """Those in force and those that have expired, newest first; `hint` is a key's last characters."""
     before = paging.decode(cursor, str)[0] if cursor is not None else None
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = repository.page(connection, before=before, limit=limit + 1)
     next_cursor = paging.encode(found[limit - 1].id) if len(found) > limit else None
     shown = [ApiKeyOut(**key.view()).model_dump(mode="json") for key in found[:limit]]

@@ -21,7 +21,7 @@ from api.second_factor import check_code
 from api.services import Services, Shop
 from api.sessions import From
 from api.throttle import Attempt
-from models.accounts.identities import Begun, Identity, ProviderName, Returned, SetOut
+from models.accounts.identities import Identity, ProviderName, SealedSignIn, SignInReturned, SignInStarted
 from models.base import Storable
 from models.db.repositories.accounts import identities
 from models.db.repositories.accounts.sessions import Origin
@@ -45,12 +45,12 @@ router = APIRouter(
 )
 
 CODE_SECONDS = 300  # to find the authenticator
-NEVER_KEPT = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+NO_STORE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 COOKIE = "holdfast_sign_in"
 
 Provider = Annotated[str, Path(max_length=20, description="`google` or `facebook`")]
 Given = Annotated[str | None, Query(max_length=4096)]
-Sealed = TypeVar("Sealed", bound=Begun)
+Sealed = TypeVar("Sealed", bound=SealedSignIn)
 
 
 class ContinueIn(Body):
@@ -61,7 +61,7 @@ class ContinueIn(Body):
 @router.get("/{provider}/authorize", status_code=302, response_class=Response)
 async def authorize(shop: Shop, provider: Provider) -> Response:
     """Sends the browser to the provider. What it needs when it comes back travels sealed in a cookie."""
-    out = SetOut(
+    out = SignInStarted(
         provider=_named(shop, provider),
         state=secrets.token_urlsafe(32),
         nonce=secrets.token_urlsafe(32),
@@ -69,7 +69,7 @@ async def authorize(shop: Shop, provider: Provider) -> Response:
         at=time.time(),
     )
     url = await shop.providers.authorization_url(out.provider, state=out.state, nonce=out.nonce, verifier=out.verifier)
-    response = Response(status_code=302, headers={"Location": url, **NEVER_KEPT})
+    response = Response(status_code=302, headers={"Location": url, **NO_STORE})
     _set_cookie(shop, response, out.provider, _seal(shop, out), int(shop.settings.oauth_seconds))
     return response
 
@@ -98,7 +98,7 @@ async def callback(
         raise SignInRefused("The sign-in was cancelled" if error == "access_denied" else "The provider refused it")
     identity = await shop.providers.identify(name, code=code, nonce=out.nonce, verifier=out.verifier)
     answer = await run_in_threadpool(_sign_in, shop, _with_plain_address(identity), origin)
-    response = JSONResponse(answer, headers=NEVER_KEPT)
+    response = JSONResponse(answer, headers=NO_STORE)
     _set_cookie(shop, response, name, "", 0)
     return response
 
@@ -106,11 +106,11 @@ async def callback(
 @router.post("/continue", response_model=SignedIn, responses={429: {"model": Problem}})
 async def continue_with_code(shop: Shop, origin: From, body: ContinueIn) -> JSONResponse:
     """The second step for who has a second factor: `code` of the authenticator, or a recovery code."""
-    back = _open(shop, Returned, body.continue_token, CODE_SECONDS)
+    back = _open(shop, SignInReturned, body.continue_token, CODE_SECONDS)
     email = await run_in_threadpool(_address_of, shop, back.identity)
     async with shop.attempts.one(email, origin.address) as attempt:
         answer = await run_in_threadpool(_sign_in_with_code, shop, back, origin, body.code, attempt)
-    return JSONResponse(answer, headers=NEVER_KEPT)
+    return JSONResponse(answer, headers=NO_STORE)
 
 
 def _sign_in(shop: Services, identity: Identity, origin: Origin) -> dict[str, Any]:
@@ -120,12 +120,14 @@ def _sign_in(shop: Services, identity: Identity, origin: Origin) -> dict[str, An
         if known is not None and known.disabled:
             raise SignInRefused("This account is closed")
         if known is not None and known.second_factor:
-            back = Returned(identity=identity, number=secrets.token_urlsafe(16), at=time.time())
+            back = SignInReturned(identity=identity, number=secrets.token_urlsafe(16), at=time.time())
             raise SecondFactorRequired(continue_token=_seal(shop, back), expires_in=CODE_SECONDS)
         return _complete(shop, connection, identity, origin, passed=False)
 
 
-def _sign_in_with_code(shop: Services, back: Returned, origin: Origin, code: str, attempt: Attempt) -> dict[str, Any]:
+def _sign_in_with_code(
+    shop: Services, back: SignInReturned, origin: Origin, code: str, attempt: Attempt
+) -> dict[str, Any]:
     with shop.database.transaction() as connection:
         user = identities.account_of(connection, back.identity)
         if user is None or user.disabled or attempt.spent or not check_code(shop, connection, user.id, code):
@@ -144,15 +146,15 @@ def _complete(
         raise SignInRefused("The account has changed meanwhile: begin again")
     claims.claim_guest_orders(connection, user.id)
     if news is not None:
-        identities.tell_audit(connection, user, news, identity)
+        identities.append_to_audit(connection, user, news, identity)
     return signing_in.start(shop, connection, user, origin, method=identity.provider, passed=passed)
 
 
-def _brought_back(shop: Services, name: ProviderName, sealed: str | None, state: str | None) -> SetOut:
+def _brought_back(shop: Services, name: ProviderName, sealed: str | None, state: str | None) -> SignInStarted:
     """What this browser set out with, if the state is its own, of this provider and of now. Raises SignInExpired."""
     if not sealed or not state:
         raise SignInExpired()
-    out = _open(shop, SetOut, sealed, shop.settings.oauth_seconds)
+    out = _open(shop, SignInStarted, sealed, shop.settings.oauth_seconds)
     mine = hmac.compare_digest(out.state.encode(), state.encode("utf-8", "surrogatepass"))
     if out.provider is not name or not mine:
         raise SignInExpired()
@@ -161,14 +163,14 @@ def _brought_back(shop: Services, name: ProviderName, sealed: str | None, state:
 
 def _spend(shop: Services, state: str) -> None:
     """A state is good once, whatever becomes of it; before anything else is done with it."""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         if not identities.spend(connection, token_digest(state), shop.settings.oauth_seconds):
             raise SignInExpired()
 
 
 def _address_of(shop: Services, identity: Identity) -> str:
     """Of the account, by which guesses at its codes are counted."""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         user = identities.account_of(connection, identity)
     if user is None:
         raise SignInExpired()
@@ -192,7 +194,7 @@ def _named(shop: Services, provider: str) -> ProviderName:
     return name
 
 
-def _seal(shop: Services, what: Begun) -> str:
+def _seal(shop: Services, what: SealedSignIn) -> str:
     kind = type(what).__name__
     return shop.vault.seal(f"{kind} {what.model_dump_json()}").decode()
 

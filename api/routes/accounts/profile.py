@@ -69,13 +69,13 @@ class PreferencesChange(Body):
 @router.get("", response_model=ProfileOut)
 def read_profile(shop: Shop, caller: Person) -> JSONResponse:
     """Who is signed in."""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         return _profile(repository.read_profile(connection, caller.user_id))
 
 
 @router.patch("", response_model=ProfileOut, responses={412: {"model": Problem}})
 def change_profile(shop: Shop, caller: Person, body: ProfileChange, if_match: IfMatch = None) -> JSONResponse:
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         while True:
             seen = repository.read_profile(connection, caller.user_id)["version"]
             versions.check(if_match, seen)
@@ -88,7 +88,7 @@ def change_profile(shop: Shop, caller: Person, body: ProfileChange, if_match: If
 def list_addresses(shop: Shop, caller: Person, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
     """The address book, oldest first."""
     after = paging.decode(cursor, str)[0] if cursor is not None else ""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = repository.list_addresses(connection, caller.user_id, after=after, limit=limit + 1)
     next_cursor = paging.encode(found[limit - 1]["id"]) if len(found) > limit else None
     return JSONResponse(paging.page(found[:limit], next_cursor))
@@ -120,7 +120,7 @@ def change_address(shop: Shop, caller: Person, address_id: Id, body: AddressChan
 @router.delete("/addresses/{address_id}", status_code=204)
 def remove_address(shop: Shop, caller: Person, address_id: Id) -> Response:
     """Orders keep the addresses that they were placed with."""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         repository.remove_address(connection, caller.user_id, address_id)
     return Response(status_code=204)
 
@@ -128,8 +128,8 @@ def remove_address(shop: Shop, caller: Person, address_id: Id) -> Response:
 @router.get("/notification-preferences", response_model=PreferencesOut)
 def read_preferences(shop: Shop, caller: Person) -> JSONResponse:
     """For each channel and topic, whether it is told."""
-    with shop.database.reading() as connection:
-        return JSONResponse(preferences.view(repository.read_choices(connection, caller.user_id)))
+    with shop.database.autocommit() as connection:
+        return JSONResponse(preferences.view(repository.read_preferences(connection, caller.user_id)))
 
 
 @router.patch("/notification-preferences", response_model=PreferencesOut)
@@ -137,9 +137,9 @@ def change_preferences(shop: Shop, caller: Person, body: PreferencesChange) -> J
     """Merged with what was chosen before; each change of mind is in the audit log, as consent has to be."""
     changes: dict[str, Any] = body.model_dump(exclude_unset=True)
     with shop.database.transaction() as connection:
-        before = repository.read_choices(connection, caller.user_id, lock=True)
+        before = repository.read_preferences(connection, caller.user_id, lock=True)
         after = preferences.merged(before, changes)
-        repository.keep_choices(connection, caller.user_id, after)
+        repository.store_preferences(connection, caller.user_id, after)
         if changed := preferences.differences(before, after):
             audit.append(connection, caller, "preferences.changed", caller.user_id, **changed)
     return JSONResponse(preferences.view(after))

@@ -185,7 +185,7 @@ def _change_address(
     account_requests.release_address(connection, link.email)
     users.change_email(connection, user.id, link.email)
     links.end_live(connection, user.id, LinkPurpose.PASSWORD_RESET)
-    notices.tell(connection, user.id, NoticeKind.ADDRESS_CHANGED, email=user.email)
+    notices.queue(connection, user.id, NoticeKind.ADDRESS_CHANGED, email=user.email)
     return _sign_in(shop, connection, user, origin, "address.changed")
 
 
@@ -200,7 +200,7 @@ def _sign_in(shop: Services, connection: Connection, before: User, origin: Origi
 
 
 def _reader_of(shop: Services, digest: bytes) -> User:
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         return _owner(connection, links.find(connection, digest, LinkPurpose.PASSWORD_RESET))
 
 
@@ -229,5 +229,5 @@ def _ask_for_change(shop: Services, person: Principal, confirmed: User, email: s
         )
         if link is None:
             return
-        notices.tell(connection, user.id, NoticeKind.ADDRESS_CHANGE_REQUESTED)
+        notices.queue(connection, user.id, NoticeKind.ADDRESS_CHANGE_REQUESTED)
         audit.append(connection, person, "address.change_requested", user.id)

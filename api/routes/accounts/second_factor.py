@@ -31,7 +31,7 @@ router = APIRouter(
     responses={status: {"model": Problem} for status in (401, 403, 404, 409, 422, 429)},
 )
 
-NEVER_KEPT = {"Cache-Control": "no-store"}  # answers that hold a secret
+NO_STORE = {"Cache-Control": "no-store"}  # answers that hold a secret
 Code = Annotated[
     Storable,
     StringConstraints(strict=True, min_length=6, max_length=40),
@@ -66,7 +66,7 @@ def propose_second_factor(shop: Shop, caller: Person) -> JSONResponse:
         if not second_factors.propose(connection, user.id, shop.vault.seal(secret)):
             raise Conflict("A second factor is in force: remove it first")
     uri = pyotp.TOTP(secret).provisioning_uri(name=user.email, issuer_name=shop.settings.shop_name)
-    return JSONResponse({"secret": secret, "uri": uri}, status_code=201, headers=NEVER_KEPT)
+    return JSONResponse({"secret": secret, "uri": uri}, status_code=201, headers=NO_STORE)
 
 
 @router.post("/confirm", response_model=RecoveryCodesOut)
@@ -77,8 +77,8 @@ async def confirm_second_factor(shop: Shop, caller: Person, origin: From, body: 
         raise Conflict("A second factor is in force already")
     async with shop.attempts.one(user.email, origin.address) as attempt:
         codes = await run_in_threadpool(_confirm, shop, caller, body.code)
-        await attempt.give_back()
-    return JSONResponse({"recovery_codes": codes}, headers=NEVER_KEPT)
+        await attempt.uncount()
+    return JSONResponse({"recovery_codes": codes}, headers=NO_STORE)
 
 
 @router.delete("", status_code=204)
@@ -95,7 +95,7 @@ async def remove_second_factor(shop: Shop, caller: Person, origin: From, body: R
 
 
 def _account(shop: Services, caller: Principal) -> User:
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         return _found(users.read_user(connection, caller.user_id))
 
 

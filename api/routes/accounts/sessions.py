@@ -47,7 +47,7 @@ Password = Annotated[str, StringConstraints(strict=True, min_length=1, max_lengt
 NewlyChosen = Annotated[str, StringConstraints(strict=True, max_length=1024)]  # judged by api/passwords.py
 Code = Annotated[Storable, StringConstraints(strict=True, min_length=1, max_length=100)]
 
-NEVER_KEPT = {"Cache-Control": "no-store"}  # answers that hold tokens (RFC 6749, 5.1)
+NO_STORE = {"Cache-Control": "no-store"}  # answers that hold tokens (RFC 6749, 5.1)
 
 
 class LoginIn(Body):
@@ -74,11 +74,11 @@ async def login(shop: Shop, origin: From, body: LoginIn) -> JSONResponse:
     async with shop.attempts.one(_address(body.email), origin.address) as attempt:
         user = await attempt.check(body.password)
         if user.second_factor and body.code is None:
-            await attempt.give_back()
+            await attempt.uncount()
             raise SecondFactorRequired()
         renewed = await _renewed(shop, user, body.password)
         answer = await run_in_threadpool(_sign_in, shop, attempt, user, origin, body.code, renewed)
-    return JSONResponse(answer, headers=NEVER_KEPT)
+    return JSONResponse(answer, headers=NO_STORE)
 
 
 @router.post("/v1/auth/refresh", response_model=TokenPair)
@@ -103,7 +103,7 @@ def refresh(shop: Shop, origin: From, body: RefreshIn, idempotency_key: Idempote
             audit.append(connection, who, "session.ended", who.user_id, session=who.session_id, why="reuse")
     if not isinstance(found, Principal):
         raise Unauthenticated("The refresh token is not valid: sign in again")
-    return JSONResponse(signing_in.pair(shop, found, successor), headers=NEVER_KEPT)
+    return JSONResponse(signing_in.pair(shop, found, successor), headers=NO_STORE)
 
 
 @router.post("/v1/auth/logout", status_code=204)
@@ -118,7 +118,7 @@ def logout(shop: Shop, person: Person) -> Response:
 def list_sessions(shop: Shop, person: Person, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
     """Where I am signed in, newest first; `seen_at` is when the session was last renewed."""
     (before,) = paging.decode(cursor, str) if cursor is not None else (None,)
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = sessions.list_live(connection, person.user_id, before=before, limit=limit + 1)
     next_cursor = paging.encode(found[limit - 1].id) if len(found) > limit else None
     return JSONResponse(paging.page([session.view(person.session_id) for session in found[:limit]], next_cursor))
@@ -163,7 +163,7 @@ def _change_password(shop: Services, person: Principal, confirmed: User, hashed:
             raise InvalidCredentials()
         users.set_password(connection, user.id, hashed)
         sessions.end_all(connection, user.id, "password_changed", besides=person.session_id)
-        notices.tell(connection, user.id, NoticeKind.PASSWORD_CHANGED)
+        notices.queue(connection, user.id, NoticeKind.PASSWORD_CHANGED)
         audit.append(connection, person, "password.changed", user.id)
 
 

@@ -88,7 +88,7 @@ class InvitationPage(Out):
 def list_staff(shop: Shop, caller: UsersWriter, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
     """Everybody with another role than `customer`, disabled ones too."""
     after = paging.decode(cursor, str)[0] if cursor is not None else ""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = repository.page(connection, after=after, limit=limit + 1)
     next_cursor = paging.encode(found[limit - 1].id) if len(found) > limit else None
     shown = [StaffOut(**member.view()).model_dump(mode="json") for member in found[:limit]]
@@ -118,7 +118,7 @@ def invite(shop: Shop, caller: UsersWriter, body: InvitationIn) -> JSONResponse:
 def list_invitations(shop: Shop, caller: UsersWriter, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
     """Those that can still be accepted."""
     after = paging.decode(cursor, str)[0] if cursor is not None else ""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = repository.invitations(connection, after=after, limit=limit + 1)
     next_cursor = paging.encode(found[limit - 1].id) if len(found) > limit else None
     shown = [InvitationOut.model_validate(one.view()).model_dump(mode="json") for one in found[:limit]]
@@ -149,7 +149,7 @@ async def accept_invitation(shop: Shop, origin: From, body: AcceptanceIn) -> JSO
             if attempt.spent:
                 raise InvalidCredentials()
             answer = await run_in_threadpool(_join, shop, digest, body, None, origin)
-            await attempt.give_back()
+            await attempt.uncount()
         return JSONResponse(answer)
     hashed = None
     if not user.verified:
@@ -179,7 +179,7 @@ def _may_give(caller: Principal, role: Role) -> None:
 
 
 def _invited(shop: Services, digest: bytes) -> Any:
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         return repository.invited(connection, digest)
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from api.auth import requires
 from api.commands import Command
 from api.fields import Id
-from api.idempotency import refusal_of, respond
+from api.idempotency import problem_of, respond
 from api.paging import Cursor, Limit, decode, encode
 from api.schemas.responses import Problem
 from api.services import Shop
@@ -20,7 +20,7 @@ from models.catalogue.inventory import AdjustStock, Inventory, StockAdjustment
 from models.catalogue.products import Category, Product, ProductQuery, ProductSort
 from models.db.repositories.catalogue import inventory, products
 from models.db.repositories.delivery import stored_responses
-from models.delivery.stored_responses import Answer
+from models.delivery.stored_responses import StoredResponse
 from models.errors import (
     BadCursor,
     HoldfastError,
@@ -71,7 +71,7 @@ ANY_ATTRIBUTE = {
 
 @router.get("/categories", response_model=CategoryTree, summary="The category tree")
 def read_categories(request: Request, shop: Shop) -> Response:
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         tree = CategoryTree(items=products.category_tree(connection))
     return _cached(request, tree, CATEGORIES_CACHE)
 
@@ -106,7 +106,7 @@ def list_products(
         limit=limit,
     )
     after = _position(cursor, query) if cursor is not None else None
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         items, more = products.list_products(connection, query, after)
     next_cursor = encode(query.sort, query.currency, *more) if more else None
     return _cached(request, ProductPage.model_construct(items=items, next_cursor=next_cursor), PRODUCTS_CACHE)
@@ -116,7 +116,7 @@ def list_products(
 def read_product(
     request: Request, shop: Shop, key: Annotated[str, Path(max_length=120)], currency: AskedCurrency = "USD"
 ) -> Response:
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         product = products.find_product(connection, key, currency)
     if product is None:
         raise NotFound("There is no such product")
@@ -127,7 +127,7 @@ def read_product(
 def read_inventory(
     shop: Shop, sku: Sku, caller: Annotated[Principal, Depends(requires(Scope.INVENTORY_READ))]
 ) -> Inventory:
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = inventory.read_inventory(connection, sku)
     if found is None:
         raise NotFound(f"There is no sku {sku}")
@@ -157,11 +157,11 @@ def adjust_stock(
             return respond(request, kept, replayed=True)
         try:
             booked = inventory.adjust_stock(connection, sku, change, f"{caller.kind}:{caller.user_id}")
-            answer = Answer.of(201, booked.model_dump(mode="json"))
+            answer = StoredResponse.of(201, booked.model_dump(mode="json"))
         except StockBelowReserved as refusal:
-            answer = refusal_of(request, refusal)
+            answer = problem_of(request, refusal)
         if key:
-            stored_responses.keep(connection, key.digest, key.fingerprint, answer)
+            stored_responses.store(connection, key.digest, key.fingerprint, answer)
     return respond(request, answer)
 
 

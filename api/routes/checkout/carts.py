@@ -92,7 +92,7 @@ def create_cart(shop: Shop, caller: Caller, body: NewCart | None = None) -> JSON
         discount_codes=(),
         completed_order_id=None,
     )
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         repository.create_cart(
             connection,
             cart.id,
@@ -107,7 +107,7 @@ def create_cart(shop: Shop, caller: Caller, body: NewCart | None = None) -> JSON
 @router.get("/{cart_id}", response_model=CartOut)
 def read_cart(shop: Shop, caller: Caller, cart_id: Id, cart_token: CartToken = None) -> JSONResponse:
     """Prices, stock and requirements as of now."""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         cart = own_cart(repository.read_cart(connection, cart_id), caller, cart_token)
         quoted = rules.quote(cart, shop.rules.read(connection, cart))
     return _respond(cart, quoted)
@@ -192,7 +192,7 @@ def set_billing_address(
 @router.get("/{cart_id}/shipping-options", response_model=ShippingOptions)
 def list_shipping_options(shop: Shop, caller: Caller, cart_id: Id, cart_token: CartToken = None) -> JSONResponse:
     """What is offered to the cart's address, cheapest first."""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         cart = own_cart(repository.read_cart(connection, cart_id), caller, cart_token)
         options = rules.shipping_options(cart, shop.rules.read(connection, cart))
     return JSONResponse({"items": [option.model_dump() for option in options]})
@@ -282,7 +282,7 @@ def _set(
     check: Callable[[Cart, rules.Quote], None] | None = None,
 ) -> JSONResponse:
     """Sets columns, if the cart is still as it was seen: two statements, and no transaction to open."""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         while True:
             seen = own_cart(repository.read_cart(connection, cart_id), caller, cart_token)
             _check(seen, seen.version, if_match)

@@ -25,7 +25,7 @@ from models.db.repositories.checkout import checkouts
 from models.db.repositories.checkout import reads as checkout_reads
 from models.db.repositories.delivery import stored_responses
 from models.db.repositories.payments import methods as payment_methods
-from models.delivery.stored_responses import Answer, Told
+from models.delivery.stored_responses import CommandResponse, StoredResponse
 from models.errors import InvalidRequest, NotFound, PaymentDeclined, PaymentMethodInvalid
 from models.ids import derived_id, order_of
 from models.money import Money
@@ -68,10 +68,10 @@ async def create_checkout(
     """One click: at most one charge, exactly one order or none. The same key is always safe to repeat."""
     key = required(key_of(idempotency_key, audience(caller, cart_token), ROUTE, body))
     known = await run_in_threadpool(_prepare, shop, caller, cart_token, key, body, request.scope["request_id"])
-    if isinstance(known, Answer):
+    if isinstance(known, StoredResponse):
         return respond(request, known, replayed=True)
-    told = await shop.processes.submit(known)
-    return respond(request, await run_in_threadpool(_answer, shop, key, told))
+    response = await shop.processes.submit(known)
+    return respond(request, await run_in_threadpool(_answer, shop, key, response))
 
 
 @router.get("/{checkout_id}", response_model=CheckoutOut, responses={404: {"model": Problem}})
@@ -89,42 +89,42 @@ async def resume_checkout(
     cart_token: CartToken = None,
 ) -> Response:
     """After the buyer's action. The provider's webhook resumes it as well: whichever comes first."""
-    standing = await run_in_threadpool(_read, shop, caller, cart_token, checkout_id)
-    if standing["status"] in (CheckoutStatus.PROCESSING, CheckoutStatus.REQUIRES_ACTION):
-        told = None
+    current = await run_in_threadpool(_read, shop, caller, cart_token, checkout_id)
+    if current["status"] in (CheckoutStatus.PROCESSING, CheckoutStatus.REQUIRES_ACTION):
+        response = None
         with contextlib.suppress(NotFound):  # it ended in between
-            told = await shop.processes.resume(checkout_id)
-        if told is not None and told.body is not None:
-            return respond(request, Answer(status=told.status, body=told.body))
-        standing = await run_in_threadpool(_read, shop, caller, cart_token, checkout_id)
-    if standing["status"] == CheckoutStatus.DECLINED:
-        raise PaymentDeclined(decline_code=standing["decline_code"], checkout_id=checkout_id)
-    live = standing["status"] in (CheckoutStatus.PROCESSING, CheckoutStatus.REQUIRES_ACTION)
-    return JSONResponse(standing, status_code=202 if live else 200)
+            response = await shop.processes.resume(checkout_id)
+        if response is not None and response.body is not None:
+            return respond(request, StoredResponse(status=response.status, body=response.body))
+        current = await run_in_threadpool(_read, shop, caller, cart_token, checkout_id)
+    if current["status"] == CheckoutStatus.DECLINED:
+        raise PaymentDeclined(decline_code=current["decline_code"], checkout_id=checkout_id)
+    live = current["status"] in (CheckoutStatus.PROCESSING, CheckoutStatus.REQUIRES_ACTION)
+    return JSONResponse(current, status_code=202 if live else 200)
 
 
-def _answer(shop: Services, key: Key, told: Told) -> Answer:
+def _answer(shop: Services, key: Key, response: CommandResponse) -> StoredResponse:
     """What the process said, with the bytes that it left in the database."""
-    if told.body is not None:
-        return Answer(status=told.status, body=told.body)
-    with shop.database.reading() as connection:
-        kept = stored_responses.find(connection, key.digest, key.fingerprint)
-    assert kept is not None, "an answer without bytes is kept with its key"
-    return kept
+    if response.body is not None:
+        return StoredResponse(status=response.status, body=response.body)
+    with shop.database.autocommit() as connection:
+        stored_response = stored_responses.find(connection, key.digest, key.fingerprint)
+    assert stored_response is not None, "an answer without bytes is kept with its key"
+    return stored_response
 
 
 def _prepare(
     shop: Services, caller: Principal | None, cart_token: str | None, key: Key, body: NewCheckout, request_id: str
-) -> Answer | BeginCheckout:
+) -> StoredResponse | BeginCheckout:
     """The kept answer of that key, or what to begin; refuses what can't be bought before anything begins."""
-    with shop.database.reading() as connection:
-        kept = stored_responses.look(connection, key.digest, key.fingerprint)
-        if kept.answer is not None:
-            return kept.answer
+    with shop.database.autocommit() as connection:
+        stored_response = stored_responses.load(connection, key.digest, key.fingerprint)
+        if stored_response.answer is not None:
+            return stored_response.answer
         cart = own_cart(cart_repository.read_cart(connection, body.cart_id), caller, cart_token)
         if body.expected_total.currency != cart.currency:
             raise InvalidRequest.at("/expected_total/currency", f"the cart is in {cart.currency}")
-        if not kept.running:
+        if not stored_response.running:
             quoted = rules.quote(cart, shop.rules.read(connection, cart))
             checkouts.check(cart, quoted, body.expected_total)
             if body.payment is None and quoted.total.amount:
@@ -132,7 +132,7 @@ def _prepare(
             if body.payment is not None:
                 _check_provider(shop, body.payment.provider, cart.currency)
         payer = _payer(connection, caller, body.payment)
-    checkout_id = derived_id("chk", key.digest, cart.id, str(kept.spent))
+    checkout_id = derived_id("chk", key.digest, cart.id, str(stored_response.spent))
     settings = shop.settings
     return BeginCheckout(
         checkout_id=checkout_id,
@@ -186,7 +186,7 @@ def _check_may_save(connection: Connection, caller: Principal | None, payment: P
 
 
 def _read(shop: Services, caller: Principal | None, cart_token: str | None, checkout_id: str) -> dict[str, Any]:
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = checkout_reads.read(connection, checkout_id)
     if found is None or not owns_cart(caller, cart_token, found.customer_id, found.token_digest):
         raise NotFound("There is no such checkout")

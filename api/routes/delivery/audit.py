@@ -58,7 +58,7 @@ def list_audit_rows(
     before = paging.decode(cursor, int)[0] if cursor is not None else None
     if before is not None and not 0 <= before < 2**63:
         raise BadCursor()
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = repository.page(connection, subject=subject, actor=actor, before=before, limit=limit + 1)
     next_cursor = paging.encode(found[limit - 1].number) if len(found) > limit else None
     shown = [AuditRowOut(**row.view()).model_dump(mode="json") for row in found[:limit]]

@@ -20,7 +20,7 @@ from api.services import Shop
 from models.base import Storable
 from models.db.repositories import commands
 from models.db.repositories.delivery import tasks as repository
-from models.delivery.tasks import Outcome
+from models.delivery.tasks import TaskOutcome
 
 router = APIRouter(prefix="/v1/ops/needs-attention", tags=["operations"])
 
@@ -31,7 +31,7 @@ Name = Annotated[Storable | None, Query(max_length=100)]
 class Resolution(Body):
     """`retry`: the process tries again. `done`: somebody has seen to it."""
 
-    outcome: Annotated[Outcome, Field(strict=False)]
+    outcome: Annotated[TaskOutcome, Field(strict=False)]
     note: Annotated[Storable, Field(max_length=2000)] = ""
 
 
@@ -47,11 +47,11 @@ class TaskOut(Out):
     subject: str
     detail: str
     advice: str
-    actions: list[Outcome]
+    actions: list[TaskOutcome]
     workflow_id: str | None
     opened_at: datetime
     closed_at: datetime | None
-    outcome: Outcome | None
+    outcome: TaskOutcome | None
     note: str | None
     closed_by: ClosedBy | None
 
@@ -73,7 +73,7 @@ def list_tasks(
 ) -> JSONResponse:
     """Newest first. `subject`: the id of the order, checkout, refund … that a task is about."""
     before = paging.decode(cursor, str)[0] if cursor is not None else None
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = repository.page(connection, status=status, kind=kind, subject=subject, before=before, limit=limit + 1)
     next_cursor = paging.encode(found[limit - 1].id) if len(found) > limit else None
     return JSONResponse(paging.page([task.view() for task in found[:limit]], next_cursor))
@@ -81,7 +81,7 @@ def list_tasks(
 
 @router.get("/{task_id}", response_model=TaskOut, responses=REFUSALS)
 def read_task(shop: Shop, caller: OpsReader, task_id: Id) -> JSONResponse:
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         return JSONResponse(repository.read(connection, task_id).view())
 
 

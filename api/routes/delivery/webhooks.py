@@ -15,7 +15,7 @@ from api.services import Services, Shop
 from models.db.repositories.delivery import sent_messages, webhook_events
 from models.db.repositories.orders import parcels
 from models.errors import BadSignature, NotFound
-from models.orders.parcels import Word
+from models.orders.parcels import CarrierEvent
 from models.payments.provider import ProviderEvent
 
 STRIPE, PAYPAL = "stripe", "paypal"
@@ -58,7 +58,7 @@ async def sendgrid(
 ) -> JSONResponse:
     """The mail provider's word on what became of a message."""
     events = shop.mail.events(await request.body(), signature, timestamp)
-    await run_in_threadpool(_settle, shop, events)
+    await run_in_threadpool(_record_mail_events, shop, events)
     return JSONResponse({"received": True})
 
 
@@ -73,18 +73,18 @@ async def carrier(request: Request, shop: Shop, name: Id) -> JSONResponse:
 
 
 def _store(shop: Services, provider: str, event: ProviderEvent) -> bool:
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         return webhook_events.store(connection, provider, event)
 
 
-def _settle(shop: Services, events: list[MailEvent]) -> None:
+def _record_mail_events(shop: Services, events: list[MailEvent]) -> None:
     taken = [event.message_id for event in events]
     if taken:
-        with shop.database.reading() as connection:
+        with shop.database.autocommit() as connection:
             for message_id in dict.fromkeys(taken):
                 sent_messages.end_sending(connection, message_id, "sent")
 
 
-def _hear(shop: Services, name: str, word: Word) -> bool:
-    with shop.database.reading() as connection:
-        return parcels.hear(connection, name, [word]) > 0
+def _hear(shop: Services, name: str, word: CarrierEvent) -> bool:
+    with shop.database.autocommit() as connection:
+        return parcels.store_carrier_events(connection, name, [word]) > 0

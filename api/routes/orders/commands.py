@@ -43,8 +43,8 @@ def cancel_order(
     """
     own_order(shop, caller, cart_token, order_id, needs=Scope.ORDERS_WRITE)
     key = command.key(caller, body, cart_token)
-    by = initiator(caller, key)
-    return command.once(key, lambda connection: commands.cancel_order(connection, order_id, by, body.reason))
+    initiated_by = initiator(caller, key)
+    return command.once(key, lambda connection: commands.cancel_order(connection, order_id, initiated_by, body.reason))
 
 
 @router.put("/{order_id}/shipping-address", response_model=OrderOut)
@@ -59,7 +59,10 @@ def change_shipping_address(
     """Until anything is packed, within the country and region that the order was priced for."""
     own_order(shop, caller, cart_token, order_id, needs=Scope.ORDERS_WRITE)
     address = checked_address(body)
-    by = initiator(caller, None)
+    initiated_by = initiator(caller, None)
     return once(
-        request, shop.database, None, lambda connection: commands.change_address(connection, order_id, by, address)
+        request,
+        shop.database,
+        None,
+        lambda connection: commands.change_address(connection, order_id, initiated_by, address),
     )

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from api.auth import Warehouse
 from api.commands import Command
 from api.fields import Id
-from api.idempotency import Key, keep_refusal, respond
+from api.idempotency import Key, respond, store_problem
 from api.schemas.base import Body, Line
 from api.schemas.responses import Problem, ShipmentOut
 from api.services import Services, Shop
@@ -22,10 +22,10 @@ from api.timestamps import Moment
 from models.db.repositories.delivery import stored_responses
 from models.db.repositories.orders import orders as order_repository
 from models.db.repositories.orders import shipments as shipment_repository
-from models.delivery.stored_responses import Answer
+from models.delivery.stored_responses import StoredResponse
 from models.errors import HoldfastError, InvalidRequest, NotFound
 from models.ids import derived_id, new_id
-from models.orders.fulfilment import ScanParcel, ShipParcel
+from models.orders.fulfilment import CreateShipment, RecordTrackingEvent
 from models.orders.orders import Actor, ShippedLine
 from models.orders.parcels import SERVICE
 from models.states import ShipmentStatus
@@ -72,11 +72,11 @@ async def create_shipment(
     if len({line.line_id for line in body.lines}) != len(body.lines):
         raise InvalidRequest.at("/lines", "names a line twice")
     key = command.key(caller, body)
-    kept = await run_in_threadpool(_kept, shop, key, order_id)
-    if kept is not None:
-        return respond(request, kept, replayed=True)
+    stored_response = await run_in_threadpool(_stored_response, shop, key, order_id)
+    if stored_response is not None:
+        return respond(request, stored_response, replayed=True)
     shipment_id = derived_id("shp", key.digest) if key else new_id("shp")
-    parcel = ShipParcel(
+    parcel = CreateShipment(
         order_id=order_id,
         shipment_id=shipment_id,
         lines=[ShippedLine(line_id=line.line_id, quantity=line.quantity) for line in body.lines],
@@ -90,7 +90,7 @@ async def create_shipment(
         fingerprint=key.fingerprint if key else None,
     )
     ship = shop.processes.update_order(order_id, Order.ship, parcel, f"ship/{shipment_id}")
-    return respond(request, await _told(request, shop, key, order_id, shipment_id, ship))
+    return respond(request, await _run_command(request, shop, key, order_id, shipment_id, ship))
 
 
 @router.post("/shipments/{shipment_id}/events", status_code=201, response_model=ShipmentOut)
@@ -105,11 +105,11 @@ async def create_scan(
     """What the carrier says of a parcel; the last delivery delivers the order."""
     key = command.key(caller, body)
     order_id = await run_in_threadpool(_order_of, shop, shipment_id)
-    kept = await run_in_threadpool(_kept, shop, key, order_id)
-    if kept is not None:
-        return respond(request, kept, replayed=True)
+    stored_response = await run_in_threadpool(_stored_response, shop, key, order_id)
+    if stored_response is not None:
+        return respond(request, stored_response, replayed=True)
     cause = derived_id("evt", key.digest) if key else new_id("evt")
-    event = ScanParcel(
+    event = RecordTrackingEvent(
         order_id=order_id,
         shipment_id=shipment_id,
         status=ShipmentStatus(body.status),
@@ -120,8 +120,8 @@ async def create_scan(
         key_digest=key.digest if key else None,
         fingerprint=key.fingerprint if key else None,
     )
-    scan = shop.processes.update_order(order_id, Order.scan, event, f"scan/{cause}")
-    return respond(request, await _told(request, shop, key, order_id, shipment_id, scan))
+    scan = shop.processes.update_order(order_id, Order.record_tracking_event, event, f"scan/{cause}")
+    return respond(request, await _run_command(request, shop, key, order_id, shipment_id, scan))
 
 
 def _carrier(shop: Services, body: NewShipment) -> str:
@@ -137,33 +137,33 @@ def _carrier(shop: Services, body: NewShipment) -> str:
     return shop.carrier.name
 
 
-async def _told(
+async def _run_command(
     request: Request, shop: Services, key: Key | None, order_id: str, shipment_id: str, call: Awaitable[object]
-) -> Answer:
+) -> StoredResponse:
     """What became of it: the bytes kept with the key, else the parcel as it now is."""
     try:
         await call
     except HoldfastError as error:
-        return await run_in_threadpool(keep_refusal, request, shop.database, key, error)
+        return await run_in_threadpool(store_problem, request, shop.database, key, error)
     return await run_in_threadpool(_shipment, shop, key, order_id, shipment_id)
 
 
-def _shipment(shop: Services, key: Key | None, order_id: str, shipment_id: str) -> Answer:
-    with shop.database.reading() as connection:
-        kept = stored_responses.find(connection, key.digest, key.fingerprint) if key else None
+def _shipment(shop: Services, key: Key | None, order_id: str, shipment_id: str) -> StoredResponse:
+    with shop.database.autocommit() as connection:
+        stored_response = stored_responses.find(connection, key.digest, key.fingerprint) if key else None
         stored = order_repository.read_order(connection, order_id)
         assert stored is not None
-        return kept or shipment_repository.shipment_answer(connection, stored, shipment_id)
+        return stored_response or shipment_repository.shipment_response(connection, stored, shipment_id)
 
 
-def _kept(shop: Services, key: Key | None, order_id: str) -> Answer | None:
-    with shop.database.reading() as connection:
+def _stored_response(shop: Services, key: Key | None, order_id: str) -> StoredResponse | None:
+    with shop.database.autocommit() as connection:
         order_repository.require_order(connection, order_id)
-        return stored_responses.look(connection, key.digest, key.fingerprint).answer if key else None
+        return stored_responses.load(connection, key.digest, key.fingerprint).answer if key else None
 
 
 def _order_of(shop: Services, shipment_id: str) -> str:
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         order_id = shipment_repository.order_of_shipment(connection, shipment_id)
     if order_id is None:
         raise NotFound("There is no such shipment")

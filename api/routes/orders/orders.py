@@ -23,7 +23,7 @@ from models.db.repositories.orders import shipments
 from models.db.repositories.orders.orders import StoredOrder
 from models.db.repositories.orders.search import Search
 from models.errors import BadCursor, Forbidden, NotFound, Unauthenticated
-from models.orders.search_terms import words_of
+from models.orders.search_terms import query_terms
 from models.states import OrderStatus
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"], responses={404: {"model": Problem}})
@@ -63,7 +63,7 @@ def list_orders(
         except ValueError as error:
             raise BadCursor() from error
     search = Search(
-        words=words_of(q) if q and q.strip() else None,
+        terms=query_terms(q) if q and q.strip() else None,
         customer_id=None if everybodys else caller.user_id,
         status=status,
         placed_from=placed_from,
@@ -74,8 +74,8 @@ def list_orders(
     with shop.database.transaction() as connection:
         found = order_search.find(connection, search)
         if everybodys:
-            asked_by = None if search.words is None else "email" if "@" in (q or "") else "words"
-            audit.append(connection, caller, "orders.listed", "orders", query=asked_by, items=len(found[:limit]))
+            initiator_of = None if search.terms is None else "email" if "@" in (q or "") else "words"
+            audit.append(connection, caller, "orders.listed", "orders", query=initiator_of, items=len(found[:limit]))
     more = len(found) > limit
     last = found[limit - 1].order if more else None
     next_cursor = paging.encode(last.placed_at.isoformat(), last.id) if last else None
@@ -102,7 +102,7 @@ def read_events(
     after = paging.decode(cursor, int)[0] if cursor is not None else 0
     if not 0 <= after < 2**31:
         raise BadCursor()
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         events = repository.read_events(connection, order_id, after=after, limit=limit + 1)
     next_cursor = paging.encode(events[limit - 1].version) if len(events) > limit else None
     return JSONResponse(paging.page([event.model_dump(mode="json") for event in events[:limit]], next_cursor))
@@ -112,8 +112,8 @@ def read_events(
 def read_tracking(shop: Shop, caller: Caller, order_id: Id, cart_token: CartToken = None) -> JSONResponse:
     """Its parcels, with what their carriers have said."""
     order = visible_order(shop, caller, cart_token, order_id, "order.tracking_read").order
-    with shop.database.reading() as connection:
-        beside = shipments.beside(connection, order_id)
+    with shop.database.autocommit() as connection:
+        beside = shipments.label_details(connection, order_id)
     return JSONResponse(
         {
             "items": [
@@ -128,7 +128,7 @@ def visible_order(
     shop: Services, caller: Principal | None, cart_token: str | None, order_id: str, action: str
 ) -> StoredOrder:
     """The order, if this caller may see it; else it is not found. `action` tells a look by staff to the audit log."""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = repository.read_order_with_owner(connection, order_id)
         if found is not None:
             stored, digest = found
@@ -143,7 +143,7 @@ def visible_order(
 
 def own_order(shop: Services, caller: Principal | None, cart_token: str | None, order_id: str, *, needs: Scope) -> str:
     """The order's id, if it is this caller's to change; staff need the scope. Another's is not found."""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = repository.read_order_with_owner(connection, order_id)
     if found is not None:
         stored, digest = found

@@ -22,7 +22,7 @@ router = APIRouter(responses={404: {"model": Problem}})
 @router.get("/v1/fulfilment/orders/{order_id}", tags=["fulfilment"], response_model=PackingOut)
 def read_packing(shop: Shop, caller: Warehouse, order_id: Id) -> JSONResponse:
     """What of an order leaves from which stock location, and to whom."""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         stored = order_repository.require_order(connection, order_id)
         audit.append(connection, caller, "fulfilment.order_read", order_id)
         return JSONResponse(labels.packing(connection, stored))
@@ -40,7 +40,7 @@ def read_rates(
     """What the carrier asks for a parcel to the buyer, from that stock location or the first that has some of it."""
     if shop.carrier is None:
         raise NotFound("The shop has no carrier")
-    with shop.database.reading() as connection:
-        ends = labels.ends_of_order(connection, order_id, location)
+    with shop.database.autocommit() as connection:
+        ends = labels.addresses_of_order(connection, order_id, location)
     found: list[dict[str, Any]] = [rate.model_dump() for rate in shop.carrier.rates(*ends)]
     return JSONResponse({"carrier": shop.carrier.name, "items": found})

@@ -22,7 +22,7 @@ from api.services import Shop
 from models.accounts.access import Scope
 from models.db.repositories import commands
 from models.db.repositories.orders import return_reads
-from models.delivery.stored_responses import Answer
+from models.delivery.stored_responses import StoredResponse
 from models.errors import BadCursor, NotFound
 from models.ids import new_id
 from models.orders.returns import ReceivedLine, ReceiveReturn, ReturnLine
@@ -61,7 +61,7 @@ class NewReceipt(Body):
     restock: bool = True
 
 
-class Refusal(Body):
+class ReturnRefusalIn(Body):
     reason: Line | None = None
 
 
@@ -82,13 +82,13 @@ def request_return(
     """
     order_id = own_order(shop, caller, cart_token, order_id, needs=Scope.ORDERS_WRITE)
     key = command.key(caller, body, cart_token)
-    by = initiator(caller, key)
+    initiated_by = initiator(caller, key)
 
-    def announce(connection: Connection) -> Answer:
+    def announce(connection: Connection) -> StoredResponse:
         return commands.request_return(
             connection,
             order_id,
-            by,
+            initiated_by,
             [ReturnLine.model_validate(line.model_dump()) for line in body.lines],
             return_id=new_id("ret"),
             window_seconds=shop.settings.return_window_seconds,
@@ -102,9 +102,9 @@ def request_return(
 def list_returns_of_order(shop: Shop, caller: Caller, order_id: Id, cart_token: CartToken = None) -> JSONResponse:
     """All of that order, oldest first, on one page."""
     stored = visible_order(shop, caller, cart_token, order_id, "order.returns_read")
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = return_reads.of_order(connection, stored)
-    return JSONResponse(paging.page([standing.view() for standing in found], None))
+    return JSONResponse(paging.page([current.view() for current in found], None))
 
 
 @router.get("/v1/fulfilment/returns", tags=["fulfilment"], response_model=ReturnPage)
@@ -120,13 +120,13 @@ def list_returns(
         found = return_reads.page(connection, state=status, before=_before(cursor), limit=limit + 1)
     last = found[limit - 1].row if len(found) > limit else None
     next_cursor = paging.encode(last.requested_at.isoformat(), last.id) if last else None
-    return JSONResponse(paging.page([standing.view() for standing in found[:limit]], next_cursor))
+    return JSONResponse(paging.page([current.view() for current in found[:limit]], next_cursor))
 
 
 @router.get("/v1/fulfilment/returns/{return_id}", tags=["fulfilment"], response_model=ReturnOut)
 def read_return(shop: Shop, caller: Warehouse, return_id: Id) -> JSONResponse:
     """By the number on the parcel."""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = return_reads.find(connection, return_id)
     if found is None:
         raise NotFound("There is no such return")
@@ -149,7 +149,7 @@ def receive_return(
     body = body or NewReceipt()
     lines = None if body.lines is None else [ReceivedLine.model_validate(line.model_dump()) for line in body.lines]
     key = command.key(caller, body)
-    receipt = ReceiveReturn(return_id=return_id, lines=lines, restock=body.restock, by=initiator(caller, key))
+    receipt = ReceiveReturn(return_id=return_id, lines=lines, restock=body.restock, initiator=initiator(caller, key))
     return command.once(key, lambda connection: commands.receive_return(connection, receipt))
 
 
@@ -159,13 +159,15 @@ def refuse_return(
     shop: Shop,
     caller: Support,
     return_id: Id,
-    body: Refusal | None = None,
+    body: ReturnRefusalIn | None = None,
 ) -> Response:
     """It is not taken back: 409 once it has arrived. The reason is seen by staff only."""
-    body = body or Refusal()
+    body = body or ReturnRefusalIn()
     key = command.key(caller, body)
-    by = initiator(caller, key)
-    return command.once(key, lambda connection: commands.refuse_return(connection, return_id, by, body.reason))
+    initiated_by = initiator(caller, key)
+    return command.once(
+        key, lambda connection: commands.refuse_return(connection, return_id, initiated_by, body.reason)
+    )
 
 
 def _before(cursor: str | None) -> tuple[datetime, str] | None:

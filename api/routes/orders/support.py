@@ -25,7 +25,7 @@ router = APIRouter(
 )
 
 
-class Because(Body):
+class ReasonIn(Body):
     reason: Line | None = None
 
 
@@ -34,36 +34,36 @@ class NewNote(Body):
 
 
 @router.post("/{order_id}/hold", response_model=OrderOut)
-def hold_order(command: Command, caller: Support, order_id: Id, body: Because) -> Response:
+def hold_order(command: Command, caller: Support, order_id: Id, body: ReasonIn) -> Response:
     """Nothing leaves until it is released."""
     key = command.key(caller, body)
-    by = initiator(caller, key)
-    return command.once(key, lambda connection: commands.hold_order(connection, order_id, by, body.reason))
+    initiated_by = initiator(caller, key)
+    return command.once(key, lambda connection: commands.hold_order(connection, order_id, initiated_by, body.reason))
 
 
 @router.post("/{order_id}/release", response_model=OrderOut)
-def release_order(command: Command, caller: Support, order_id: Id, body: Because | None = None) -> Response:
+def release_order(command: Command, caller: Support, order_id: Id, body: ReasonIn | None = None) -> Response:
     """It goes on where it was."""
-    body = body or Because()
+    body = body or ReasonIn()
     key = command.key(caller, body)
-    by = initiator(caller, key)
-    return command.once(key, lambda connection: commands.release_order(connection, order_id, by, body.reason))
+    initiated_by = initiator(caller, key)
+    return command.once(key, lambda connection: commands.release_order(connection, order_id, initiated_by, body.reason))
 
 
 @router.post("/{order_id}/resend-confirmation", status_code=202, response_model=OrderOut)
 def resend_confirmation(command: Command, caller: Support, order_id: Id) -> Response:
     """The confirmation once more, as the order stands now; the mail follows."""
     key = command.key(caller, {})
-    by = initiator(caller, key)
-    return command.once(key, lambda connection: commands.resend_confirmation(connection, order_id, by))
+    initiated_by = initiator(caller, key)
+    return command.once(key, lambda connection: commands.resend_confirmation(connection, order_id, initiated_by))
 
 
 @router.post("/{order_id}/notes", status_code=201, response_model=NoteOut)
 def add_note(command: Command, caller: Support, order_id: Id, body: NewNote) -> Response:
     """Seen by staff only."""
     key = command.key(caller, body)
-    by = initiator(caller, key)
-    return command.once(key, lambda connection: commands.add_note(connection, order_id, by, body.text))
+    initiated_by = initiator(caller, key)
+    return command.once(key, lambda connection: commands.add_note(connection, order_id, initiated_by, body.text))
 
 
 @router.get("/{order_id}/notes", response_model=NotePage)
@@ -72,7 +72,7 @@ def read_notes(
 ) -> JSONResponse:
     """Notes and the reasons that people gave, oldest first."""
     after = paging.decode(cursor, str)[0] if cursor is not None else ""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         require_order(connection, order_id)
         notes = order_commands.read_notes(connection, order_id, after=after, limit=limit + 1)
         audit.append(connection, caller, "order.notes_read", order_id)

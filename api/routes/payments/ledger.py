@@ -93,17 +93,17 @@ class DifferencePage(Out):
 @router.get("/ledger", response_model=BooksOut, responses=REFUSALS)
 def read_ledger(shop: Shop, caller: OpsReader, order_id: Annotated[Storable, Query(max_length=64)]) -> JSONResponse:
     """All entries about one order, oldest first."""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         stored = require_order(connection, order_id)
         entries = ledger.of_order(connection, order_id)
-    standing = ledger.balances(entries)
+    current = ledger.balances(entries)
     return JSONResponse(
         {
             "order_id": order_id,
             "currency": stored.order.currency,
             "entries": [{**entry._asdict(), "at": rfc3339(entry.at)} for entry in entries],
-            "balances": standing,
-            "balanced": sum(standing.values()) == 0,
+            "balances": current,
+            "balanced": sum(current.values()) == 0,
         }
     )
 
@@ -112,7 +112,7 @@ def read_ledger(shop: Shop, caller: OpsReader, order_id: Annotated[Storable, Que
 def list_reconciliations(shop: Shop, caller: OpsReader, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
     """One a provider and run, newest first, with how many differences are in which state."""
     before = paging.decode(cursor, str)[0] if cursor is not None else None
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = reconciliation.page(connection, before=before, limit=limit + 1)
     next_cursor = paging.encode(found[limit - 1]["id"]) if len(found) > limit else None
     shown = [RunOut.model_validate(row).model_dump(mode="json") for row in found[:limit]]
@@ -130,7 +130,7 @@ def list_differences(
 ) -> JSONResponse:
     """What a provider says otherwise than our books, newest first. An open one has a task that somebody must close."""
     before = paging.decode(cursor, str)[0] if cursor is not None else None
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = difference_repository.page(connection, state=state, order_id=order_id, before=before, limit=limit + 1)
     next_cursor = paging.encode(found[limit - 1]["id"]) if len(found) > limit else None
     shown = [DifferenceOut.model_validate(row).model_dump(mode="json") for row in found[:limit]]

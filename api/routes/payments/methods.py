@@ -26,11 +26,11 @@ from models.db.repositories.accounts import profiles
 from models.db.repositories.delivery import stored_responses
 from models.db.repositories.payments import method_saving
 from models.db.repositories.payments import methods as repository
-from models.db.repositories.payments.methods import Standing
-from models.delivery.stored_responses import Answer, Told
+from models.db.repositories.payments.methods import MethodState
+from models.delivery.stored_responses import CommandResponse, StoredResponse
 from models.errors import BadCursor, NotFound, PaymentDeclined, SetupExpired
 from models.ids import derived_id, new_id
-from models.payments.methods import LIVE_SETUP, BeginSave, PaymentMethodState
+from models.payments.methods import LIVE_SETUP, BeginPaymentMethod, PaymentMethodState
 
 router = APIRouter(
     prefix="/v1/me/payment-methods",
@@ -64,7 +64,7 @@ def list_payment_methods(shop: Shop, caller: Person, limit: Limit = 20, cursor: 
             after = (datetime.fromisoformat(at).astimezone(UTC), payment_method_id)
         except (ValueError, OverflowError) as error:
             raise BadCursor() from error
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = repository.list_saved(connection, caller.user_id, after=after, limit=limit + 1)
     last = found[limit - 1] if len(found) > limit else None
     next_cursor = paging.encode(last["created_at"], last["id"]) if last else None
@@ -78,7 +78,7 @@ async def save_payment_method(
     """Kept at the provider for later. 202 where the bank wants to see its owner: then `next_action`, and `resume`."""
     key = command.key(caller, body)
     known = await run_in_threadpool(_prepare, shop, caller, key, body, request.scope["request_id"])
-    if isinstance(known, Answer):
+    if isinstance(known, StoredResponse):
         return respond(request, known, replayed=True)
     told = await shop.processes.save_payment_method(known)
     return respond(request, await run_in_threadpool(_answer, shop, known, told))
@@ -91,9 +91,9 @@ async def resume_payment_method(request: Request, shop: Shop, caller: Person, pa
     if standing.state in LIVE_SETUP:
         told = None
         with contextlib.suppress(NotFound):  # it ended in between
-            told = await shop.processes.resume_saving(payment_method_id)
+            told = await shop.processes.resume_setup(payment_method_id)
         if told is not None and told.body is not None:
-            return respond(request, Answer(status=told.status, body=told.body))
+            return respond(request, StoredResponse(status=told.status, body=told.body))
         standing = await run_in_threadpool(_read, shop, caller, payment_method_id)
     if standing.decline_code is not None:
         raise PaymentDeclined(decline_code=standing.decline_code, payment_method_id=payment_method_id)
@@ -119,17 +119,17 @@ def remove_payment_method(shop: Shop, caller: Person, payment_method_id: Id) -> 
 
 def _prepare(
     shop: Services, caller: Principal, key: Key | None, body: NewPaymentMethod, request_id: str
-) -> Answer | BeginSave:
+) -> StoredResponse | BeginPaymentMethod:
     """The kept answer of that key, or what to begin."""
     payment_method_id = new_id("pm")
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         profiles.read_profile(connection, caller.user_id)
         if key is not None:
             kept = stored_responses.find(connection, key.digest, key.fingerprint)
             if kept is not None:
                 return kept
-            payment_method_id = derived_id("pm", key.digest, str(method_saving.spent(connection, key.digest)))
-    return BeginSave(
+            payment_method_id = derived_id("pm", key.digest, str(method_saving.restarts(connection, key.digest)))
+    return BeginPaymentMethod(
         payment_method_id=payment_method_id,
         user_id=caller.user_id,
         provider=body.provider,
@@ -142,20 +142,20 @@ def _prepare(
     )
 
 
-def _answer(shop: Services, begun: BeginSave, told: Told) -> Answer:
+def _answer(shop: Services, begun: BeginPaymentMethod, told: CommandResponse) -> StoredResponse:
     """What the process said, with the bytes that it left in the database."""
     if told.body is not None:
-        return Answer(status=told.status, body=told.body)
-    with shop.database.reading() as connection:
+        return StoredResponse(status=told.status, body=told.body)
+    with shop.database.autocommit() as connection:
         if begun.key_digest is not None:
             kept = stored_responses.find(connection, begun.key_digest, begun.fingerprint)
             assert kept is not None, "an answer without bytes is kept with its key"
             return kept
         standing = repository.read(connection, begun.user_id, begun.payment_method_id)
     saved = standing.state is PaymentMethodState.SAVED  # it may be by now, though the process said 202
-    return Answer.of(201 if saved else told.status, standing.view)
+    return StoredResponse.of(201 if saved else told.status, standing.view)
 
 
-def _read(shop: Services, caller: Principal, payment_method_id: str) -> Standing:
-    with shop.database.reading() as connection:
+def _read(shop: Services, caller: Principal, payment_method_id: str) -> MethodState:
+    with shop.database.autocommit() as connection:
         return repository.read(connection, caller.user_id, payment_method_id)

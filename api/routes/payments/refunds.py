@@ -20,7 +20,7 @@ from models.db.repositories import commands
 from models.db.repositories.delivery import audit
 from models.db.repositories.orders import refunds
 from models.db.repositories.orders.orders import require_order
-from models.delivery.stored_responses import Answer
+from models.delivery.stored_responses import StoredResponse
 from models.errors import InvalidRequest
 from models.ids import derived_id
 from models.money import MAX_AMOUNT, Currency, Money
@@ -109,13 +109,13 @@ def create_refund(
     if len({line.line_id for line in lines}) != len(lines):
         raise InvalidRequest.at("/lines", "names a line twice")
     amount = Money.of(body.amount.amount, body.amount.currency) if body.amount else None
-    by = initiator(caller, key)
+    initiated_by = initiator(caller, key)
 
-    def refund(connection: Connection) -> Answer:
+    def refund(connection: Connection) -> StoredResponse:
         return commands.request_refund(
             connection,
             order_id,
-            by,
+            initiated_by,
             refund_id=derived_id("rfd", key.digest),
             amount=amount,
             lines=lines,
@@ -128,7 +128,7 @@ def create_refund(
 @router.get("/{order_id}/refunds", response_model=RefundList)
 def read_refunds(shop: Shop, caller: OrdersReader, order_id: Id) -> JSONResponse:
     """All of them, oldest first, with their reasons and what goes back to which payment."""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         stored = require_order(connection, order_id)
         found = refunds.views(connection, stored.order)
         audit.append(connection, caller, "order.refunds_read", order_id)

@@ -13,7 +13,7 @@ from temporalio.workflow import UpdateMethodMultiParam
 from api.auth import Caller, CartToken, OrdersReader, Support, owns_cart
 from api.commands import Command, CommandRequest
 from api.fields import Id
-from api.idempotency import Key, keep_refusal, respond
+from api.idempotency import Key, respond, store_problem
 from api.schemas.base import Body, Line
 from api.schemas.responses import OrderOut, PaymentRetryOut, PaymentWaitsOut, Problem
 from api.services import Services, Shop
@@ -21,7 +21,7 @@ from models.accounts.access import Principal
 from models.db.repositories.delivery import audit, stored_responses
 from models.db.repositories.orders.orders import StoredOrder, read_order_with_owner, require_order
 from models.db.repositories.payments import retry_attempts, retry_reads
-from models.delivery.stored_responses import Answer
+from models.delivery.stored_responses import StoredResponse
 from models.errors import HoldfastError, InvalidTransition, NotFound, Unavailable
 from models.ids import new_id
 from models.orders.orders import Actor
@@ -59,7 +59,7 @@ async def pay_with_another_method(
     retries go on)."""
     key = command.key(caller, body, cart_token)
     known = await run_in_threadpool(_prepare, shop, caller, cart_token, key, order_id, body)
-    if isinstance(known, Answer):
+    if isinstance(known, StoredResponse):
         return respond(request, known, replayed=True)
     try:
         told = await shop.processes.update_payment_retry(
@@ -75,7 +75,7 @@ async def pay_with_another_method(
 @router.get("/v1/support/orders/{order_id}/payment-retry", response_model=PaymentRetryOut)
 def read_payment_retry(shop: Shop, caller: OrdersReader, order_id: Id) -> JSONResponse:
     """What it waits for, the last refusal, when it is tried next and when it is given up."""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = retry_reads.view(connection, require_order(connection, order_id))
         audit.append(connection, caller, "order.payment_retry_read", order_id)
     return JSONResponse(found)
@@ -119,23 +119,23 @@ async def _steer(
             order_id, update, steer, f"{kind}/{key.digest if key else new_id('evt')}"
         )
     except HoldfastError as error:
-        return respond(request, await run_in_threadpool(keep_refusal, request, shop.database, key, error))
+        return respond(request, await run_in_threadpool(store_problem, request, shop.database, key, error))
     return respond(request, await run_in_threadpool(_steered, shop, caller, key, order_id, kind))
 
 
 def _prepare(
     shop: Services, caller: Principal | None, cart_token: str | None, key: Key | None, order_id: str, body: NewMethod
-) -> Answer | PayWith:
+) -> StoredResponse | PayWith:
     """The kept answer of that key, or what to try: of an order of the caller's own, which only its owner pays.
 
     InvalidTransition, naming the state, when nothing is retried.
     """
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         found = read_order_with_owner(connection, order_id)
         mine = found is not None and caller is not None and caller.user_id == found[0].order.customer_id
         if found is None or not (mine or owns_cart(caller, cart_token, None, found[1])):
             raise NotFound("There is no such order")
-        kept = stored_responses.look(connection, key.digest, key.fingerprint).answer if key else None
+        kept = stored_responses.load(connection, key.digest, key.fingerprint).answer if key else None
         if kept is not None:
             return kept
     _check_status(found[0], "payment-method")
@@ -144,7 +144,7 @@ def _prepare(
     return PayWith(
         method=body.method,
         provider=body.provider,
-        asked=Asked(
+        request=Asked(
             actor=Actor(type=caller.kind, id=caller.user_id) if caller else Actor(type="guest"),
             key_digest=key.digest if key else None,
             fingerprint=key.fingerprint if key else None,
@@ -152,52 +152,52 @@ def _prepare(
     )
 
 
-def _answer(shop: Services, key: Key | None, order_id: str, status: int) -> Answer:
+def _answer(shop: Services, key: Key | None, order_id: str, status: int) -> StoredResponse:
     """The bytes kept with the key; else the order as it now is, or what its buyer has to do."""
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         kept = stored_responses.find(connection, key.digest, key.fingerprint) if key else None
         if kept is not None:
             return kept
         if status == 202:
-            return retry_attempts.bank_answer(connection, order_id)
-        return Answer.of(200, require_order(connection, order_id).view())
+            return retry_attempts.challenge_response(connection, order_id)
+        return StoredResponse.of(200, require_order(connection, order_id).view())
 
 
-def _refusal(request: Request, shop: Services, key: Key | None, error: HoldfastError) -> Answer:
+def _refusal(request: Request, shop: Services, key: Key | None, error: HoldfastError) -> StoredResponse:
     """Of a repeat whose first run has had its effect, though its answer was lost: that answer stands."""
     if key is not None:
-        with shop.database.reading() as connection:
+        with shop.database.autocommit() as connection:
             kept = stored_responses.find(connection, key.digest, key.fingerprint)
         if kept is not None:
             return kept
-    return keep_refusal(request, shop.database, key, error)
+    return store_problem(request, shop.database, key, error)
 
 
-def _still_trying(shop: Services, order_id: str) -> Answer:
+def _still_trying(shop: Services, order_id: str) -> StoredResponse:
     """202 where a try has begun whose outcome nobody knows yet; else nothing has happened, and Unavailable says so."""
-    with shop.database.reading() as connection:
-        if not retry_reads.being_tried(connection, order_id):
+    with shop.database.autocommit() as connection:
+        if not retry_reads.attempt_in_progress(connection, order_id):
             raise Unavailable("Nothing was charged; try again")
-    return Answer.of(202, {"order_id": order_id, "status": "processing"})
+    return StoredResponse.of(202, {"order_id": order_id, "status": "processing"})
 
 
-def _steered(shop: Services, caller: Principal, key: Key | None, order_id: str, kind: str) -> Answer:
+def _steered(shop: Services, caller: Principal, key: Key | None, order_id: str, kind: str) -> StoredResponse:
     with shop.database.transaction() as connection:
-        answer = Answer.of(200, retry_reads.view(connection, require_order(connection, order_id)))
+        answer = StoredResponse.of(200, retry_reads.view(connection, require_order(connection, order_id)))
         if key is not None:
-            stored_responses.keep(connection, key.digest, key.fingerprint, answer)
+            stored_responses.store(connection, key.digest, key.fingerprint, answer)
         audit.append(connection, caller, f"order.payment_retry_{kind.replace('-', '_')}", order_id)
     return answer
 
 
-def _kept(shop: Services, key: Key | None, order_id: str) -> Answer | None:
-    with shop.database.reading() as connection:
+def _kept(shop: Services, key: Key | None, order_id: str) -> StoredResponse | None:
+    with shop.database.autocommit() as connection:
         require_order(connection, order_id)
-        return stored_responses.look(connection, key.digest, key.fingerprint).answer if key else None
+        return stored_responses.load(connection, key.digest, key.fingerprint).answer if key else None
 
 
 def _check_retrying(shop: Services, order_id: str, requested: str) -> None:
-    with shop.database.reading() as connection:
+    with shop.database.autocommit() as connection:
         _check_status(require_order(connection, order_id), requested)
 
 

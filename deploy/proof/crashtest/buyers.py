@@ -11,7 +11,7 @@ from typing import Any
 from api.tokens import Tokens
 from deploy.proof.crashtest.client import PAUSE, Body, Response, TooLate, Unanswered, call, insist
 from deploy.proof.crashtest.script import PAYPAL, VISA, AtTheBank, Clicks, Visit
-from deploy.proof.invariants.facts import Told
+from deploy.proof.invariants.facts import ClientResponse
 from models.accounts.access import Principal, Role
 from models.ids import new_id
 from runtime.settings import Settings
@@ -35,13 +35,13 @@ ENDS = ("payment-declined", "out-of-stock", "checkout-expired", "cart-completed"
 class Notebook:
     """What all buyers were told, and what should not have happened."""
 
-    told: list[Told] = field(default_factory=list)
+    responses: list[ClientResponse] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, told: Told) -> None:
+    def note(self, told: ClientResponse) -> None:
         with self._lock:
-            self.told.append(told)
+            self.responses.append(told)
 
     def complain(self, what: str) -> None:
         with self._lock:
@@ -181,7 +181,7 @@ class Buyer:
     def _told(self, key: str, answer: Response) -> Response:
         if answer.status != 202:
             raw = answer.raw if answer.status == 201 or "checkout_id" in answer.body else ""
-            self._notebook.note(Told(key, self.cart_id, answer.status, answer.body, raw))
+            self._notebook.note(ClientResponse(key, self.cart_id, answer.status, answer.body, raw))
         return answer
 
     def _until_final(self, ask: Callable[[], Response | None]) -> Response:

@@ -14,8 +14,8 @@ from deploy.proof.crashtest.aftercare import Aftercare
 from deploy.proof.crashtest.buyers import Buyer, Notebook
 from deploy.proof.crashtest.client import insist
 from deploy.proof.crashtest.script import HOT_SKUS, PROMOTION, Kill, Script, Visit, write
-from deploy.proof.crashtest.settle import settle
 from deploy.proof.crashtest.stack import PrivateStack
+from deploy.proof.crashtest.wait_until_idle import wait_until_idle
 from deploy.proof.invariants.check import Violation, check_all
 from deploy.proof.invariants.facts import Facts, gather
 from deploy.stack.signals import StopRequested, stopping
@@ -30,7 +30,7 @@ SEEDS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CrashtestResult:
     facts: Facts
     violations: list[Violation]
 
@@ -62,7 +62,7 @@ def run(seed: int | None = None, checkouts: int = 200, kills: int = 30) -> int:
     return 0 if held else 1
 
 
-def crash(stack: PrivateStack, script: Script) -> Verdict:
+def crash(stack: PrivateStack, script: Script) -> CrashtestResult:
     """The whole story on a stack that runs; it is at rest afterwards, or a violation says that it isn't."""
     settings, notebook = stack.settings, Notebook()
     tokens = Tokens.of(settings)
@@ -71,15 +71,15 @@ def crash(stack: PrivateStack, script: Script) -> Verdict:
     with killing(stack, script.kills):
         sell(script, settings, tokens, notebook)
     say("everybody has been served; waiting for the shop to come to rest")
-    restless = settle(settings, SETTLE_SECONDS)
-    facts = gather(settings, notebook.told)
+    restless = wait_until_idle(settings, SETTLE_SECONDS)
+    facts = gather(settings, notebook.responses)
     violations = check_all(facts)
     violations += [Violation("every_buyer_is_answered", complaint) for complaint in notebook.complaints]
     if restless:
         violations.append(Violation("the_shop_comes_to_rest", f"after {SETTLE_SECONDS:.0f} s: {restless}"))
     for violation in violations:
         say(f"VIOLATION {violation}")
-    return Verdict(facts, violations)
+    return CrashtestResult(facts, violations)
 
 
 def open_shop(settings: Settings, tokens: Tokens, script: Script) -> None:

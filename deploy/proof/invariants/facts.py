@@ -36,7 +36,7 @@ STATEMENTS = {
     "terms": "SELECT order_id, placed_at, array_agg(term) AS terms FROM order_terms GROUP BY order_id, placed_at",
     "shipments": "SELECT id, order_id, status, lines, capture_amount, carrier, tracking_number, location, label_id"
     " FROM shipments",
-    "unapplied_words": "SELECT event_id, tracking_number FROM carrier_words WHERE applied_at IS NULL",
+    "unapplied_carrier_events": "SELECT event_id, tracking_number FROM carrier_words WHERE applied_at IS NULL",
     "retries": "SELECT order_id, payment_id, state, open_try FROM payment_retries",
     "returns": "SELECT id, order_id, state, lines, restocked, refund_id FROM returns",
     "notifications": "SELECT id, event, topic, channel, state, attempts FROM notifications",
@@ -58,7 +58,7 @@ class Execution(NamedTuple):
     status: str
 
 
-class Told(NamedTuple):
+class ClientResponse(NamedTuple):
     """One final answer that a buyer was given under one Idempotency-Key."""
 
     key: str
@@ -88,13 +88,13 @@ class Facts:
     events: list[Row] = field(default_factory=list)
     terms: list[Row] = field(default_factory=list)
     shipments: list[Row] = field(default_factory=list)
-    unapplied_words: list[Row] = field(default_factory=list)
+    unapplied_carrier_events: list[Row] = field(default_factory=list)
     labels: list[Row] = field(default_factory=list)
     returns: list[Row] = field(default_factory=list)
     notifications: list[Row] = field(default_factory=list)
     outbox: list[Row] = field(default_factory=list)
     dead_letters: list[Row] = field(default_factory=list)
-    kept: list[Row] = field(default_factory=list)
+    stored_responses: list[Row] = field(default_factory=list)
     completed_carts: list[Row] = field(default_factory=list)
     cards: list[Row] = field(default_factory=list)
     accounts: list[Row] = field(default_factory=list)
@@ -102,12 +102,12 @@ class Facts:
     retries: list[Row] = field(default_factory=list)
     texts: list[Row] = field(default_factory=list)
     intents: list[Row] = field(default_factory=list)
-    given_back: list[Row] = field(default_factory=list)
+    provider_refunds: list[Row] = field(default_factory=list)
     mails: list[Row] = field(default_factory=list)
     customers: list[Row] = field(default_factory=list)
     methods: list[Row] = field(default_factory=list)
     executions: list[Execution] = field(default_factory=list)
-    told: Sequence[Told] = ()
+    responses: Sequence[ClientResponse] = ()
 
     @property
     def size(self) -> int:
@@ -115,7 +115,7 @@ class Facts:
         return sum(len(getattr(self, each.name)) for each in fields(self))
 
 
-def gather(settings: Settings, told: Sequence[Told] = ()) -> Facts:
+def gather(settings: Settings, told: Sequence[ClientResponse] = ()) -> Facts:
     """Reads all of it. The shop must be at rest: the books, the provider and Temporal are read one after another."""
     engine = create_engine(settings.database, poolclass=NullPool, isolation_level="REPEATABLE READ")
     try:
@@ -126,14 +126,14 @@ def gather(settings: Settings, told: Sequence[Told] = ()) -> Facts:
     return Facts(
         **books,
         intents=_sandbox(settings, "/stripe/payment_intents") + as_intents(_sandbox(settings, "/paypal/orders")),
-        given_back=_sandbox(settings, "/stripe/refunds") + as_refunds(_sandbox(settings, "/paypal/refunds")),
+        provider_refunds=_sandbox(settings, "/stripe/refunds") + as_refunds(_sandbox(settings, "/paypal/refunds")),
         labels=_sandbox(settings, "/carrier/labels"),
         mails=_sandbox(settings, "/mail"),
         texts=_sandbox(settings, "/sms"),
         customers=_sandbox(settings, "/stripe/customers"),
         methods=_sandbox(settings, "/stripe/payment_methods"),
         executions=executions(settings),
-        told=told,
+        responses=told,
     )
 
 

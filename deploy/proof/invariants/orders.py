@@ -74,7 +74,7 @@ def replay_gives_the_row(facts: Facts) -> Iterator[str]:
             yield f"{order['id']}: total {order['total']}, its events say {folded.totals.total.amount}"
 
 
-def orders_are_found_by_their_words(facts: Facts) -> Iterator[str]:
+def orders_are_found_by_their_terms(facts: Facts) -> Iterator[str]:
     """By every word of number, products, recipient and e-mail address, at its place in the list; by no other."""
     rows: dict[str, list[Row]] = defaultdict(list)
     for row in facts.terms:
@@ -90,7 +90,7 @@ def orders_are_found_by_their_words(facts: Facts) -> Iterator[str]:
 def acknowledged_orders_exist(facts: Facts) -> Iterator[str]:
     """Whoever was told of an order has it, at the total that was told."""
     orders = {order["id"]: order for order in facts.orders}
-    for told in facts.told:
+    for told in facts.responses:
         shown = told.body.get("order")
         if shown is None:
             continue
@@ -104,7 +104,7 @@ def acknowledged_orders_exist(facts: Facts) -> Iterator[str]:
 def refusals_are_true(facts: Facts) -> Iterator[str]:
     """Whoever was told that an attempt had ended without an order has no order of it, and it is not paid."""
     status = {checkout["id"]: checkout["status"] for checkout in facts.checkouts}
-    for told in facts.told:
+    for told in facts.responses:
         checkout_id = told.body.get("checkout_id")
         named_by_another = str(told.body.get("type", "")).endswith("/checkout-in-progress")
         if told.status < 400 or checkout_id is None or named_by_another:
@@ -113,10 +113,10 @@ def refusals_are_true(facts: Facts) -> Iterator[str]:
             yield f"{told.cart_id} was told {told.status} of {checkout_id}, which is confirmed"
 
 
-def one_key_has_one_answer(facts: Facts) -> Iterator[str]:
+def one_key_has_one_response(facts: Facts) -> Iterator[str]:
     """The same key gets the same bytes: of all final answers that came from a process, the 5xx left out."""
     answers: dict[str, set[str]] = defaultdict(set)
-    for told in facts.told:
+    for told in facts.responses:
         if told.raw and (told.status in (201, 402) or (told.status == 409 and "checkout_id" in told.body)):
             kind = str(told.body.get("type", ""))
             if not kind.endswith(("/checkout-in-progress", "/request-in-progress")):
@@ -126,9 +126,9 @@ def one_key_has_one_answer(facts: Facts) -> Iterator[str]:
             yield f"key {key} got {len(different)} answers: {sorted(answer[:120] for answer in different)}"
 
 
-def kept_answers_are_true(facts: Facts) -> Iterator[str]:
+def stored_responses_are_true(facts: Facts) -> Iterator[str]:
     """What a key will be answered is what became of its checkout; none waits for a checkout that has ended."""
-    kept = {row["key_digest"]: row for row in facts.kept}
+    kept = {row["key_digest"]: row for row in facts.stored_responses}
     attempts = defaultdict(list)
     for checkout in facts.checkouts:
         attempts[checkout["key_digest"]].append(checkout)
@@ -173,5 +173,5 @@ def _event(row: Row) -> Event:
     return Event.model_validate({**{k: row[k] for k in Event.model_fields}, "at": row["at"].astimezone(UTC)})
 
 
-OF_ONE_ORDER = (events_have_no_gaps, replay_gives_the_row, orders_are_found_by_their_words)
+OF_ONE_ORDER = (events_have_no_gaps, replay_gives_the_row, orders_are_found_by_their_terms)
 """What holds of each order by itself."""

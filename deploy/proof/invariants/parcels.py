@@ -8,7 +8,7 @@ from models.ids import shipment_workflow
 from models.states import PARCEL_ENDS
 
 
-def parcels_are_their_events(facts: Facts) -> Iterator[str]:
+def shipments_are_their_events(facts: Facts) -> Iterator[str]:
     """Every parcel that has left is in its order, with the same status, number and location."""
     rows = {row["id"]: row for row in facts.shipments if row["status"] != "preparing"}
     for order in facts.orders:
@@ -24,7 +24,7 @@ def parcels_are_their_events(facts: Facts) -> Iterator[str]:
         yield f"{row['id']} has left and its order doesn't know"
 
 
-def parcels_under_way_are_followed(facts: Facts) -> Iterator[str]:
+def shipments_under_way_are_tracked(facts: Facts) -> Iterator[str]:
     """By exactly one process each."""
     running = Counter(e.id for e in facts.executions if e.type == "Shipment" and e.status == "RUNNING")
     for row in facts.shipments:
@@ -34,10 +34,10 @@ def parcels_under_way_are_followed(facts: Facts) -> Iterator[str]:
             yield f"{row['id']} is {row['status']} and has {running[shipment_workflow(row['id'])]} processes"
 
 
-def carriers_are_heard(facts: Facts) -> Iterator[str]:
+def carrier_events_are_applied(facts: Facts) -> Iterator[str]:
     """No word waits for a parcel that has left."""
     left = {row["tracking_number"] for row in facts.shipments if row["status"] != "preparing"}
-    for word in facts.unapplied_words:
+    for word in facts.unapplied_carrier_events:
         if word["tracking_number"] in left:
             yield f"{word['event_id']} about {word['tracking_number']} waits"
 

@@ -28,9 +28,9 @@ def refunds_never_exceed_captures(facts: Facts) -> Iterator[str]:
 def every_refund_is_at_the_provider_once(facts: Facts) -> Iterator[str]:
     """Each part that has succeeded is one refund there, of its payment and amount; one that has failed is none."""
     payments = {payment["id"]: payment for payment in facts.payments}
-    made = {refund["id"]: refund for refund in facts.given_back}
+    made = {refund["id"]: refund for refund in facts.provider_refunds}
     named = defaultdict(list)
-    for refund in facts.given_back:
+    for refund in facts.provider_refunds:
         if refund["status"] != "failed" and (name := refund["metadata"].get("refund_id")):
             named[refund_of(name), refund["payment_intent"]].append(refund["id"])
     for part in facts.refund_parts:
@@ -53,7 +53,7 @@ def every_refund_at_the_provider_is_known(facts: Facts) -> Iterator[str]:
     ordered = {order["id"] for order in facts.orders}
     payments = {payment["reference"]: payment for payment in facts.payments if payment["order_id"] in ordered}
     known = {part["reference"] for part in facts.refund_parts}
-    for refund in facts.given_back:
+    for refund in facts.provider_refunds:
         payment = payments.get(refund["payment_intent"])
         if refund["status"] == "succeeded" and payment and payment["captured"] and refund["id"] not in known:
             yield f"{refund['id']} gave back {_of(refund)} of {payment['order_id']}, which nobody knows of"

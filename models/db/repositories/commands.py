@@ -17,9 +17,9 @@ from models.db.repositories.orders import commands as order_commands
 from models.db.repositories.orders import refunds, returns
 from models.db.repositories.orders.commands import Note
 from models.db.repositories.orders.orders import StoredOrder
-from models.db.repositories.orders.returns import Standing
-from models.delivery.stored_responses import Answer, rfc3339
-from models.delivery.tasks import Outcome, kind_of
+from models.db.repositories.orders.returns import ReturnOfOrder
+from models.delivery.stored_responses import StoredResponse, rfc3339
+from models.delivery.tasks import TaskOutcome, kind_of
 from models.errors import Forbidden
 from models.money import Money
 from models.orders.commands import By
@@ -27,47 +27,49 @@ from models.orders.orders import LineQuantity
 from models.orders.returns import ReceiveReturn, ReturnLine
 
 
-def cancel_order(connection: Connection, order_id: str, by: By, reason: str | None) -> Answer:
-    stored = order_commands.cancel(connection, order_id, by)
-    order_commands.remember(connection, order_id, "cancel", reason, by.actor)
-    _audit(connection, by, "order.cancelled", order_id)
-    return Answer.of(200, stored.view())
+def cancel_order(connection: Connection, order_id: str, initiator: By, reason: str | None) -> StoredResponse:
+    stored = order_commands.cancel(connection, order_id, initiator)
+    order_commands.store_note(connection, order_id, "cancel", reason, initiator.actor)
+    _audit(connection, initiator, "order.cancelled", order_id)
+    return StoredResponse.of(200, stored.view())
 
 
-def change_address(connection: Connection, order_id: str, by: By, address: Address) -> Answer:
-    stored = order_commands.change_address(connection, order_id, address, by)
-    _audit(connection, by, "order.address_changed", order_id)
-    return Answer.of(200, stored.view())
+def change_address(connection: Connection, order_id: str, initiator: By, address: Address) -> StoredResponse:
+    stored = order_commands.change_address(connection, order_id, address, initiator)
+    _audit(connection, initiator, "order.address_changed", order_id)
+    return StoredResponse.of(200, stored.view())
 
 
-def hold_order(connection: Connection, order_id: str, by: By, reason: str | None) -> Answer:
-    return Answer.of(200, _steer(connection, order_id, by, "hold", reason, order_commands.hold))
+def hold_order(connection: Connection, order_id: str, initiator: By, reason: str | None) -> StoredResponse:
+    return StoredResponse.of(200, _steer(connection, order_id, initiator, "hold", reason, order_commands.hold))
 
 
-def release_order(connection: Connection, order_id: str, by: By, reason: str | None) -> Answer:
-    return Answer.of(200, _steer(connection, order_id, by, "release", reason, order_commands.release))
+def release_order(connection: Connection, order_id: str, initiator: By, reason: str | None) -> StoredResponse:
+    return StoredResponse.of(200, _steer(connection, order_id, initiator, "release", reason, order_commands.release))
 
 
-def resend_confirmation(connection: Connection, order_id: str, by: By) -> Answer:
-    return Answer.of(202, _steer(connection, order_id, by, "resend", None, order_commands.resend_confirmation))
+def resend_confirmation(connection: Connection, order_id: str, initiator: By) -> StoredResponse:
+    return StoredResponse.of(
+        202, _steer(connection, order_id, initiator, "resend", None, order_commands.resend_confirmation)
+    )
 
 
 def _steer(
     connection: Connection,
     order_id: str,
-    by: By,
+    initiator: By,
     kind: str,
     reason: str | None,
     command: Callable[[Connection, str, By], StoredOrder],
 ) -> dict[str, Any]:
-    stored = command(connection, order_id, by)
-    order_commands.remember(connection, order_id, kind, reason, by.actor)
-    _audit(connection, by, f"order.{kind}", order_id)
+    stored = command(connection, order_id, initiator)
+    order_commands.store_note(connection, order_id, kind, reason, initiator.actor)
+    _audit(connection, initiator, f"order.{kind}", order_id)
     return stored.view()
 
 
-def add_note(connection: Connection, order_id: str, by: By, words: str) -> Answer:
-    return Answer.of(201, note_view(order_commands.add_note(connection, order_id, words, by)))
+def add_note(connection: Connection, order_id: str, initiator: By, words: str) -> StoredResponse:
+    return StoredResponse.of(201, note_view(order_commands.add_note(connection, order_id, words, initiator)))
 
 
 def note_view(note: Note) -> dict[str, Any]:
@@ -77,75 +79,77 @@ def note_view(note: Note) -> dict[str, Any]:
 def request_refund(
     connection: Connection,
     order_id: str,
-    by: By,
+    initiator: By,
     *,
     refund_id: str,
     amount: Money | None,
     lines: list[LineQuantity],
     reason: str,
-) -> Answer:
+) -> StoredResponse:
     asked = refunds.request(
         connection,
         order_id,
         amount=amount,
         lines=lines,
-        cause=by.cause,
-        actor=by.actor,
+        cause=initiator.cause,
+        actor=initiator.actor,
         refund_id=refund_id,
         reason=reason,
     )
     shown = next(view for view in refunds.views(connection, asked.stored.order) if view["id"] == refund_id)
-    _audit(connection, by, "refund.requested", order_id, refund=refund_id, amount=shown["amount"])
-    return Answer.of(201, {**shown, "order": asked.stored.view()})
+    _audit(connection, initiator, "refund.requested", order_id, refund=refund_id, amount=shown["amount"])
+    return StoredResponse.of(201, {**shown, "order": asked.stored.view()})
 
 
 def request_return(
     connection: Connection,
     order_id: str,
-    by: By,
+    initiator: By,
     lines: list[ReturnLine],
     *,
     return_id: str,
     window_seconds: float,
     expires_seconds: float,
-) -> Answer:
+) -> StoredResponse:
     standing = returns.request(
         connection,
         order_id,
         lines,
         return_id=return_id,
-        by=by,
+        initiator=initiator,
         window_seconds=window_seconds,
         expires_seconds=expires_seconds,
     )
-    _audit(connection, by, "return.requested", return_id, order=order_id)
+    _audit(connection, initiator, "return.requested", return_id, order=order_id)
     return _return(201, standing)
 
 
-def receive_return(connection: Connection, command: ReceiveReturn) -> Answer:
+def receive_return(connection: Connection, command: ReceiveReturn) -> StoredResponse:
     standing = returns.receive(connection, command)
-    _audit(connection, command.by, "return.received", command.return_id, order=standing.row.order_id)
+    _audit(connection, command.initiator, "return.received", command.return_id, order=standing.row.order_id)
     return _return(200, standing)
 
 
-def refuse_return(connection: Connection, return_id: str, by: By, reason: str | None) -> Answer:
-    standing = returns.refuse(connection, return_id, by, reason)
-    _audit(connection, by, "return.refused", return_id, order=standing.row.order_id)
+def refuse_return(connection: Connection, return_id: str, initiator: By, reason: str | None) -> StoredResponse:
+    standing = returns.refuse(connection, return_id, initiator, reason)
+    _audit(connection, initiator, "return.refused", return_id, order=standing.row.order_id)
     return _return(200, standing)
 
 
-def _return(status: int, standing: Standing) -> Answer:
-    return Answer.of(status, {**standing.view(), "order": standing.stored.view()})
+def _return(status: int, standing: ReturnOfOrder) -> StoredResponse:
+    return StoredResponse.of(status, {**standing.view(), "order": standing.stored.view()})
 
 
-def resolve_task(connection: Connection, task_id: str, outcome: Outcome, note: str | None, caller: Principal) -> Answer:
+def resolve_task(
+    connection: Connection, task_id: str, outcome: TaskOutcome, note: str | None, caller: Principal
+) -> StoredResponse:
     """Raises Forbidden for a task about money without the scope to refund."""
     needed = kind_of(tasks.read(connection, task_id).kind).scope
     if not caller.has(needed):
         raise Forbidden(f"This needs the scope {needed}")
-    return Answer.of(200, tasks.resolve(connection, task_id, outcome, note, caller).view())
+    return StoredResponse.of(200, tasks.resolve(connection, task_id, outcome, note, caller).view())
 
 
-def _audit(connection: Connection, by: By, action: str, subject: str, **data: Any) -> None:
-    if by.actor.type not in ("customer", "guest"):
-        audit.append(connection, by.actor, action, subject, **data)
+def _audit(connection: Connection, initiator: By, action: str, subject: str, **data: Any) -> None:
+    if initiator.actor.type not in ("customer", "guest"):
+        audit.append(connection, initiator.actor, action, subject, **data)

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from models.db.tables.base import id_column, json_column, metadata, one_of, time_column
-from models.delivery.tasks import Outcome
+from models.delivery.tasks import TaskOutcome
 
 outbox = Table(
     "outbox",
@@ -110,7 +110,7 @@ tasks = Table(
     Column("outcome", Text),
     Column("note", Text),  # of whoever resolved it
     json_column("closed_by", nullable=True),
-    CheckConstraint(one_of("outcome", Outcome), name="outcome"),
+    CheckConstraint(one_of("outcome", TaskOutcome), name="outcome"),
     Index("ix_tasks_subject", "subject", "kind", "id"),  # open and closed
     Index("ix_tasks_open", "id", postgresql_where=text("closed_at IS NULL")),
     Index("uq_tasks_open", "kind", "subject", unique=True, postgresql_where=text("closed_at IS NULL")),

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from models.db.tables.base import id_column, json_column, metadata, one_of, time_column
 from models.ledger import closed_list
 from models.payments.disputes import DisputeState
-from models.payments.dunning import Verdict
+from models.payments.dunning import RetryAdvice
 from models.payments.provider import MovementKind
 from models.payments.reconciliation import DifferenceKind, DifferenceState, RunState
 from models.payments.retry import RetryState, Waiting
@@ -47,7 +47,7 @@ payment_retries = Table(
     time_column("updated_at", default_now=True),
     CheckConstraint(one_of("state", RetryState), name="state"),
     CheckConstraint(one_of("waits_for", Waiting), name="waits_for"),
-    CheckConstraint(one_of("verdict", Verdict), name="verdict"),
+    CheckConstraint(one_of("verdict", RetryAdvice), name="verdict"),
     Index("ix_payment_retries_live", "updated_at", postgresql_where=text("state = 'retrying'")),
 )
 

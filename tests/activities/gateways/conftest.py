@@ -13,7 +13,7 @@ from activities.gateways.payments import PaymentGateway
 from activities.gateways.paypal.payments import PayPalGateway
 from activities.gateways.stripe.payments import StripeGateway
 from models.money import Money
-from models.payments.provider import AuthorisationRequest, PaymentAt, ProviderPayment
+from models.payments.provider import AuthorisationRequest, ProviderPayment, ProviderPaymentStatus
 from tests.sandbox.conftest import Sandbox, _http, _server, _shop, sandbox, shop
 
 __all__ = ["Provider", "_http", "_server", "_shop", "sandbox", "shop"]  # fixtures that this folder uses too
@@ -74,7 +74,7 @@ class OnStripe:
         payment = self.gateway.authorise(
             AuthorisationRequest(amount, "pm_card_visa", metadata or new_metadata(), uuid4().hex)
         )
-        assert payment.state is PaymentAt.AUTHORISED
+        assert payment.state is ProviderPaymentStatus.AUTHORISED
         assert payment.reference
         return payment.reference
 
@@ -128,7 +128,7 @@ class OnPayPal:
         payment = self.start(amount, metadata or new_metadata(), uuid4().hex)
         assert payment.reference
         self.agree(payment.reference)
-        assert self.gateway.complete(payment.reference, uuid4().hex).state is PaymentAt.AUTHORISED
+        assert self.gateway.complete(payment.reference, uuid4().hex).state is ProviderPaymentStatus.AUTHORISED
         return payment.reference
 
     def declined(self, amount: Money) -> ProviderPayment:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from activities.gateways.circuit_breaker import SILENCES, guarded
+from activities.gateways.circuit_breaker import FAILURES, guarded
 from activities.gateways.payments import PaymentGateway
 from models.errors import OutcomeUnknown, ProviderUnavailable
 from models.money import Money
@@ -39,7 +39,7 @@ def lost(gateway: PaymentGateway) -> None:
 
 def go_down(sandbox: Sandbox, gateway: PaymentGateway) -> None:
     silence(sandbox)
-    at_once([lambda: lost(gateway)] * SILENCES)
+    at_once([lambda: lost(gateway)] * FAILURES)
 
 
 def refused(gateway: PaymentGateway, amount: Money | None = None) -> ProviderUnavailable:
@@ -88,12 +88,12 @@ def test_any_answer_to_a_look_ends_it_at_once(sandbox: Sandbox, gateways: dict[s
     go_down(sandbox, gateways["stripe"])
     sandbox.http.delete(f"{sandbox.url}/_sandbox/script")
     refused(gateways["stripe"])
-    gateways["stripe"].look_refund("re_nothing")
+    gateways["stripe"].retrieve_refund("re_nothing")
     assert ask(gateways["stripe"])
 
 
 def test_declines_and_refusals_are_answers(sandbox: Sandbox, gateways: dict[str, PaymentGateway]) -> None:
-    for _ in range(SILENCES + 1):
+    for _ in range(FAILURES + 1):
         sandbox.script({"kind": "decline", "code": "insufficient_funds"}, path="/v1/payment_intents")
         ask(gateways["stripe"])
     assert ask(gateways["stripe"])

@@ -18,7 +18,7 @@ from models.errors import (
     RefundExceedsBalance,
 )
 from models.money import Money
-from models.payments.provider import MovementKind, PaymentAt, RefundAt
+from models.payments.provider import MovementKind, ProviderPaymentStatus, ProviderRefundStatus
 from tests.activities.gateways.conftest import OnStripe, Provider, lately, new_metadata, usd
 from tests.sandbox.conftest import Sandbox
 
@@ -55,18 +55,21 @@ def script(provider: Provider, effect: str, fate: dict[str, Any]) -> None:
 def test_a_payment_is_held_once_its_buyer_has_agreed(provider: Provider) -> None:
     metadata = new_metadata()
     payment = provider.start(usd(1_000), metadata, "key")
-    assert payment.state is PaymentAt.REQUIRES_ACTION
+    assert payment.state is ProviderPaymentStatus.REQUIRES_ACTION
     assert payment.amount == usd(1_000)
     assert payment.reference
     assert payment.next_action is not None
     assert payment.next_action["type"]
     assert provider.start(usd(1_000), metadata, "key").reference == payment.reference
 
-    assert provider.gateway.complete(payment.reference, "early").state is PaymentAt.REQUIRES_ACTION
+    assert provider.gateway.complete(payment.reference, "early").state is ProviderPaymentStatus.REQUIRES_ACTION
     provider.agree(payment.reference)
-    assert provider.gateway.look(payment.reference).state in (PaymentAt.APPROVED, PaymentAt.AUTHORISED)
+    assert provider.gateway.retrieve(payment.reference).state in (
+        ProviderPaymentStatus.APPROVED,
+        ProviderPaymentStatus.AUTHORISED,
+    )
     for key in ("complete", "complete", "complete-again"):
-        assert provider.gateway.complete(payment.reference, key).state is PaymentAt.AUTHORISED
+        assert provider.gateway.complete(payment.reference, key).state is ProviderPaymentStatus.AUTHORISED
     assert provider.truth(payment.reference) == {"received": 0, "refunded": 0, "held": 1_000}
 
 
@@ -75,14 +78,14 @@ def test_a_buyer_who_does_not_agree_pays_nothing(provider: Provider) -> None:
     assert payment.reference
     provider.refuse(payment.reference)
     seen = provider.gateway.complete(payment.reference, "complete")
-    assert seen.state in (PaymentAt.DECLINED, PaymentAt.CANCELLED)
+    assert seen.state in (ProviderPaymentStatus.DECLINED, ProviderPaymentStatus.CANCELLED)
     assert seen.decline_code
     assert provider.truth(payment.reference)["held"] == 0
 
 
 def test_a_decline_is_a_result(provider: Provider) -> None:
     payment = provider.declined(usd(1_000))
-    assert payment.state is PaymentAt.DECLINED
+    assert payment.state is ProviderPaymentStatus.DECLINED
     assert payment.decline_code
     assert payment.reference
     assert provider.truth(payment.reference)["held"] == 0
@@ -92,21 +95,21 @@ def test_a_payment_is_found_by_our_metadata(provider: Provider) -> None:
     metadata = new_metadata()
     reference = provider.held(usd(1_000), metadata)
     known = {name: metadata[name] for name in ("checkout_id", "attempt")}
-    assert provider.gateway.find(known, lately()).reference == reference
-    assert provider.gateway.find({**known, "attempt": "2"}, lately()).state is PaymentAt.ABSENT
+    assert provider.gateway.search(known, lately()).reference == reference
+    assert provider.gateway.search({**known, "attempt": "2"}, lately()).state is ProviderPaymentStatus.ABSENT
 
 
 def test_parcels_take_their_parts_and_the_last_one_the_rest(provider: Provider) -> None:
     reference = provider.held(usd(1_000))
     first = provider.gateway.capture(reference, 400, final=False, key="shp_1:capture")
-    assert (first.state, first.captured) == (PaymentAt.AUTHORISED, usd(400))
+    assert (first.state, first.captured) == (ProviderPaymentStatus.AUTHORISED, usd(400))
     again = provider.gateway.capture(reference, 400, final=False, key="shp_1:capture")
     assert again.captured == usd(400)
     second = provider.gateway.capture(reference, 100, final=False, key="shp_2:capture")
-    assert (second.state, second.captured) == (PaymentAt.AUTHORISED, usd(500))
+    assert (second.state, second.captured) == (ProviderPaymentStatus.AUTHORISED, usd(500))
     last = provider.gateway.capture(reference, 300, final=True, key="shp_3:capture")
-    assert (last.state, last.captured) == (PaymentAt.CAPTURED, usd(800))
-    assert provider.gateway.look(reference).captured == usd(800)
+    assert (last.state, last.captured) == (ProviderPaymentStatus.CAPTURED, usd(800))
+    assert provider.gateway.retrieve(reference).captured == usd(800)
     assert provider.truth(reference) == {"received": 800, "refunded": 0, "held": 0}
 
 
@@ -141,28 +144,28 @@ def test_a_capture_of_what_is_gone_is_told_apart(provider: Provider, how: str) -
         provider.sandbox.control("/clock", {"advance_s": 30 * 86_400})
     with pytest.raises(AuthorisationGone):
         provider.gateway.capture(reference, 1_000, final=True, key="shp_1:capture")
-    assert provider.gateway.look(reference).state is PaymentAt.CANCELLED
+    assert provider.gateway.retrieve(reference).state is ProviderPaymentStatus.CANCELLED
 
 
 def test_a_void_gives_the_promise_back_and_twice_is_once(provider: Provider) -> None:
     reference = provider.held(usd(1_000))
-    assert provider.gateway.cancel(reference).state is PaymentAt.CANCELLED
-    assert provider.gateway.cancel(reference).state is PaymentAt.CANCELLED
+    assert provider.gateway.cancel(reference).state is ProviderPaymentStatus.CANCELLED
+    assert provider.gateway.cancel(reference).state is ProviderPaymentStatus.CANCELLED
     assert provider.truth(reference) == {"received": 0, "refunded": 0, "held": 0}
 
 
 def test_a_void_before_the_buyer_agreed_ends_it(provider: Provider) -> None:
     payment = provider.start(usd(1_000), new_metadata(), "key")
     assert payment.reference
-    assert provider.gateway.cancel(payment.reference).state is PaymentAt.CANCELLED
+    assert provider.gateway.cancel(payment.reference).state is ProviderPaymentStatus.CANCELLED
 
 
 def test_a_void_of_what_was_taken_says_so_and_is_given_back(provider: Provider) -> None:
     reference = provider.held(usd(1_000))
     provider.gateway.capture(reference, 1_000, final=True, key="shp_1:capture")
-    assert provider.gateway.cancel(reference).state is PaymentAt.CAPTURED
-    provider.gateway.give_back(reference)
-    provider.gateway.give_back(reference)
+    assert provider.gateway.cancel(reference).state is ProviderPaymentStatus.CAPTURED
+    provider.gateway.refund_rest(reference)
+    provider.gateway.refund_rest(reference)
     assert provider.truth(reference) == {"received": 1_000, "refunded": 1_000, "held": 0}
 
 
@@ -171,11 +174,11 @@ def test_refunds_in_parts_never_exceed_what_was_taken(provider: Provider) -> Non
     provider.gateway.capture(reference, 400, final=False, key="shp_1:capture")
     provider.gateway.capture(reference, 500, final=True, key="shp_2:capture")
     small = provider.gateway.refund(reference, usd(150), {"refund_id": "rfd_1"}, "rfd_1:refund")
-    assert (small.state, small.amount) == (RefundAt.SUCCEEDED, usd(150))
+    assert (small.state, small.amount) == (ProviderRefundStatus.SUCCEEDED, usd(150))
     with pytest.raises(RefundExceedsBalance):
         provider.gateway.refund(reference, usd(751), {"refund_id": "rfd_2"}, "rfd_2:refund")
     rest = provider.gateway.refund(reference, usd(750), {"refund_id": "rfd_3"}, "rfd_3:refund")
-    assert (rest.state, rest.amount) == (RefundAt.SUCCEEDED, usd(750))
+    assert (rest.state, rest.amount) == (ProviderRefundStatus.SUCCEEDED, usd(750))
     with pytest.raises(RefundExceedsBalance):
         provider.gateway.refund(reference, usd(1), {"refund_id": "rfd_4"}, "rfd_4:refund")
     assert provider.truth(reference)["refunded"] == 900
@@ -185,12 +188,12 @@ def test_a_refund_is_found_by_our_id_and_by_the_providers(provider: Provider) ->
     reference = provider.held(usd(1_000))
     provider.gateway.capture(reference, 400, final=False, key="shp_1:capture")
     provider.gateway.capture(reference, 600, final=True, key="shp_2:capture")
-    assert provider.gateway.find_refund(reference, {"refund_id": "rfd_1"}).state is RefundAt.ABSENT
+    assert provider.gateway.search_refund(reference, {"refund_id": "rfd_1"}).state is ProviderRefundStatus.ABSENT
     made = provider.gateway.refund(reference, usd(700), {"refund_id": "rfd_1"}, "rfd_1:refund")
-    found = provider.gateway.find_refund(reference, {"refund_id": "rfd_1"})
+    found = provider.gateway.search_refund(reference, {"refund_id": "rfd_1"})
     assert (found.reference, found.amount, found.refund_id) == (made.reference, usd(700), "rfd_1")
     assert made.reference
-    assert provider.gateway.look_refund(made.reference).amount == usd(700)
+    assert provider.gateway.retrieve_refund(made.reference).amount == usd(700)
     again = provider.gateway.refund(reference, usd(700), {"refund_id": "rfd_1"}, "rfd_1:refund")
     assert again.reference == made.reference
     assert provider.truth(reference)["refunded"] == 700
@@ -203,8 +206,8 @@ def test_a_refund_that_waits_or_fails_says_so(provider: Provider, fate: str) -> 
     provider.sandbox.script({"kind": "refund_status", "status": fate}, service=provider.gateway.name)
     made = provider.gateway.refund(reference, usd(300), {"refund_id": "rfd_1"}, "rfd_1:refund")
     assert made.reference
-    assert provider.gateway.look_refund(made.reference).state is RefundAt(fate)
-    assert provider.gateway.find_refund(reference, {"refund_id": "rfd_1"}).state is RefundAt(fate)
+    assert provider.gateway.retrieve_refund(made.reference).state is ProviderRefundStatus(fate)
+    assert provider.gateway.search_refund(reference, {"refund_id": "rfd_1"}).state is ProviderRefundStatus(fate)
 
 
 def test_one_that_failed_says_what_was_given_all_the_same(provider: Provider) -> None:
@@ -214,15 +217,15 @@ def test_one_that_failed_says_what_was_given_all_the_same(provider: Provider) ->
     provider.gateway.capture(reference, 600, final=True, key="shp_2:capture")
     provider.sandbox.script({"kind": "refund_status", "status": "failed"}, service=provider.gateway.name)
     provider.gateway.refund(reference, usd(700), {"refund_id": "rfd_1"}, "rfd_1:pay_1")
-    found = provider.gateway.find_refund(reference, {"refund_id": "rfd_1"})
-    assert found.state is RefundAt.FAILED
-    given = found.given.amount if found.given else 0
+    found = provider.gateway.search_refund(reference, {"refund_id": "rfd_1"})
+    assert found.state is ProviderRefundStatus.FAILED
+    given = found.refunded.amount if found.refunded else 0
     assert given == provider.truth(reference)["refunded"] == (300 if provider.gateway.name == "paypal" else 0)
-    assert (found.given_reference is not None) == (given > 0)
+    assert (found.refunded_reference is not None) == (given > 0)
 
 
 def test_a_refund_that_is_not_known_is_absent(provider: Provider) -> None:
-    assert provider.gateway.look_refund("re_nothing").state is RefundAt.ABSENT
+    assert provider.gateway.retrieve_refund("re_nothing").state is ProviderRefundStatus.ABSENT
 
 
 @lost
@@ -231,13 +234,13 @@ def test_a_lost_authorisation_is_settled_once(provider: Provider, fate: dict[str
     script(provider, "authorise", fate)
 
     def found() -> Any:
-        seen = provider.gateway.find({name: metadata[name] for name in ("checkout_id", "attempt")}, lately())
-        return None if seen.state is PaymentAt.ABSENT else seen
+        seen = provider.gateway.search({name: metadata[name] for name in ("checkout_id", "attempt")}, lately())
+        return None if seen.state is ProviderPaymentStatus.ABSENT else seen
 
     payment = settled(lambda key: provider.start(usd(1_000), metadata, key), found)
-    assert payment.state is PaymentAt.REQUIRES_ACTION
+    assert payment.state is ProviderPaymentStatus.REQUIRES_ACTION
     provider.agree(payment.reference)
-    assert provider.gateway.complete(payment.reference, "complete").state is PaymentAt.AUTHORISED
+    assert provider.gateway.complete(payment.reference, "complete").state is ProviderPaymentStatus.AUTHORISED
     assert provider.truth(payment.reference)["held"] == 1_000
 
 
@@ -251,10 +254,12 @@ def test_a_lost_completion_is_settled_once(provider: Provider, fate: dict[str, A
         script(provider, "authorise", fate)
 
     def found() -> Any:
-        seen = provider.gateway.look(reference)
-        return None if seen.state is PaymentAt.APPROVED else seen
+        seen = provider.gateway.retrieve(reference)
+        return None if seen.state is ProviderPaymentStatus.APPROVED else seen
 
-    assert settled(lambda key: provider.gateway.complete(reference, key), found).state is PaymentAt.AUTHORISED
+    assert (
+        settled(lambda key: provider.gateway.complete(reference, key), found).state is ProviderPaymentStatus.AUTHORISED
+    )
     assert provider.truth(reference)["held"] == 1_000
 
 
@@ -264,7 +269,7 @@ def test_a_lost_capture_is_settled_once(provider: Provider, fate: dict[str, Any]
     script(provider, "capture", fate)
 
     def found() -> Any:
-        seen = provider.gateway.look(reference)
+        seen = provider.gateway.retrieve(reference)
         return seen if seen.captured == usd(400) else None
 
     payment = settled(lambda key: provider.gateway.capture(reference, 400, final=False, key=key), found)
@@ -281,11 +286,11 @@ def test_a_lost_refund_is_settled_once(provider: Provider, fate: dict[str, Any])
     ours = {"refund_id": "rfd_1"}
 
     def found() -> Any:
-        seen = provider.gateway.find_refund(reference, ours)
-        return seen if seen.state is not RefundAt.ABSENT and seen.amount == usd(700) else None
+        seen = provider.gateway.search_refund(reference, ours)
+        return seen if seen.state is not ProviderRefundStatus.ABSENT and seen.amount == usd(700) else None
 
     made = settled(lambda key: provider.gateway.refund(reference, usd(700), ours, key), found)
-    assert (made.state, made.amount) == (RefundAt.SUCCEEDED, usd(700))
+    assert (made.state, made.amount) == (ProviderRefundStatus.SUCCEEDED, usd(700))
     assert provider.truth(reference)["refunded"] == 700
 
 
@@ -294,7 +299,7 @@ def test_a_lost_void_is_settled_once(provider: Provider, fate: dict[str, Any]) -
     reference = provider.held(usd(1_000))
     script(provider, "cancel", fate)
     done = settled(lambda _: provider.gateway.cancel(reference), lambda: None)
-    assert done.state is PaymentAt.CANCELLED
+    assert done.state is ProviderPaymentStatus.CANCELLED
     assert provider.truth(reference)["held"] == 0
 
 
@@ -313,7 +318,7 @@ def test_minor_units_are_the_currencys_own(provider: Provider, amount: int, curr
         assert (refused.value.status, refused.value.extra["errors"][0]["pointer"]) == (422, "/payment/provider")
         return
     reference = provider.held(money)
-    assert provider.gateway.look(reference).amount == money
+    assert provider.gateway.retrieve(reference).amount == money
     assert provider.gateway.capture(reference, amount, final=True, key="shp_1:capture").captured == money
     assert provider.truth(reference)["received"] == amount
     made = provider.gateway.refund(reference, Money.of(1_000, currency), {"refund_id": "rfd_1"}, "rfd_1:refund")
@@ -337,7 +342,7 @@ def test_the_providers_list_has_all_that_moved(provider: Provider) -> None:
     made = provider.gateway.refund(reference, usd(250), {"refund_id": "rfd_1"}, "rfd_1:refund")
     voided = provider.held(usd(800))
     provider.gateway.cancel(voided)
-    moved = list(provider.gateway.moved_since(lately()))
+    moved = list(provider.gateway.list_movements(lately()))
     assert len({one.reference for one in moved}) == len(moved)
     captured = [one for one in moved if one.kind is MovementKind.CAPTURE]
     assert sorted(one.amount.amount for one in captured) == [400, 600]

@@ -13,7 +13,7 @@ from activities.gateways import idempotency_keys
 def use(spoilt: int) -> list[str]:
     """All keys that were asked for, if that many of them are spoilt."""
     used = []
-    for key in idempotency_keys.row("shp_1:capture"):
+    for key in idempotency_keys.key_sequence("shp_1:capture"):
         used.append(key)
         if len(used) > spoilt:
             break
@@ -43,7 +43,7 @@ def test_a_spoilt_key_is_told_and_the_next_one_used(attempt):
 
 def test_a_try_has_five_and_the_next_one_goes_on_behind_them(attempt):
     used, beats = attempt(99)
-    assert (len(used), beats[-1]) == (idempotency_keys.IN_A_TRY, (6,))
+    assert (len(used), beats[-1]) == (idempotency_keys.KEYS_PER_ATTEMPT, (6,))
     assert attempt(0, told=beats[-1]) == (["shp_1:capture:6"], [])
 
 

@@ -11,7 +11,7 @@ from opentelemetry import context, propagate
 
 from activities.gateways.mail import MailGateway
 from activities.gateways.stripe.payments import StripeGateway
-from models.delivery.mails import Message
+from models.delivery.mails import EmailMessage
 from models.errors import HoldfastError
 from models.money import Money
 from models.payments.provider import AuthorisationRequest
@@ -62,7 +62,7 @@ def test_goes_on_to_stripe(provider) -> None:
 @pytest.mark.usefixtures("trace")
 def test_goes_on_to_sendgrid(provider) -> None:
     base, seen = provider
-    message = Message(id="msg_1", to="ada@example.com", subject="s", text="t", html="h")
+    message = EmailMessage(id="msg_1", to="ada@example.com", subject="s", text="t", html="h")
     with pytest.raises(HoldfastError):
         MailGateway("SG.x", base=base, sender="shop@example.com").send(message)
     assert seen == [PARENT]

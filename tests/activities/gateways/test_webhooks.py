@@ -13,7 +13,7 @@ import pytest
 
 from activities.gateways.paypal.payments import PayPalGateway
 from models.errors import BadRequest, BadSignature, ProviderUnavailable
-from models.payments.provider import AuthorisationRequest, DisputeAt, RefundAt
+from models.payments.provider import AuthorisationRequest, ProviderDisputeStatus, ProviderRefundStatus
 from sandbox.config import SandboxConfig
 from sandbox.paypal_shaped import notifications
 from tests.activities.gateways.conftest import OnPayPal, Provider, new_metadata, usd
@@ -105,7 +105,7 @@ def test_refunds_tell_our_refund(provider: Provider, shop: Shop) -> None:
     one = received(provider, shop, kinds[provider.gateway.name])
     refund = provider.gateway.event(one.body, one.headers).refund
     assert refund is not None
-    assert (refund.state, refund.refund_id, refund.amount) == (RefundAt.FAILED, "rfd_1", usd(300))
+    assert (refund.state, refund.refund_id, refund.amount) == (ProviderRefundStatus.FAILED, "rfd_1", usd(300))
     assert refund.payment == reference
 
 
@@ -126,7 +126,7 @@ def test_disputes_tell_the_payment_and_what_is_asked(provider: Provider, shop: S
         one = received(provider, shop, "CUSTOMER.DISPUTE.CREATED")
     event = provider.gateway.event(one.body, one.headers)
     assert event.dispute is not None
-    assert (event.dispute.amount, event.dispute.state) == (usd(1_000), DisputeAt.NEEDS_RESPONSE)
+    assert (event.dispute.amount, event.dispute.state) == (usd(1_000), ProviderDisputeStatus.NEEDS_RESPONSE)
     assert event.dispute.payment == reference
 
 
@@ -147,10 +147,10 @@ def test_paypals_event_cannot_speak_for_the_rest_of_the_question(paypal: OnPayPa
 def test_an_access_token_that_was_taken_back_is_asked_for_anew(paypal: OnPayPal) -> None:
     reference = paypal.held(usd(1_000))
     paypal.sandbox.control("/clock", {"advance_s": 10 * 3600})
-    assert paypal.gateway.look(reference).amount == usd(1_000)
+    assert paypal.gateway.retrieve(reference).amount == usd(1_000)
     wrong = PayPalGateway("sandbox-paypal", "wrong", base=f"{paypal.sandbox.url}/paypal")
     with pytest.raises(ProviderUnavailable):
-        wrong.look(reference)
+        wrong.retrieve(reference)
     wrong.close()
 
 

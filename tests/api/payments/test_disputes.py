@@ -11,7 +11,7 @@ from models.db.repositories.delivery import webhook_events
 from models.db.session import Database
 from models.ids import new_id
 from models.money import Money
-from models.payments.provider import DisputeAt, ProviderDispute, ProviderEvent
+from models.payments.provider import ProviderDispute, ProviderDisputeStatus, ProviderEvent
 from tests.fixtures.parcels import ship
 from tests.fixtures.shop import eventually, new_key, slug
 
@@ -100,9 +100,9 @@ class TestAsTheProviderTells:
 
 
 WORDS = {
-    "created": DisputeAt.NEEDS_RESPONSE,
-    "updated": DisputeAt.UNDER_REVIEW,
-    "closed": DisputeAt.WON,
+    "created": ProviderDisputeStatus.NEEDS_RESPONSE,
+    "updated": ProviderDisputeStatus.UNDER_REVIEW,
+    "closed": ProviderDisputeStatus.WON,
 }
 
 
@@ -155,7 +155,7 @@ class TestInAnyOrder:
             ),
         )
         database = Database(shop.settings.database, pool_size=1)
-        with database.reading() as connection:
+        with database.autocommit() as connection:
             assert webhook_events.store(connection, "stripe", event)
             assert not webhook_events.store(connection, "stripe", event)
         database.close()

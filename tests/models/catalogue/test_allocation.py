@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.catalogue import allocation
-from models.catalogue.allocation import FAR, Level, Place, Taken, allocate_stock, distance
+from models.catalogue.allocation import FAR, Level, Place, StockAllocation, allocate_stock, distance
 from models.errors import OutOfStock
 
 SKUS, PLACES = ("a", "b", "c"), ("east", "west", "north", "south", "abroad")
@@ -96,9 +96,9 @@ def test_of_single_locations_that_have_it_all_the_nearest_sends_it(wanted, avail
 
 def test_without_places_the_first_is_asked_first_and_the_fullest_where_none_has_all():
     both = [Level("a", "east", 5, 0), Level("a", "west", 5, 1)]
-    assert allocate_stock({"a": 3}, both) == [Taken("a", "east", 3)]
+    assert allocate_stock({"a": 3}, both) == [StockAllocation("a", "east", 3)]
     split = [Level("a", "east", 2, 0), Level("a", "west", 4, 1)]
-    assert allocate_stock({"a": 5}, split) == [Taken("a", "west", 4), Taken("a", "east", 1)]
+    assert allocate_stock({"a": 5}, split) == [StockAllocation("a", "west", 4), StockAllocation("a", "east", 1)]
 
 
 def test_fewer_parcels_go_before_a_shorter_way():
@@ -106,13 +106,13 @@ def test_fewer_parcels_go_before_a_shorter_way():
     near, far = Place("US", "NV", "89501"), Place("US", "NY", "12207")
     stock = [Level("a", "near", 5, 1, near), Level("a", "far", 5, 0, far), Level("b", "far", 5, 0, far)]
     assert {part.location for part in allocate_stock({"a": 1, "b": 1}, stock, buyer)} == {"far"}
-    assert allocate_stock({"a": 1}, stock, buyer) == [Taken("a", "near", 1)]
+    assert allocate_stock({"a": 1}, stock, buyer) == [StockAllocation("a", "near", 1)]
 
 
 def test_a_line_is_not_split_where_one_of_the_chosen_has_all_of_it():
     stock = [Level("a", "east", 2, 0), Level("a", "west", 3, 1), Level("b", "west", 1, 1), Level("c", "east", 1, 0)]
     taken = allocate_stock({"a": 3, "b": 1, "c": 1}, stock)
-    assert taken == [Taken("a", "west", 3), Taken("b", "west", 1), Taken("c", "east", 1)]
+    assert taken == [StockAllocation("a", "west", 3), StockAllocation("b", "west", 1), StockAllocation("c", "east", 1)]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def test_psycopg2_migrates_and_seeds(fresh_database_url: str) -> None:
     check(url)
     database = Database(url, pool_size=1)
     seed_catalogue(database)
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM variants").scalar_one() > 0
     database.close()
 

@@ -100,7 +100,7 @@ def likely(order: Order) -> list[str]:
         ),
         orders.RETURN_REFUNDED: any(return_.status is ReturnStatus.RECEIVED for return_ in order.returns),
         orders.PAYMENT_AUTHORISED: order.status is OrderStatus.PAYMENT_RETRYING,
-        orders.PAYMENT_CAPTURED: order.payment.promised.amount > 0,
+        orders.PAYMENT_CAPTURED: order.payment.open_authorisation.amount > 0,
         orders.ORDER_RELEASED: order.status is OrderStatus.ON_HOLD,
         orders.SHIPMENT_CREATED: bool(order.left_to_ship()),
         **dict.fromkeys(SCANS, any(shipment.status not in PARCEL_ENDS for shipment in order.shipments)),
@@ -145,7 +145,9 @@ def data_for(draw: st.DrawFn, order: Order, kind: str) -> dict[str, Any] | None:
         chosen = draw(st.sampled_from(order.returns))
         sent = [item.model_dump() for item in chosen.lines]
         return {"return_id": chosen.id, "lines": sent, "refund_id": "rfd_0"}
-    amount = usd(draw(st.sampled_from([1, 7, max(1, order.refundable.amount), max(1, order.payment.promised.amount)])))
+    amount = usd(
+        draw(st.sampled_from([1, 7, max(1, order.refundable.amount), max(1, order.payment.open_authorisation.amount)]))
+    )
     if kind == orders.REFUND_REQUESTED:
         return {"refund_id": f"rfd_{len(order.refunds)}", "amount": amount, "tax": usd(0), "lines": []}
     if kind in (orders.PAYMENT_REFUNDED, orders.REFUND_FAILED):
@@ -155,10 +157,10 @@ def data_for(draw: st.DrawFn, order: Order, kind: str) -> dict[str, Any] | None:
         if chosen_refund.status is RefundStatus.FAILED and chosen_refund.amount > order.refundable:
             return None  # no provider pays back, after all, what it has paid back otherwise
         return {"refund_id": chosen_refund.id, "amount": chosen_refund.amount.model_dump(), "why": "declined"}
-    if kind == orders.PAYMENT_CAPTURED and amount["amount"] > order.payment.promised.amount:
+    if kind == orders.PAYMENT_CAPTURED and amount["amount"] > order.payment.open_authorisation.amount:
         return None  # the database holds captures to what was authorised
     if kind == orders.PAYMENT_VOIDED:
-        amount = order.payment.promised.model_dump()
+        amount = order.payment.open_authorisation.model_dump()
     if kind == orders.PAYMENT_DISPUTED:
         amount = usd(max(1, order.payment.captured.amount - order.payment.disputed.amount))
     if kind == orders.PAYMENT_DISPUTE_WON:

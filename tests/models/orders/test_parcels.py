@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.orders.orders import Scan
+from models.orders.orders import TrackingEvent
 from models.orders.parcels import CARRIER_STATUSES, is_late, status_of
 from models.states import PARCEL_ENDS, SHIPMENT_TRANSITIONS, ShipmentStatus, advance
 
@@ -15,14 +15,14 @@ BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 ON_THE_WAY = [status for status in CARRIER_STATUSES if status not in PARCEL_ENDS]
 scans = st.lists(
     st.builds(
-        lambda status, hour: Scan(status=status, at=BEGIN + timedelta(hours=hour)),
+        lambda status, hour: TrackingEvent(status=status, at=BEGIN + timedelta(hours=hour)),
         st.sampled_from(ON_THE_WAY),
         st.integers(0, 8),
     ),
     max_size=10,
 )
 ends = st.none() | st.builds(
-    lambda status, hour: Scan(status=status, at=BEGIN + timedelta(hours=hour)),
+    lambda status, hour: TrackingEvent(status=status, at=BEGIN + timedelta(hours=hour)),
     st.sampled_from(PARCEL_ENDS),
     st.integers(0, 8),
 )
@@ -55,8 +55,8 @@ def test_after_its_end_nothing_moves_it(before, after, end):
 
 
 def test_the_newest_by_the_carriers_clock_says():
-    later = Scan(status=ShipmentStatus.OUT_FOR_DELIVERY, at=BEGIN + timedelta(hours=2))
-    earlier = Scan(status=ShipmentStatus.EXCEPTION, at=BEGIN)
+    later = TrackingEvent(status=ShipmentStatus.OUT_FOR_DELIVERY, at=BEGIN + timedelta(hours=2))
+    earlier = TrackingEvent(status=ShipmentStatus.EXCEPTION, at=BEGIN)
     assert status_of([later, earlier]) is status_of([earlier, later]) is ShipmentStatus.OUT_FOR_DELIVERY
     assert is_late(ShipmentStatus.OUT_FOR_DELIVERY, [later], earlier)
     assert status_of([]) is ShipmentStatus.SHIPPED

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.orders.search_terms import terms_of, words_of
+from models.orders.search_terms import query_terms, terms_of
 
 
 def terms(number="HF-100001", products=(), recipient=None, email=None):
@@ -46,26 +46,26 @@ def test_an_address_is_found_only_whole():
     ],
 )
 def test_case_and_composition_do_not_matter(said, asked):
-    assert set(words_of(asked)) <= set(terms(recipient=said))
+    assert set(query_terms(asked)) <= set(terms(recipient=said))
 
 
 def test_a_query_is_its_words_the_longest_first_and_each_once():
-    assert words_of("  red  JACKET, red (trail) ") == ["jacket", "trail", "red"]
+    assert query_terms("  red  JACKET, red (trail) ") == ["jacket", "trail", "red"]
 
 
 @pytest.mark.parametrize("query", ["", "   ", "!!!", "- — –", "\x00", "\u200d", "\ud800"])
 def test_without_a_letter_or_a_digit_there_is_no_word(query):
-    assert words_of(query) == []
+    assert query_terms(query) == []
 
 
 @given(st.text())
 def test_whatever_is_written_is_found_by_itself(text):
-    assert set(words_of(text)) <= set(terms(recipient=text))
+    assert set(query_terms(text)) <= set(terms(recipient=text))
 
 
 @given(st.text(st.characters(exclude_categories=())))
 def test_every_word_can_be_stored(text):
-    for word in words_of(text):
+    for word in query_terms(text):
         assert word
         assert "\x00" not in word
         word.encode()

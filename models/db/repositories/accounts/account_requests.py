@@ -150,7 +150,7 @@ def release_address(connection: Connection, email: str) -> None:
 def _register(connection: Connection, request: _Request, user: User, opening: Opening) -> None:
     """A link for a new account; a word to the owner of one that exists."""
     if user.verified:
-        notices.tell(connection, user.id, NoticeKind.ACCOUNT_EXISTS, at_most=opening.mails_per_hour)
+        notices.queue(connection, user.id, NoticeKind.ACCOUNT_EXISTS, at_most=opening.mails_per_hour)
         return
     last = links.last_of(connection, user.id, LinkPurpose.EMAIL_VERIFICATION)
     if last is not None and _same_click(connection, request, last):

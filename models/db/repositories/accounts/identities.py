@@ -79,7 +79,7 @@ def take(connection: Connection, identity: Identity) -> tuple[User, str | None]:
     if created:
         return user, "account.registered"
     if user.verified:
-        notices.tell(connection, user.id, NoticeKind.SIGNED_IN_ELSEWHERE_LINKED)
+        notices.queue(connection, user.id, NoticeKind.SIGNED_IN_ELSEWHERE_LINKED)
         return user, "identity.linked"
     # Whoever had begun to register it has shown nothing: what they chose never comes into force.
     links.end_live(connection, user.id, LinkPurpose.EMAIL_VERIFICATION, LinkPurpose.PASSWORD_RESET)
@@ -97,7 +97,7 @@ def take(connection: Connection, identity: Identity) -> tuple[User, str | None]:
     return taken, "account.verified"
 
 
-def tell_audit(connection: Connection, user: User, action: str, identity: Identity) -> None:
+def append_to_audit(connection: Connection, user: User, action: str, identity: Identity) -> None:
     """Last in its transaction, as every row of the audit log."""
     who = Principal(user_id=user.id, role=user.role)
     audit.append(connection, who, action, user.id, provider=identity.provider)

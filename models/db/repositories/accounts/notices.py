@@ -11,7 +11,7 @@ from models.accounts.accounts import NoticeKind
 from models.db.repositories.delivery import outbox
 from models.ids import new_id
 
-_TELL = text("""
+_QUEUE = text("""
 INSERT INTO notices (id, user_id, kind, email)
 SELECT :id, u.id, :kind, coalesce(:email, u.email) FROM users u
 WHERE u.id = :user_id AND (CAST(:at_most AS integer) IS NULL OR :at_most > (
@@ -28,7 +28,7 @@ class Notice(NamedTuple):
     email: str
 
 
-def tell(
+def queue(
     connection: Connection,
     user_id: str,
     kind: NoticeKind,
@@ -41,7 +41,7 @@ def tell(
     `at_most` so many of the kind in an hour; the rest are silently left out. False then.
     """
     values = {"id": new_id("notice"), "user_id": user_id, "kind": kind, "email": email, "at_most": at_most}
-    notice_id = connection.execute(_TELL, values).scalar()
+    notice_id = connection.execute(_QUEUE, values).scalar()
     if notice_id is None:
         return False
     event = topics.AccountNotification(notice_id=notice_id)

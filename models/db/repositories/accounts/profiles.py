@@ -109,7 +109,7 @@ def remove_address(connection: Connection, user_id: str, address_id: str) -> Non
 # Preferences
 
 
-def read_choices(connection: Connection, user_id: str, *, lock: bool = False) -> dict[str, dict[str, bool]]:
+def read_preferences(connection: Connection, user_id: str, *, lock: bool = False) -> dict[str, dict[str, bool]]:
     """What was chosen, without the defaults (models/accounts/preferences.py). Raises NotFound."""
     if lock:
         lock_account(connection, user_id)
@@ -119,7 +119,7 @@ def read_choices(connection: Connection, user_id: str, *, lock: bool = False) ->
     return dict(found.preferences)
 
 
-def keep_choices(connection: Connection, user_id: str, chosen: dict[str, dict[str, bool]]) -> None:
+def store_preferences(connection: Connection, user_id: str, chosen: dict[str, dict[str, bool]]) -> None:
     """Beside the profile, so its version stays."""
     connection.execute(
         text("UPDATE users SET preferences = CAST(:chosen AS jsonb) WHERE id = :id"),

@@ -65,7 +65,7 @@ class Member(NamedTuple):
         return self._asdict()
 
 
-class Open(NamedTuple):
+class OpenInvitation(NamedTuple):
     """An invitation that nobody has accepted yet."""
 
     id: str
@@ -121,9 +121,9 @@ def invite(
     audit.append(connection, actor, "staff.invited", user.id, role=role)
 
 
-def invitations(connection: Connection, *, after: str, limit: int) -> list[Open]:
+def invitations(connection: Connection, *, after: str, limit: int) -> list[OpenInvitation]:
     """Those that can be accepted, in the order of their ids."""
-    return [Open(*row) for row in connection.execute(_INVITATIONS, {"after": after, "limit": limit})]
+    return [OpenInvitation(*row) for row in connection.execute(_INVITATIONS, {"after": after, "limit": limit})]
 
 
 def withdraw(connection: Connection, actor: Principal, invitation_id: str) -> None:
@@ -182,7 +182,7 @@ def change(
         raise Conflict("There would be no admin left")
     if after.role is not before.role:
         users.change_user(connection, user_id, role=after.role)
-        notices.tell(connection, user_id, NoticeKind.ROLE_CHANGED)
+        notices.queue(connection, user_id, NoticeKind.ROLE_CHANGED)
         sessions.end_all(connection, user_id, "role_changed")
     if after.disabled is not before.disabled:
         connection.execute(_SET_DISABLED, {"id": user_id, "disabled": after.disabled})

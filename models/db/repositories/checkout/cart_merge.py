@@ -42,7 +42,7 @@ FROM carts c WHERE c.id = :guest_cart_id
 """)  # noqa: S608  constants
 
 
-_AS_TOLD = ("type", "sku", "wanted", "quantity", "available")  # jsonb has an order of its own
+_SHOWN_IN_WARNING = ("type", "sku", "wanted", "quantity", "available")  # jsonb has an order of its own
 
 
 def merge(connection: Connection, guest_cart_id: str, token_digest: bytes | None, customer_id: str) -> Merged | None:
@@ -64,7 +64,7 @@ def merge(connection: Connection, guest_cart_id: str, token_digest: bytes | None
     if token_digest is None or not hmac.compare_digest(bytes(guest["token_digest"]), token_digest):
         raise NotFound("There is no such cart")
     if guest["merged_into"]:
-        told = [{name: warning[name] for name in _AS_TOLD} for warning in guest["merge_warnings"]]
+        told = [{name: warning[name] for name in _SHOWN_IN_WARNING} for warning in guest["merge_warnings"]]
         return _shown(connection, guest["merged_into"], customer_id, told)
     if guest["completed_order_id"]:
         raise CartCompleted(order_id=guest["completed_order_id"])

@@ -21,11 +21,11 @@ from models.db.repositories import ledger
 from models.db.repositories.catalogue import inventory
 from models.db.repositories.checkout import holds
 from models.db.repositories.checkout.carts import lock_cart, read_cart, read_rules
-from models.db.repositories.checkout.closing import refusal_answer
+from models.db.repositories.checkout.closing import problem_response
 from models.db.repositories.delivery import outbox, stored_responses
 from models.db.repositories.orders.search import terms
 from models.db.tables.base import one_of
-from models.delivery.stored_responses import Answer, Told, rfc3339
+from models.delivery.stored_responses import CommandResponse, StoredResponse, rfc3339
 from models.errors import (
     CartCompleted,
     CartIncomplete,
@@ -42,7 +42,7 @@ from models.orders import orders
 from models.orders.events import apply
 from models.states import CHECKOUT_TRANSITIONS, LIVE_CHECKOUT, CheckoutStatus, PaymentStatus, advance
 
-_STANDING = text(f"""
+_STATE = text(f"""
 SELECT
     (SELECT row_to_json(c) FROM checkouts c WHERE c.id = :checkout_id) AS mine,
     (SELECT c.id FROM checkouts c WHERE c.cart_id = :cart_id AND c.id <> :checkout_id
@@ -92,7 +92,7 @@ def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
         raise NotFound("There is no such cart")
     standing = (
         connection.execute(
-            _STANDING,
+            _STATE,
             {"checkout_id": begin.checkout_id, "cart_id": begin.cart_id, "key_digest": begin.key_digest},
         )
         .mappings()
@@ -176,9 +176,9 @@ def _held_before(connection: Connection, begin: BeginCheckout, mine: Mapping[str
     if live:
         return held
     kept = stored_responses.find(connection, begin.key_digest, begin.fingerprint)
-    lost = refusal_answer(Unavailable(), begin)
-    told = Told(status=kept.status) if kept else Told(status=lost.status, body=lost.body)
-    return held.model_copy(update={"ended": status, "settled": told})
+    lost = problem_response(Unavailable(), begin)
+    response = CommandResponse(status=kept.status) if kept else CommandResponse(status=lost.status, body=lost.body)
+    return held.model_copy(update={"ended": status, "response": response})
 
 
 def snapshot(begin: BeginCheckout, cart: Cart, quoted: Quote) -> dict[str, Any]:
@@ -226,7 +226,7 @@ SELECT id FROM waiting
 
 def require_action(connection: Connection, command: RequireAction) -> ActionRequired:
     """Step 3. The row's lock orders this against the webhook's transaction: one of the two sees the other."""
-    answer = Answer.of(
+    answer = StoredResponse.of(
         202,
         {
             "checkout_id": command.checkout_id,
@@ -243,12 +243,12 @@ def require_action(connection: Connection, command: RequireAction) -> ActionRequ
             "body": answer.body,
         },
     )
-    news = connection.execute(_NEWS, {"reference": command.reference}).scalar_one()
-    return ActionRequired(answer=Told(status=answer.status), news=news)
+    changed = connection.execute(_CHANGED, {"reference": command.reference}).scalar_one()
+    return ActionRequired(response=CommandResponse(status=answer.status), changed=changed)
 
 
 # `requires_action` itself and `created` are no news.
-_NEWS = text("""
+_CHANGED = text("""
 SELECT EXISTS (SELECT 1 FROM webhook_events WHERE subject = :reference
     AND type NOT IN ('payment_intent.created', 'payment_intent.requires_action'))
 """)
@@ -259,7 +259,7 @@ SELECT c.*, now() AS now, nextval('order_numbers') AS number,
 FROM checkouts c WHERE c.id = :checkout_id FOR UPDATE
 """)
 
-CONFIRMED = Told(status=201)
+CONFIRMED = CommandResponse(status=201)
 
 _CONFIRM = outbox.statement(
     f"""
@@ -292,7 +292,7 @@ UPDATE kept_answers SET status = 201, body = :body WHERE key_digest = :key_diges
 )
 
 
-def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str] | None = None) -> Told:
+def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str] | None = None) -> CommandResponse:
     """T2: the order, its answer and all that goes with it, in one statement. Raises OutOfStock or CartCompleted."""
     row = connection.execute(_LOCK, {"checkout_id": command.checkout_id}).mappings().one()
     if row["status"] == CheckoutStatus.CONFIRMED:
@@ -310,7 +310,7 @@ def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str]
         "status": CheckoutStatus.CONFIRMED,
         "order": orders.view(order, contact["email"], contact["shipping"], contact["billing"]),
     }
-    answer = Answer.of(201, body)
+    answer = StoredResponse.of(201, body)
     try:
         _CONFIRM.execute(
             connection,

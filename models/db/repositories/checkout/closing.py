@@ -8,7 +8,7 @@ from models.checkout.checkouts import BeginCheckout, CloseCheckout
 from models.db.repositories.checkout import holds
 from models.db.repositories.delivery import stored_responses
 from models.db.tables.base import one_of
-from models.delivery.stored_responses import Answer, Told
+from models.delivery.stored_responses import CommandResponse, StoredResponse
 from models.errors import HoldfastError, IdempotencyKeyReused, Unavailable
 from models.states import LIVE_CHECKOUT
 
@@ -30,7 +30,7 @@ UPDATE promotions p SET used = p.used - 1 FROM unused WHERE p.id = unused.promot
 """)  # noqa: S608  constants
 
 
-def close(connection: Connection, command: CloseCheckout) -> Told:
+def close(connection: Connection, command: CloseCheckout) -> CommandResponse:
     """The unwinding of T1: stock and promotions back, the cart open again, the answer kept where it may be."""
     begin = command.begin
     error = command.refusal.raised()
@@ -40,23 +40,23 @@ def close(connection: Connection, command: CloseCheckout) -> Told:
             **begin.model_dump(include={"checkout_id", "cart_id", "order_id", "customer_id", "key_digest"}),
             "status": command.status,
             "reason": error.slug,
-            "retryable": not error.kept,
+            "retryable": not error.stored,
             "currency": begin.expected_total.currency,
             "total": begin.expected_total.amount,
             "decline_code": error.extra.get("decline_code"),
         },
     )
     holds.release(connection, begin.checkout_id)
-    answer = refusal_answer(error, begin)
+    answer = problem_response(error, begin)
     if connection.execute(_REASON, {"checkout_id": begin.checkout_id}).scalar_one() != error.slug:
         # The API had given the attempt up before: what the buyer was told stands, and the key is free.
-        told = refusal_answer(Unavailable(), begin)
-        return Told(status=told.status, body=told.body)
-    if error.kept:
-        stored_responses.keep(connection, begin.key_digest, begin.fingerprint, answer)
+        response = problem_response(Unavailable(), begin)
+        return CommandResponse(status=response.status, body=response.body)
+    if error.stored:
+        stored_responses.store(connection, begin.key_digest, begin.fingerprint, answer)
     elif not isinstance(error, IdempotencyKeyReused):
         connection.execute(_FORGET, {"key_digest": begin.key_digest, "fingerprint": begin.fingerprint})
-    return Told(status=answer.status, body=answer.body)
+    return CommandResponse(status=answer.status, body=answer.body)
 
 
 _REASON = text("SELECT reason FROM checkouts WHERE id = :checkout_id")
@@ -64,9 +64,9 @@ _REASON = text("SELECT reason FROM checkouts WHERE id = :checkout_id")
 _FORGET = text("DELETE FROM kept_answers WHERE key_digest = :key_digest AND fingerprint = :fingerprint")
 
 
-def refusal_answer(error: HoldfastError, begin: BeginCheckout) -> Answer:
+def problem_response(error: HoldfastError, begin: BeginCheckout) -> StoredResponse:
     error.extra["checkout_id"] = begin.checkout_id
-    return Answer.refusal(error, instance="/v1/checkouts", request_id=begin.request_id)
+    return StoredResponse.refusal(error, instance="/v1/checkouts", request_id=begin.request_id)
 
 
 _EXPIRE_UNANSWERED = text("""

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from models.catalogue.allocation import Level, Place, Taken, allocate_stock
+from models.catalogue.allocation import Level, Place, StockAllocation, allocate_stock
 from models.catalogue.inventory import Movement
 from models.db.repositories.catalogue import inventory
 from models.db.tables.base import one_of
@@ -53,7 +53,7 @@ SELECT sku FROM moved
 )
 
 
-def lock_stock(connection: Connection, wanted: Mapping[str, int], to: Place) -> list[Taken]:
+def lock_stock(connection: Connection, wanted: Mapping[str, int], to: Place) -> list[StockAllocation]:
     """Locks the levels of these SKUs and says from where they would come to a buyer there. Raises OutOfStock."""
     rows = connection.execute(_LOCK_SKUS, {"skus": sorted(wanted)})
     levels = [
@@ -68,7 +68,7 @@ def place_of(address: Mapping[str, Any] | None) -> Place:
     return Place(*((address or {}).get(name) for name in Place._fields))
 
 
-def columns(taken: Sequence[Taken]) -> dict[str, list[str] | list[int]]:
+def columns(taken: Sequence[StockAllocation]) -> dict[str, list[str] | list[int]]:
     """As three arrays, for `unnest`."""
     return {
         "skus": [part.sku for part in taken],

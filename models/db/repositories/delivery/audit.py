@@ -67,12 +67,12 @@ class Head(NamedTuple):
 
 def append(connection: Connection, actor: Principal | Actor | None, action: str, subject: str, **data: Any) -> None:
     """`action` in the past tense (`session.started`); `subject` an id; `data` without personal data."""
-    by = Actor(type=actor.kind, id=actor.user_id) if isinstance(actor, Principal) else actor or SYSTEM
+    initiator = Actor(type=actor.kind, id=actor.user_id) if isinstance(actor, Principal) else actor or SYSTEM
     connection.execute(
         _APPEND,
         {
-            "actor_type": by.type,
-            "actor_id": by.id,
+            "actor_type": initiator.type,
+            "actor_id": initiator.id,
             "action": action,
             "subject": subject,
             "data": json.dumps(data),

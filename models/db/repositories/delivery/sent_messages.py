@@ -40,18 +40,18 @@ def begin_sending(connection: Connection, event: str, topic: str, channel: str, 
     return Sending(row.id, False, row.state)
 
 
-class Begun(NamedTuple):
+class SendingHistory(NamedTuple):
     """How often it was begun to be sent, and when the first time."""
 
     attempts: int
     since: datetime
 
 
-def begun(connection: Connection, message_id: str) -> Begun:
+def sending_history(connection: Connection, message_id: str) -> SendingHistory:
     found = connection.execute(
         text("SELECT attempts, created_at FROM notifications WHERE id = :id"), {"id": message_id}
     )
-    return Begun(*found.one())
+    return SendingHistory(*found.one())
 
 
 def end_sending(connection: Connection, message_id: str, state: str) -> None:
@@ -62,7 +62,7 @@ def end_sending(connection: Connection, message_id: str, state: str) -> None:
     )
 
 
-def no_longer_wanted(connection: Connection, event: str, topic: str, channel: str) -> None:
+def cancel_sending(connection: Connection, event: str, topic: str, channel: str) -> None:
     """Nobody looks up any more whether an unanswered send of it arrived."""
     connection.execute(
         text("""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from models.delivery.stored_responses import Answer
+from models.delivery.stored_responses import StoredResponse
 from models.errors import IdempotencyKeyReused, RequestInProgress
 
 _CLAIM = text("""
@@ -14,41 +14,41 @@ INSERT INTO kept_answers (key_digest, fingerprint) VALUES (:key_digest, :fingerp
 ON CONFLICT (key_digest) DO NOTHING RETURNING key_digest
 """)
 
-_KEEP = text("""
+_STORE = text("""
 INSERT INTO kept_answers (key_digest, fingerprint, status, body) VALUES (:key_digest, :fingerprint, :status, :body)
 ON CONFLICT (key_digest) DO UPDATE SET status = excluded.status, body = excluded.body
 WHERE kept_answers.fingerprint = excluded.fingerprint
 """)
 
 
-class Kept(NamedTuple):
+class KeyState(NamedTuple):
     """`running`: the first request with that key goes on. `spent`: how often it ended in a 5xx and began anew."""
 
-    answer: Answer | None
+    answer: StoredResponse | None
     running: bool
     spent: int
 
 
-_LOOK = text("""
+_LOAD = text("""
 SELECT (SELECT json_build_array(k.fingerprint, k.status, k.body) FROM kept_answers k WHERE k.key_digest = :key_digest),
     (SELECT count(*) FROM checkouts c WHERE c.key_digest = :key_digest AND c.retryable)
 """)
 
 
-def look(connection: Connection, key_digest: str, fingerprint: str) -> Kept:
+def load(connection: Connection, key_digest: str, fingerprint: str) -> KeyState:
     """Everything about a key in one round trip. Raises IdempotencyKeyReused."""
-    kept, spent = connection.execute(_LOOK, {"key_digest": key_digest}).one()
-    if kept is None:
-        return Kept(None, running=False, spent=spent)
-    known, status, body = kept
+    stored, spent = connection.execute(_LOAD, {"key_digest": key_digest}).one()
+    if stored is None:
+        return KeyState(None, running=False, spent=spent)
+    known, status, body = stored
     if known != fingerprint:
         raise IdempotencyKeyReused()
     if status is None:
-        return Kept(None, running=True, spent=spent)
-    return Kept(Answer(status=status, body=body), running=False, spent=spent)
+        return KeyState(None, running=True, spent=spent)
+    return KeyState(StoredResponse(status=status, body=body), running=False, spent=spent)
 
 
-def find(connection: Connection, key_digest: str, fingerprint: str) -> Answer | None:
+def find(connection: Connection, key_digest: str, fingerprint: str) -> StoredResponse | None:
     """The answer kept for that key, or None while there is none. Raises IdempotencyKeyReused."""
     row = connection.execute(
         text("SELECT fingerprint, status, body FROM kept_answers WHERE key_digest = :key_digest"),
@@ -58,10 +58,10 @@ def find(connection: Connection, key_digest: str, fingerprint: str) -> Answer | 
         return None
     if row.fingerprint != fingerprint:
         raise IdempotencyKeyReused()
-    return Answer(status=row.status, body=row.body) if row.status is not None else None
+    return StoredResponse(status=row.status, body=row.body) if row.status is not None else None
 
 
-def claim(connection: Connection, key_digest: str, fingerprint: str) -> Answer | None:
+def claim(connection: Connection, key_digest: str, fingerprint: str) -> StoredResponse | None:
     """Takes the key inside the caller's transaction, after waiting for whoever has it; their answer, if any."""
     key = {"key_digest": key_digest, "fingerprint": fingerprint}
     if connection.execute(_CLAIM, key).first() is not None:
@@ -72,11 +72,11 @@ def claim(connection: Connection, key_digest: str, fingerprint: str) -> Answer |
     return answer
 
 
-def keep(connection: Connection, key_digest: str | None, fingerprint: str | None, answer: Answer) -> None:
+def store(connection: Connection, key_digest: str | None, fingerprint: str | None, answer: StoredResponse) -> None:
     """In the same transaction as what it tells of. Without a key there is nothing to keep."""
     if key_digest is not None:
         connection.execute(
-            _KEEP,
+            _STORE,
             {"key_digest": key_digest, "fingerprint": fingerprint, "status": answer.status, "body": answer.body},
         )
 

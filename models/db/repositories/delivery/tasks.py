@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, text
 from models import topics
 from models.accounts.access import Principal
 from models.db.repositories.delivery import audit, outbox
-from models.delivery.tasks import CloseTask, OpenTask, Outcome, Task, TaskOpened
+from models.delivery.tasks import CloseTask, OpenTask, Task, TaskOpened, TaskOutcome
 from models.errors import InvalidTransition, NotFound
 from models.ids import new_id
 
@@ -77,24 +77,24 @@ def page(
     return [_task(row) for row in connection.execute(_PAGES[status], values)]
 
 
-def resolve(connection: Connection, task_id: str, outcome: Outcome, note: str | None, by: Principal) -> Task:
+def resolve(connection: Connection, task_id: str, outcome: TaskOutcome, note: str | None, initiator: Principal) -> Task:
     """Closed by a person; the process that waits for it is told by the outbox. Raises NotFound, InvalidTransition."""
     task = _task(connection.execute(_LOCK, {"id": task_id}).first())
     if outcome not in task.may:
         state = "resolved" if task.closed_at is not None else "open"
         raise InvalidTransition(f"The task is {state}: {outcome} is not possible", state=state, requested=str(outcome))
-    closed_by = {"type": by.kind, "id": by.user_id}
+    closed_by = {"type": initiator.kind, "id": initiator.user_id}
     _close(connection, task_id, outcome, note, closed_by)
     connection.execute(_CLOSE_DIFFERENCE, {"id": task_id})
     if task.resumes and task.workflow_id is not None:
         event = topics.TaskResolution(task_id=task_id, workflow_id=task.workflow_id, outcome=outcome)
         outbox.publish(connection, topics.TASK_RESOLVED, task_id, event)
     resolved = read(connection, task_id)
-    audit.append(connection, by, "task.resolved", task_id, kind=task.kind, about=task.subject, outcome=outcome)
+    audit.append(connection, initiator, "task.resolved", task_id, kind=task.kind, about=task.subject, outcome=outcome)
     return resolved
 
 
-def close(connection: Connection, command: CloseTask) -> Outcome:
+def close(connection: Connection, command: CloseTask) -> TaskOutcome:
     """What was typed in the Temporal UI, written down; what a person had decided before stands. The outcome."""
     _close(connection, command.task_id, command.outcome, None, {"type": "staff", "id": None})
     found = read(connection, command.task_id).outcome
@@ -104,10 +104,12 @@ def close(connection: Connection, command: CloseTask) -> Outcome:
 
 def close_obsolete(connection: Connection, task_id: str) -> None:
     """What it was about has gone by itself."""
-    _close(connection, task_id, Outcome.DONE, None, {"type": "system", "id": None})
+    _close(connection, task_id, TaskOutcome.DONE, None, {"type": "system", "id": None})
 
 
-def _close(connection: Connection, task_id: str, outcome: Outcome, note: str | None, closed_by: dict[str, Any]) -> None:
+def _close(
+    connection: Connection, task_id: str, outcome: TaskOutcome, note: str | None, closed_by: dict[str, Any]
+) -> None:
     connection.execute(_CLOSE, {"id": task_id, "outcome": outcome, "note": note, "closed_by": json.dumps(closed_by)})
 
 

@@ -12,7 +12,7 @@ from models.db.repositories.delivery import outbox
 from models.ids import derived_id
 from models.payments.disputes import state_of
 from models.payments.provider import ProviderDispute, ProviderEvent, ProviderRefund
-from models.payments.refunds import SAID, refund_of
+from models.payments.refunds import STATUS_OF, refund_of
 
 
 def _statement(effects: str, **inserts: outbox.Insert) -> outbox.Statement:
@@ -145,6 +145,6 @@ def _refund(provider: str, event_id: str, refund: ProviderRefund) -> dict[str, A
         "reference": refund.reference,
         "refund_id": refund_of(refund.refund_id) if refund.refund_id else None,
         "payment": refund.payment,
-        "state": SAID[refund.state],
+        "state": STATUS_OF[refund.state],
         "found_id": derived_id("rfd", provider, refund.reference or event_id),
     }

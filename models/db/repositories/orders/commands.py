@@ -20,8 +20,8 @@ from models.db.repositories.orders.orders import StoredOrder, append, lock_order
 from models.errors import InvalidRequest, InvalidTransition
 from models.ids import new_id
 from models.orders import orders
-from models.orders.commands import By, OrderStands
-from models.orders.events import parcels_have_ended
+from models.orders.commands import By, OrderSnapshot
+from models.orders.events import shipments_have_ended
 from models.orders.notices import OrderNotice
 from models.orders.orders import Actor, Order
 from models.states import OrderStatus
@@ -58,7 +58,7 @@ UPDATE promotions p SET used = p.used - 1 FROM unused u WHERE p.id = u.promotion
 """)
 
 
-def cancel(connection: Connection, order_id: str, by: By) -> StoredOrder:
+def cancel(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
     """Before anything has left: stock and codes back at once, the money as soon as the provider answers.
 
     A cancelled order stays so, whoever asks again. Raises InvalidTransition, naming the state; a parcel that is being
@@ -69,59 +69,61 @@ def cancel(connection: Connection, order_id: str, by: By) -> StoredOrder:
     if order.status is OrderStatus.CANCELLED:
         return stored
     _nothing_packed(connection, order, "cancelled")
-    return stored._replace(order=_cancel(connection, order, orders.ORDER_CANCELLED, by, now))
+    return stored._replace(order=_cancel(connection, order, orders.ORDER_CANCELLED, initiator, now))
 
 
-def cancel_remainder(connection: Connection, order_id: str, by: By) -> StoredOrder:
+def cancel_remainder(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
     """What has not left never will: its stock is free, its money released. Raises InvalidTransition."""
     stored, now = lock_order(connection, order_id)
     order = stored.order
     if order.shipments and not order.left_to_ship():
         return stored
     _nothing_packed(connection, order, "cancelled")
-    return stored._replace(order=_cancel(connection, order, orders.ORDER_REMAINDER_CANCELLED, by, now))
+    return stored._replace(order=_cancel(connection, order, orders.ORDER_REMAINDER_CANCELLED, initiator, now))
 
 
-def _cancel(connection: Connection, order: Order, event: str, by: By, now: datetime) -> Order:
+def _cancel(connection: Connection, order: Order, event: str, initiator: By, now: datetime) -> Order:
     whole = event == orders.ORDER_CANCELLED
-    order = append(connection, order, [(event, {})], now=now, actor=by.actor, cause=by.cause)
-    ended = None if whole else parcels_have_ended(order)
+    order = append(connection, order, [(event, {})], now=now, actor=initiator.actor, cause=initiator.cause)
+    ended = None if whole else shipments_have_ended(order)
     if ended is not None:
         last = orders.ORDER_DELIVERED if ended is OrderStatus.DELIVERED else orders.ORDER_RETURNED
-        order = append(connection, order, [(last, {})], now=now, actor=by.actor, cause=by.cause)
+        order = append(connection, order, [(last, {})], now=now, actor=initiator.actor, cause=initiator.cause)
     checkout = {"checkout_id": order.checkout_id}
     connection.execute(_LOCK_STOCK, checkout)
     _RELEASE_STOCK.execute(connection, checkout)
     if whole:
         connection.execute(_UNUSE_CODES, checkout)
     outbox.publish(connection, topics.ORDER_CANCELLED, order.id, topics.OrderRef(order_id=order.id))
-    order_notices.tell(connection, order.id, OrderNotice.CANCELLED, f"{order.id}:{order.version}")
+    order_notices.queue(connection, order.id, OrderNotice.CANCELLED, f"{order.id}:{order.version}")
     return order
 
 
-def hold(connection: Connection, order_id: str, by: By) -> StoredOrder:
+def hold(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
     """Nothing leaves until it is released; what is on hold stays so. Raises InvalidTransition."""
     stored, now = lock_order(connection, order_id)
-    if stored.order.status is OrderStatus.ON_HOLD or _done(connection, order_id, orders.ORDER_HELD, by):
+    if stored.order.status is OrderStatus.ON_HOLD or _done(connection, order_id, orders.ORDER_HELD, initiator):
         return stored
     _nothing_packed(connection, stored.order, "on_hold")
-    return stored._replace(order=_append(connection, stored.order, orders.ORDER_HELD, by, now))
+    return stored._replace(order=_append(connection, stored.order, orders.ORDER_HELD, initiator, now))
 
 
-def release(connection: Connection, order_id: str, by: By) -> StoredOrder:
+def release(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
     """It goes on where it was. Raises InvalidTransition for what is not on hold."""
     stored, now = lock_order(connection, order_id)
-    if _done(connection, order_id, orders.ORDER_RELEASED, by):
+    if _done(connection, order_id, orders.ORDER_RELEASED, initiator):
         return stored
-    return stored._replace(order=_append(connection, stored.order, orders.ORDER_RELEASED, by, now))
+    return stored._replace(order=_append(connection, stored.order, orders.ORDER_RELEASED, initiator, now))
 
 
-def _done(connection: Connection, order_id: str, event: str, by: By) -> bool:
+def _done(connection: Connection, order_id: str, event: str, initiator: By) -> bool:
     """Whether this very command has been carried out: heard again, it must not undo what somebody did since."""
-    return connection.execute(_DONE, {"order_id": order_id, "type": event, "cause": by.cause}).first() is not None
+    return (
+        connection.execute(_DONE, {"order_id": order_id, "type": event, "cause": initiator.cause}).first() is not None
+    )
 
 
-def change_address(connection: Connection, order_id: str, address: Address, by: By) -> StoredOrder:
+def change_address(connection: Connection, order_id: str, address: Address, initiator: By) -> StoredOrder:
     """Until anything is packed, and within the place that the order was taxed and shipped for."""
     stored, now = lock_order(connection, order_id)
     stored.order.check_address_may_change()
@@ -132,7 +134,7 @@ def change_address(connection: Connection, order_id: str, address: Address, by: 
             raise InvalidRequest.at(
                 f"/{part}", f"the order was priced for {before.get('country')} {before.get('region') or ''}".strip()
             )
-    order = _append(connection, stored.order, orders.ORDER_ADDRESS_CHANGED, by, now)
+    order = _append(connection, stored.order, orders.ORDER_ADDRESS_CHANGED, initiator, now)
     shown = address.model_dump()
     connection.execute(
         text("UPDATE orders SET shipping_address = CAST(:address AS jsonb) WHERE id = :id"),
@@ -142,10 +144,10 @@ def change_address(connection: Connection, order_id: str, address: Address, by: 
     return stored._replace(order=order, shipping=shown)
 
 
-def resend_confirmation(connection: Connection, order_id: str, by: By) -> StoredOrder:
+def resend_confirmation(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
     """The confirmation once more, as the order stands now."""
     stored, _ = lock_order(connection, order_id)
-    order_notices.tell(connection, order_id, OrderNotice.CONFIRMED, by.cause)
+    order_notices.queue(connection, order_id, OrderNotice.CONFIRMED, initiator.cause)
     return stored
 
 
@@ -160,7 +162,7 @@ class Note(NamedTuple):
     at: datetime
 
 
-def remember(connection: Connection, order_id: str, kind: str, words: str | None, actor: Actor) -> str | None:
+def store_note(connection: Connection, order_id: str, kind: str, words: str | None, actor: Actor) -> str | None:
     """Why somebody did something, for those who look at it later. Nothing for no words; its id."""
     if not words:
         return None
@@ -175,14 +177,19 @@ def remember(connection: Connection, order_id: str, kind: str, words: str | None
     return note_id
 
 
-def add_note(connection: Connection, order_id: str, words: str, by: By) -> Note:
+def add_note(connection: Connection, order_id: str, words: str, initiator: By) -> Note:
     stored, now = lock_order(connection, order_id)
-    note_id = remember(connection, order_id, "note", words, by.actor)
+    note_id = store_note(connection, order_id, "note", words, initiator.actor)
     assert note_id is not None
     append(
-        connection, stored.order, [(orders.ORDER_NOTED, {"note_id": note_id})], now=now, actor=by.actor, cause=by.cause
+        connection,
+        stored.order,
+        [(orders.ORDER_NOTED, {"note_id": note_id})],
+        now=now,
+        actor=initiator.actor,
+        cause=initiator.cause,
     )
-    return Note(note_id, "note", words, by.actor.model_dump(), now)
+    return Note(note_id, "note", words, initiator.actor.model_dump(), now)
 
 
 def read_notes(connection: Connection, order_id: str, *, after: str, limit: int) -> list[Note]:
@@ -200,23 +207,23 @@ def read_notes(connection: Connection, order_id: str, *, after: str, limit: int)
 # For the order's process
 
 
-def stands(connection: Connection, order_id: str) -> OrderStands:
+def load_snapshot(connection: Connection, order_id: str) -> OrderSnapshot:
     """Read without a lock: whoever changes it afterwards tells the process to look again. Raises NotFound."""
-    row = connection.execute(_STANDS, {"order_id": order_id}).first()
+    row = connection.execute(_SNAPSHOT, {"order_id": order_id}).first()
     if row is None:
         raise InvalidTransition("There is no such order", state="unknown", requested="look")
     order = Order.model_validate(row.document)
     needed = bool(order.left_to_ship()) and order.status is not OrderStatus.CANCELLED
-    return OrderStands(
+    return OrderSnapshot(
         status=order.status,
         fulfilment=order.fulfilment,
-        unneeded=0 if needed else row.promised,
+        unused_authorisation=0 if needed else row.promised,
         since_delivery=row.since_delivery,
         unfinished=shipments.unfinished(connection, order_id)[0] if row.preparing else None,
     )
 
 
-_STANDS = text("""
+_SNAPSHOT = text("""
 SELECT o.document,
     (SELECT coalesce(sum(amount - captured - released), 0) FROM payments p
         WHERE p.order_id = o.id AND p.state IN ('authorised', 'captured')) AS promised,
@@ -228,8 +235,8 @@ FROM orders o WHERE o.id = :order_id
 """)
 
 
-def _append(connection: Connection, order: Order, event: str, by: By, now: datetime) -> Order:
-    order = append(connection, order, [(event, {})], now=now, actor=by.actor, cause=by.cause)
+def _append(connection: Connection, order: Order, event: str, initiator: By, now: datetime) -> Order:
+    order = append(connection, order, [(event, {})], now=now, actor=initiator.actor, cause=initiator.cause)
     outbox.publish(connection, topics.ORDER_CHANGED, order.id, topics.OrderRef(order_id=order.id))
     return order
 

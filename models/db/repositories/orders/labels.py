@@ -12,7 +12,7 @@ from models.errors import InvalidRequest, NotFound
 from models.orders.parcels import Label, Stop
 
 # A parcel from several locations is fetched at the one that is asked first.
-_ENDS = text("""
+_ADDRESSES = text("""
 SELECT o.shipping_address AS receiver, l.title, l.country, l.region, l.postal_code
 FROM shipments s JOIN orders o ON o.id = s.order_id
 LEFT JOIN LATERAL (
@@ -23,7 +23,7 @@ LEFT JOIN LATERAL (
 WHERE s.id = :shipment_id
 """)
 
-_ENDS_OF_ORDER = text("""
+_ADDRESSES_OF_ORDER = text("""
 SELECT o.shipping_address AS receiver, l.title, l.country, l.region, l.postal_code
 FROM orders o LEFT JOIN LATERAL (
     SELECT l.* FROM stock_locations l JOIN stock_holds h ON h.location = l.code
@@ -38,23 +38,23 @@ FROM stock_holds h JOIN stock_locations l ON l.code = h.location
 WHERE h.checkout_id = :checkout_id AND h.state IN ('allocated', 'shipped') ORDER BY l.priority, h.location, h.sku
 """)
 
-_KEEP = text("""
+_STORE = text("""
 UPDATE shipments SET carrier = :carrier, tracking_number = :tracking_number, label_id = :id, label_url = :url,
     eta = :eta WHERE id = :shipment_id AND status = 'preparing'
 """)
 
 
-def ends_of(connection: Connection, shipment_id: str) -> tuple[Stop, Stop]:
+def addresses_of(connection: Connection, shipment_id: str) -> tuple[Stop, Stop]:
     """Sender and receiver. Raises NotFound for a parcel that isn't planned, InvalidRequest where one is nowhere."""
-    row = connection.execute(_ENDS, {"shipment_id": shipment_id}).first()
+    row = connection.execute(_ADDRESSES, {"shipment_id": shipment_id}).first()
     if row is None:
         raise NotFound("There is no such shipment")
     return sender(row), receiver(row.receiver)
 
 
-def ends_of_order(connection: Connection, order_id: str, location: str | None) -> tuple[Stop, Stop]:
+def addresses_of_order(connection: Connection, order_id: str, location: str | None) -> tuple[Stop, Stop]:
     """The same for whatever of an order leaves from there. Raises NotFound, InvalidRequest."""
-    row = connection.execute(_ENDS_OF_ORDER, {"order_id": order_id, "location": location}).first()
+    row = connection.execute(_ADDRESSES_OF_ORDER, {"order_id": order_id, "location": location}).first()
     if row is None:
         raise NotFound("There is no such order")
     if row.title is None:
@@ -72,7 +72,7 @@ def packing(connection: Connection, stored: StoredOrder) -> dict[str, Any]:
         place = allocations.setdefault(row.location, {"location": row.location, "title": row.title, "lines": []})
         units = {"quantity": row.quantity, "shipped": row.shipped, "left": row.quantity - row.shipped}
         place["lines"].append({"line_id": line_of[row.sku].id, "sku": row.sku, **units})
-    beside = shipments.beside(connection, order.id)
+    beside = shipments.label_details(connection, order.id)
     return {
         "order_id": order.id,
         "number": order.number,
@@ -102,6 +102,6 @@ def receiver(address: dict[str, Any] | None) -> Stop:
     return Stop.model_validate(address)
 
 
-def keep(connection: Connection, shipment_id: str, label: Label) -> None:
+def store(connection: Connection, shipment_id: str, label: Label) -> None:
     """What was bought for a planned parcel; repeated, it changes nothing."""
-    connection.execute(_KEEP, {"shipment_id": shipment_id, **label.model_dump()})
+    connection.execute(_STORE, {"shipment_id": shipment_id, **label.model_dump()})

@@ -9,7 +9,7 @@ from models.db.repositories.delivery import outbox
 from models.orders.notices import OrderNotice
 
 
-def tell(connection: Connection, order_id: str, kind: OrderNotice, subject: str) -> None:
+def queue(connection: Connection, order_id: str, kind: OrderNotice, subject: str) -> None:
     """One mail a kind and subject (the id of a shipment, a refund, a command), however often it is told.
 
     An aggregate of its own: a mail that has to wait for its provider does not hold up the order.

@@ -22,18 +22,18 @@ from models.errors import NotFound
 from models.ids import derived_id
 from models.orders import orders
 from models.orders.commands import By
-from models.orders.events import parcels_have_ended
-from models.orders.fulfilment import DeclareLost, ParcelRef, ParcelStands, ScanParcel
+from models.orders.events import shipments_have_ended
+from models.orders.fulfilment import DeclareShipmentLost, RecordTrackingEvent, ShipmentRef, ShipmentSnapshot
 from models.orders.notices import OrderNotice
-from models.orders.orders import SYSTEM, Actor, Order, OrderShipment, Scan
-from models.orders.parcels import Word, is_late
+from models.orders.orders import SYSTEM, Actor, Order, OrderShipment, TrackingEvent
+from models.orders.parcels import CarrierEvent, is_late
 from models.orders.returns import ReturnLine
 from models.states import ORDER_TRANSITIONS, PARCEL_ENDS, SHIPMENT_TRANSITIONS, OrderStatus, ShipmentStatus, advance
 
 EXPECTED_SECONDS = 90 * 86_400
 """So long the warehouse may take to find and count what a carrier says it has brought back."""
 
-_HEAR = outbox.statement(
+_STORE_EVENTS = outbox.statement(
     """
 WITH heard AS (
     INSERT INTO carrier_words (gateway, event_id, tracking_number, carrier, status, at, location, eta)
@@ -52,7 +52,7 @@ SELECT count(*) FROM heard
 )
 
 # The parcels that have left under that number: one, unless two carriers use the same.
-_PARCELS = text("""
+_SHIPMENTS = text("""
 SELECT id, order_id, carrier, count(*) OVER () AS number FROM shipments
 WHERE tracking_number = :tracking_number AND status <> 'preparing' ORDER BY order_id, id
 """)
@@ -67,11 +67,11 @@ _APPLIED = text("""
 UPDATE carrier_words SET applied_at = now() WHERE gateway = :gateway AND event_id = ANY(CAST(:event_ids AS text[]))
 """)
 
-_HEARD = text("""
+_SET_STATUS = text("""
 UPDATE shipments SET status = :status, heard_at = now(), eta = coalesce(:eta, eta) WHERE id = :id
 """)
 
-_STANDS = text("SELECT status, heard_at, tracking_number FROM shipments WHERE id = :id")
+_SNAPSHOT = text("SELECT status, heard_at, tracking_number FROM shipments WHERE id = :id")
 
 _EVENTS = {
     ShipmentStatus.DELIVERED: orders.SHIPMENT_DELIVERED,
@@ -80,61 +80,64 @@ _EVENTS = {
 }
 
 
-def hear(connection: Connection, gateway: str, words: Sequence[Word]) -> int:
+def store_carrier_events(connection: Connection, gateway: str, events: Sequence[CarrierEvent]) -> int:
     """Keeps what is new, in one statement, to be applied through the outbox; how many words that were."""
-    values = {"gateway": gateway, "words": json.dumps([word.model_dump(mode="json") for word in words])}
-    return int(_HEAR.execute(connection, values).scalar_one()) if words else 0
+    values = {
+        "gateway": gateway,
+        "words": json.dumps([carrier_event.model_dump(mode="json") for carrier_event in events]),
+    }
+    return int(_STORE_EVENTS.execute(connection, values).scalar_one()) if events else 0
 
 
-def apply_words(connection: Connection, tracking_number: str) -> None:
+def apply_carrier_events(connection: Connection, tracking_number: str) -> None:
     """What has been heard of the parcels of that number and waits. Of a parcel that has not left yet it goes on
     waiting: its process asks again when it has."""
-    for parcel in connection.execute(_PARCELS, {"tracking_number": tracking_number}).all():
+    for parcel in connection.execute(_SHIPMENTS, {"tracking_number": tracking_number}).all():
         if _apply(connection, parcel.order_id, parcel.id, tracking_number, parcel.carrier, alone=parcel.number == 1):
             _publish(connection, parcel.order_id, parcel.id)
 
 
-def look(connection: Connection, ref: ParcelRef) -> ParcelStands:
+def load(connection: Connection, ref: ShipmentRef) -> ShipmentSnapshot:
     """How a parcel stands, with all that was heard of it before it left. Raises NotFound."""
-    row = connection.execute(_STANDS, {"id": ref.shipment_id}).first()
+    row = connection.execute(_SNAPSHOT, {"id": ref.shipment_id}).first()
     if row is None:
         raise NotFound("There is no such shipment")
-    apply_words(connection, row.tracking_number)
-    row = connection.execute(_STANDS, {"id": ref.shipment_id}).one()
-    return ParcelStands(status=row.status, heard_at=row.heard_at, tracking_number=row.tracking_number)
+    apply_carrier_events(connection, row.tracking_number)
+    row = connection.execute(_SNAPSHOT, {"id": ref.shipment_id}).one()
+    return ShipmentSnapshot(status=row.status, last_event_at=row.heard_at, tracking_number=row.tracking_number)
 
 
-def record_scan(connection: Connection, command: ScanParcel) -> StoredOrder:
+def record_tracking_event(connection: Connection, command: RecordTrackingEvent) -> StoredOrder:
     """What the warehouse was told of a parcel. Repeated, it adds nothing; one that comes late is kept and moves
     nothing. Raises NotFound, InvalidTransition for a parcel that has come to its end."""
     stored, now = lock_order(connection, command.order_id)
     shipment = stored.order.shipment(command.shipment_id)
     if shipment is None:
         raise NotFound("There is no such shipment")
-    scan = Scan(status=command.status, at=command.at, location=command.location)
-    if _known(shipment, scan):
+    tracking_event = TrackingEvent(status=command.status, at=command.at, location=command.location)
+    if _known(shipment, tracking_event):
         return stored
-    advance(SHIPMENT_TRANSITIONS, shipment.status, scan.status)
-    order = _scanned(
-        connection, stored.order, command.shipment_id, scan, now=now, actor=command.actor, cause=command.cause
+    advance(SHIPMENT_TRANSITIONS, shipment.status, tracking_event.status)
+    order = _append_event(
+        connection, stored.order, command.shipment_id, tracking_event, now=now, actor=command.actor, cause=command.cause
     )
-    _heard(connection, order, command.shipment_id)
+    _set_status(connection, order, command.shipment_id)
     _publish(connection, command.order_id, command.shipment_id)
     return stored._replace(order=order)
 
 
-def declare_lost(connection: Connection, command: DeclareLost) -> None:
+def declare_shipment_lost(connection: Connection, command: DeclareShipmentLost) -> None:
     """Nobody knows where it is, the carrier neither. A word that came meanwhile finds it again: nothing is done."""
     stored, now = lock_order(connection, command.order_id)
     shipment = stored.order.shipment(command.shipment_id)
-    row = connection.execute(_STANDS, {"id": command.shipment_id}).one()
-    if shipment is None or shipment.status in PARCEL_ENDS or row.heard_at != command.heard_at:
+    row = connection.execute(_SNAPSHOT, {"id": command.shipment_id}).one()
+    if shipment is None or shipment.status in PARCEL_ENDS or row.heard_at != command.last_event_at:
         return
-    scan = Scan(status=ShipmentStatus.LOST, at=now)
-    order = _scanned(
-        connection, stored.order, command.shipment_id, scan, now=now, actor=SYSTEM, cause=command.shipment_id
+    tracking_event = TrackingEvent(status=ShipmentStatus.LOST, at=now)
+    order = _append_event(
+        connection, stored.order, command.shipment_id, tracking_event, now=now, actor=SYSTEM, cause=command.shipment_id
     )
-    _heard(connection, order, command.shipment_id)
+    _set_status(connection, order, command.shipment_id)
 
 
 def _apply(
@@ -142,54 +145,65 @@ def _apply(
 ) -> bool:
     stored, now = lock_order(connection, order_id)
     order = stored.order
-    words = connection.execute(_WAITING, {"tracking_number": tracking_number, "carrier": carrier, "alone": alone}).all()
-    if not words:
+    events = connection.execute(
+        _WAITING, {"tracking_number": tracking_number, "carrier": carrier, "alone": alone}
+    ).all()
+    if not events:
         return False
-    for word in words:
-        order = _scanned(
+    for carrier_event in events:
+        order = _append_event(
             connection,
             order,
             shipment_id,
-            Scan(status=ShipmentStatus(word.status), at=word.at, location=word.location),
+            TrackingEvent(
+                status=ShipmentStatus(carrier_event.status), at=carrier_event.at, location=carrier_event.location
+            ),
             now=now,
-            actor=Actor(type="machine", id=word.gateway),
-            cause=word.event_id,
+            actor=Actor(type="machine", id=carrier_event.gateway),
+            cause=carrier_event.event_id,
         )
-    _heard(connection, order, shipment_id, eta=words[-1].eta)
-    for gateway in {word.gateway for word in words}:
-        event_ids = [word.event_id for word in words if word.gateway == gateway]
+    _set_status(connection, order, shipment_id, eta=events[-1].eta)
+    for gateway in {carrier_event.gateway for carrier_event in events}:
+        event_ids = [carrier_event.event_id for carrier_event in events if carrier_event.gateway == gateway]
         connection.execute(_APPLIED, {"gateway": gateway, "event_ids": event_ids})
     return True
 
 
-def _known(shipment: OrderShipment, scan: Scan) -> bool:
-    return any(known.status is scan.status and known.at == scan.at for known in shipment.events)
+def _known(shipment: OrderShipment, tracking_event: TrackingEvent) -> bool:
+    return any(known.status is tracking_event.status and known.at == tracking_event.at for known in shipment.events)
 
 
-def _scanned(
-    connection: Connection, order: Order, shipment_id: str, scan: Scan, *, now: datetime, actor: Actor, cause: str
+def _append_event(
+    connection: Connection,
+    order: Order,
+    shipment_id: str,
+    tracking_event: TrackingEvent,
+    *,
+    now: datetime,
+    actor: Actor,
+    cause: str,
 ) -> Order:
     """The order after one more word about its parcel, and what follows from that."""
     shipment = order.shipment(shipment_id)
     assert shipment is not None
-    if _known(shipment, scan):
+    if _known(shipment, tracking_event):
         return order
-    late = is_late(shipment.status, shipment.events, scan)
+    late = is_late(shipment.status, shipment.events, tracking_event)
     fact = {
         "shipment_id": shipment_id,
-        "status": scan.status,
-        "at": rfc3339(scan.at),
-        "location": scan.location,
+        "status": tracking_event.status,
+        "at": rfc3339(tracking_event.at),
+        "location": tracking_event.location,
         **({"late": True} if late else {}),
     }
-    event = orders.SHIPMENT_SCANNED if late else _EVENTS.get(scan.status, orders.SHIPMENT_SCANNED)
+    event = orders.SHIPMENT_SCANNED if late else _EVENTS.get(tracking_event.status, orders.SHIPMENT_SCANNED)
     order = append(connection, order, [(event, fact)], now=now, actor=actor, cause=cause)
-    if late or scan.status not in PARCEL_ENDS:
+    if late or tracking_event.status not in PARCEL_ENDS:
         return order
-    _see_to_its_end(connection, order, shipment_id, scan.status)
-    if scan.status is ShipmentStatus.RETURNED_TO_SENDER:
-        order = _expect_back(connection, order, shipment_id, now, By(actor=actor, cause=cause))
-    ended = parcels_have_ended(order)
+    _finish(connection, order, shipment_id, tracking_event.status)
+    if tracking_event.status is ShipmentStatus.RETURNED_TO_SENDER:
+        order = _expect_return(connection, order, shipment_id, now, By(actor=actor, cause=cause))
+    ended = shipments_have_ended(order)
     if ended is None:
         return order
     delivered = ended is OrderStatus.DELIVERED
@@ -200,18 +214,18 @@ def _scanned(
     return append(connection, order, [(last, {})], now=now, actor=actor, cause=cause)
 
 
-def _see_to_its_end(connection: Connection, order: Order, shipment_id: str, status: ShipmentStatus) -> None:
+def _finish(connection: Connection, order: Order, shipment_id: str, status: ShipmentStatus) -> None:
     """The buyer hears of it; what did not arrive is somebody's task."""
     if status is ShipmentStatus.DELIVERED:
-        order_notices.tell(connection, order.id, OrderNotice.DELIVERED, shipment_id)
+        order_notices.queue(connection, order.id, OrderNotice.DELIVERED, shipment_id)
     elif status is ShipmentStatus.LOST:
-        order_notices.tell(connection, order.id, OrderNotice.PARCEL_LOST, shipment_id)
+        order_notices.queue(connection, order.id, OrderNotice.PARCEL_LOST, shipment_id)
         _task(connection, "parcel-lost", order, shipment_id)
     else:
         _task(connection, "parcel-returned", order, shipment_id)
 
 
-def _expect_back(connection: Connection, order: Order, shipment_id: str, now: datetime, by: By) -> Order:
+def _expect_return(connection: Connection, order: Order, shipment_id: str, now: datetime, initiator: By) -> Order:
     """What came back is received, restocked and paid back like any return. Where the order's state has no place for
     one (it is completed), it is the task alone."""
     shipment = order.shipment(shipment_id)
@@ -227,7 +241,7 @@ def _expect_back(connection: Connection, order: Order, shipment_id: str, now: da
         return order
     return_id = derived_id("ret", shipment_id)
     order = returns.expect(
-        connection, order, back, return_id=return_id, by=by, now=now, expires_seconds=EXPECTED_SECONDS
+        connection, order, back, return_id=return_id, initiator=initiator, now=now, expires_seconds=EXPECTED_SECONDS
     )
     outbox.publish(connection, topics.ORDER_CHANGED, order.id, topics.OrderRef(order_id=order.id))
     return order
@@ -238,10 +252,10 @@ def _task(connection: Connection, kind: str, order: Order, shipment_id: str) -> 
     tasks.open_task(connection, OpenTask(kind=kind, subject=shipment_id, detail=detail))
 
 
-def _heard(connection: Connection, order: Order, shipment_id: str, eta: datetime | None = None) -> None:
+def _set_status(connection: Connection, order: Order, shipment_id: str, eta: datetime | None = None) -> None:
     shipment = order.shipment(shipment_id)
     assert shipment is not None
-    connection.execute(_HEARD, {"id": shipment_id, "status": shipment.status, "eta": eta})
+    connection.execute(_SET_STATUS, {"id": shipment_id, "status": shipment.status, "eta": eta})
 
 
 def _publish(connection: Connection, order_id: str, shipment_id: str) -> None:

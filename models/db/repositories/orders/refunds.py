@@ -75,15 +75,15 @@ def request(
         actor=actor,
         cause=cause,
     )
-    note_id = order_commands.remember(connection, order_id, "refund", reason, actor)
+    note_id = order_commands.store_note(connection, order_id, "refund", reason, actor)
     write(connection, order_id, refund_id, planned.amount, parts, cause, note_id)
-    tell(connection, refund_id, order_id)
+    publish_changed(connection, refund_id, order_id)
     refund = order.refund(refund_id)
     assert refund is not None
     return Requested(stored._replace(order=order), refund)
 
 
-def tell(connection: Connection, refund_id: str, order_id: str) -> None:
+def publish_changed(connection: Connection, refund_id: str, order_id: str) -> None:
     """Its process is started; told again of one that runs, nothing happens."""
     event = topics.RefundChanged(refund_id=refund_id, order_id=order_id)
     outbox.publish(connection, topics.REFUND_REQUESTED, refund_id, event)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, select, tuple_
 
 from models.db.repositories.orders.orders import StoredOrder, read_order
-from models.db.repositories.orders.returns import Standing
+from models.db.repositories.orders.returns import ReturnOfOrder
 from models.db.tables.orders import returns
 from models.orders.returns import StoredReturn
 from models.states import ReturnStatus
@@ -25,31 +25,31 @@ _COLUMNS = (
 _WHEN = (returns.c.created_at, returns.c.id)  # an index in this order, and one by state: a page reads what it shows
 
 
-def find(connection: Connection, return_id: str) -> Standing | None:
+def find(connection: Connection, return_id: str) -> ReturnOfOrder | None:
     row = connection.execute(select(*_COLUMNS).where(returns.c.id == return_id)).first()
-    return _standing(connection, row) if row else None
+    return _return(connection, row) if row else None
 
 
-def of_order(connection: Connection, stored: StoredOrder) -> list[Standing]:
+def of_order(connection: Connection, stored: StoredOrder) -> list[ReturnOfOrder]:
     """Oldest first. Those that began after the order was read are left out."""
     rows = connection.execute(select(*_COLUMNS).where(returns.c.order_id == stored.order.id).order_by(*_WHEN))
-    found = [Standing(stored, StoredReturn.model_validate(row._mapping)) for row in rows]
-    return [standing for standing in found if stored.order.return_(standing.row.id) is not None]
+    found = [ReturnOfOrder(stored, StoredReturn.model_validate(row._mapping)) for row in rows]
+    return [current for current in found if stored.order.return_(current.row.id) is not None]
 
 
 def page(
     connection: Connection, *, state: ReturnStatus | None, before: tuple[datetime, str] | None, limit: int
-) -> list[Standing]:
+) -> list[ReturnOfOrder]:
     """Newest first, from the one behind `before`."""
     wanted = select(*_COLUMNS).order_by(*(column.desc() for column in _WHEN)).limit(limit)
     if state is not None:
         wanted = wanted.where(returns.c.state == state)
     if before is not None:
         wanted = wanted.where(tuple_(*_WHEN) < tuple_(*before))
-    return [_standing(connection, row) for row in connection.execute(wanted).all()]
+    return [_return(connection, row) for row in connection.execute(wanted).all()]
 
 
-def _standing(connection: Connection, row: Any) -> Standing:
+def _return(connection: Connection, row: Any) -> ReturnOfOrder:
     stored = read_order(connection, row.order_id)
     assert stored is not None
-    return Standing(stored, StoredReturn.model_validate(row._mapping))
+    return ReturnOfOrder(stored, StoredReturn.model_validate(row._mapping))

@@ -21,7 +21,7 @@ from models.orders import orders, returns
 from models.orders.commands import By
 from models.orders.notices import OrderNotice
 from models.orders.orders import SYSTEM, Actor, LineQuantity, Order, OrderReturn
-from models.orders.returns import ReceivedLine, ReceiveReturn, Restocked, ReturnLine, ReturnStands, StoredReturn
+from models.orders.returns import ReceivedLine, ReceiveReturn, Restocked, ReturnLine, ReturnSnapshot, StoredReturn
 from models.states import ReturnStatus
 
 _INSERT = text("""
@@ -33,7 +33,7 @@ _READ = text("""
 SELECT id, order_id, lines, refund_id, restocked, created_at AS requested_at, expires_at FROM returns WHERE id = :id
 """)
 
-_SETTLE = text("""
+_SET_STATE = text("""
 UPDATE returns SET state = :state, refund_id = coalesce(:refund_id, refund_id),
     restocked = restocked || CAST(:restocked AS jsonb) WHERE id = :id
 """)
@@ -58,7 +58,7 @@ ORDER BY h.sku, room DESC, h.location
 """)
 
 
-class Standing(NamedTuple):
+class ReturnOfOrder(NamedTuple):
     """A return with its order, as they now stand."""
 
     stored: StoredOrder
@@ -80,19 +80,25 @@ def request(
     lines: list[ReturnLine],
     *,
     return_id: str,
-    by: By,
+    initiator: By,
     window_seconds: float,
     expires_seconds: float,
-) -> Standing:
+) -> ReturnOfOrder:
     """The buyer means to send this back. Raises NotFound, InvalidTransition, NotEnoughToReturn."""
     returns.check_lines(lines)
     stored, now = lock_order(connection, order_id)
     returns.check_request(stored.order, _window_open(connection, order_id, window_seconds))
     order = expect(
-        connection, stored.order, lines, return_id=return_id, by=by, now=now, expires_seconds=expires_seconds
+        connection,
+        stored.order,
+        lines,
+        return_id=return_id,
+        initiator=initiator,
+        now=now,
+        expires_seconds=expires_seconds,
     )
-    order_notices.tell(connection, order_id, OrderNotice.RETURN_REQUESTED, return_id)
-    return Standing(stored._replace(order=order), _row(connection, return_id))
+    order_notices.queue(connection, order_id, OrderNotice.RETURN_REQUESTED, return_id)
+    return ReturnOfOrder(stored._replace(order=order), _row(connection, return_id))
 
 
 def expect(
@@ -101,14 +107,14 @@ def expect(
     lines: list[ReturnLine],
     *,
     return_id: str,
-    by: By,
+    initiator: By,
     now: datetime,
     expires_seconds: float,
 ) -> Order:
     """The locked order, of which this is on its way back. Raises InvalidTransition, NotEnoughToReturn."""
     units = [{"line_id": line.line_id, "quantity": line.quantity} for line in lines]
     facts = [(orders.RETURN_REQUESTED, {"return_id": return_id, "lines": units})]
-    order = append(connection, order, facts, now=now, actor=by.actor, cause=by.cause)
+    order = append(connection, order, facts, now=now, actor=initiator.actor, cause=initiator.cause)
     connection.execute(
         _INSERT,
         {
@@ -123,50 +129,50 @@ def expect(
     return order
 
 
-def receive(connection: Connection, command: ReceiveReturn) -> Standing:
+def receive(connection: Connection, command: ReceiveReturn) -> ReturnOfOrder:
     """It has arrived: the units counted, back on their shelf, and their money on its way, or nothing of all that.
 
     The same command again (its cause) changes nothing. Raises NotFound, InvalidTransition, NotEnoughToReturn.
     """
-    standing, now = _lock(connection, command.return_id)
-    order, by = standing.stored.order, command.by
-    if _known(connection, order.id, orders.RETURN_RECEIVED, by.cause):
-        return standing
+    current, now = _lock(connection, command.return_id)
+    order, initiator = current.stored.order, command.initiator
+    if _known(connection, order.id, orders.RETURN_RECEIVED, initiator.cause):
+        return current
     received = command.lines
     if received is None:
-        received = [ReceivedLine(line_id=item.line_id, quantity=item.quantity) for item in standing.request.lines]
-    returns.check_receipt(order, standing.request, received)
+        received = [ReceivedLine(line_id=item.line_id, quantity=item.quantity) for item in current.request.lines]
+    returns.check_receipt(order, current.request, received)
     units = [LineQuantity(line_id=item.line_id, quantity=item.quantity) for item in received]
     facts = [(orders.RETURN_RECEIVED, {"return_id": command.return_id, "lines": [unit.model_dump() for unit in units]})]
-    order = append(connection, order, facts, now=now, actor=by.actor, cause=by.cause)
+    order = append(connection, order, facts, now=now, actor=initiator.actor, cause=initiator.cause)
     restocked = _restock(connection, order, command, received)
-    refund_id = _pay_back(connection, order, units, command)
-    _settle(connection, order.id, command.return_id, ReturnStatus.RECEIVED, restocked, refund_id)
-    order_notices.tell(connection, order.id, OrderNotice.RETURN_RECEIVED, command.return_id)
-    return _standing(connection, order.id, command.return_id)
+    refund_id = _request_refund(connection, order, units, command)
+    _set_state(connection, order.id, command.return_id, ReturnStatus.RECEIVED, restocked, refund_id)
+    order_notices.queue(connection, order.id, OrderNotice.RETURN_RECEIVED, command.return_id)
+    return _load(connection, order.id, command.return_id)
 
 
-def refuse(connection: Connection, return_id: str, by: By, reason: str | None = None) -> Standing:
+def refuse(connection: Connection, return_id: str, initiator: By, reason: str | None = None) -> ReturnOfOrder:
     """It will not be taken back; repeated, it adds nothing. Raises NotFound, InvalidTransition."""
-    standing, now = _lock(connection, return_id)
-    if standing.request.status is ReturnStatus.REFUSED:
-        return standing
-    order_commands.remember(connection, standing.row.order_id, "return", reason, by.actor)
-    order_notices.tell(connection, standing.row.order_id, OrderNotice.RETURN_REFUSED, return_id)
-    return _end(connection, standing, orders.RETURN_REFUSED, ReturnStatus.REFUSED, now, by)
+    current, now = _lock(connection, return_id)
+    if current.request.status is ReturnStatus.REFUSED:
+        return current
+    order_commands.store_note(connection, current.row.order_id, "return", reason, initiator.actor)
+    order_notices.queue(connection, current.row.order_id, OrderNotice.RETURN_REFUSED, return_id)
+    return _end(connection, current, orders.RETURN_REFUSED, ReturnStatus.REFUSED, now, initiator)
 
 
-def expire(connection: Connection, return_id: str) -> Standing:
+def expire(connection: Connection, return_id: str) -> ReturnOfOrder:
     """Nothing has come in time; what has been settled meanwhile stays so."""
-    standing, now = _lock(connection, return_id)
-    if standing.request.status is not ReturnStatus.REQUESTED:
-        return standing
-    by = By(actor=SYSTEM, cause=return_id)
-    order_notices.tell(connection, standing.row.order_id, OrderNotice.RETURN_EXPIRED, return_id)
-    return _end(connection, standing, orders.RETURN_EXPIRED, ReturnStatus.EXPIRED, now, by)
+    current, now = _lock(connection, return_id)
+    if current.request.status is not ReturnStatus.REQUESTED:
+        return current
+    initiator = By(actor=SYSTEM, cause=return_id)
+    order_notices.queue(connection, current.row.order_id, OrderNotice.RETURN_EXPIRED, return_id)
+    return _end(connection, current, orders.RETURN_EXPIRED, ReturnStatus.EXPIRED, now, initiator)
 
 
-def refund_settled(
+def record_refunded(
     connection: Connection, order: Order, refund_id: str, *, now: datetime, actor: Actor, cause: str
 ) -> Order:
     """In the transaction that records a refund's success, on the locked order: its return, if any, has ended well."""
@@ -177,14 +183,14 @@ def refund_settled(
     facts = [(orders.RETURN_REFUNDED, {"return_id": found.id, "refund_id": refund_id})]
     order = append(connection, order, facts, now=now, actor=actor, cause=cause)
     connection.execute(
-        _SETTLE, {"id": found.id, "state": ReturnStatus.REFUNDED, "refund_id": refund_id, "restocked": "[]"}
+        _SET_STATE, {"id": found.id, "state": ReturnStatus.REFUNDED, "refund_id": refund_id, "restocked": "[]"}
     )
     event = topics.ReturnChanged(return_id=found.id, order_id=order.id)
     outbox.publish(connection, topics.RETURN_CHANGED, found.id, event)
     return order
 
 
-def stands(connection: Connection, return_id: str) -> ReturnStands:
+def load_snapshot(connection: Connection, return_id: str) -> ReturnSnapshot:
     """For its process. Read without a lock: whoever changes it afterwards tells the process to look again."""
     row = connection.execute(
         text("""
@@ -196,7 +202,7 @@ def stands(connection: Connection, return_id: str) -> ReturnStands:
     ).first()
     if row is None:
         raise NotFound("There is no such return")
-    return ReturnStands.model_validate(row._mapping)
+    return ReturnSnapshot.model_validate(row._mapping)
 
 
 def _window_open(connection: Connection, order_id: str, window_seconds: float) -> bool:
@@ -205,9 +211,11 @@ def _window_open(connection: Connection, order_id: str, window_seconds: float) -
     return since is None or since < window_seconds
 
 
-def _pay_back(connection: Connection, order: Order, units: list[LineQuantity], command: ReceiveReturn) -> str | None:
+def _request_refund(
+    connection: Connection, order: Order, units: list[LineQuantity], command: ReceiveReturn
+) -> str | None:
     """The refund of what arrived, as far as it is not paid back already or in dispute; None where nothing is due."""
-    due = returns.to_pay_back(order, units)
+    due = returns.amount_to_refund(order, units)
     if due is None:
         return None
     refund_id = derived_id("rfd", command.return_id)
@@ -217,7 +225,7 @@ def _pay_back(connection: Connection, order: Order, units: list[LineQuantity], c
         amount=due[0],
         lines=due[1],
         cause=command.return_id,
-        actor=command.by.actor,
+        actor=command.initiator.actor,
         refund_id=refund_id,
     )
     return refund_id
@@ -243,22 +251,22 @@ def _restock(
         connection,
         [(part.sku, part.location, part.quantity) for part in back],
         reason=f"return {command.return_id}",
-        actor=f"{command.by.actor.type}:{command.by.actor.id or ''}",
+        actor=f"{command.initiator.actor.type}:{command.initiator.actor.id or ''}",
     )
     return back
 
 
 def _end(
-    connection: Connection, standing: Standing, event: str, state: ReturnStatus, now: datetime, by: By
-) -> Standing:
-    return_id = standing.row.id
+    connection: Connection, current: ReturnOfOrder, event: str, state: ReturnStatus, now: datetime, initiator: By
+) -> ReturnOfOrder:
+    return_id = current.row.id
     facts = [(event, {"return_id": return_id})]
-    append(connection, standing.stored.order, facts, now=now, actor=by.actor, cause=by.cause)
-    _settle(connection, standing.row.order_id, return_id, state, [], None)
-    return _standing(connection, standing.row.order_id, return_id)
+    append(connection, current.stored.order, facts, now=now, actor=initiator.actor, cause=initiator.cause)
+    _set_state(connection, current.row.order_id, return_id, state, [], None)
+    return _load(connection, current.row.order_id, return_id)
 
 
-def _settle(
+def _set_state(
     connection: Connection,
     order_id: str,
     return_id: str,
@@ -268,7 +276,7 @@ def _settle(
 ) -> None:
     """The row as its event says; its process and the order's are told to look."""
     connection.execute(
-        _SETTLE,
+        _SET_STATE,
         {
             "id": return_id,
             "state": state,
@@ -285,18 +293,18 @@ def _known(connection: Connection, order_id: str, type_: str, cause: str) -> boo
     return connection.execute(_KNOWN, {"order_id": order_id, "type": type_, "cause": cause}).first() is not None
 
 
-def _lock(connection: Connection, return_id: str) -> tuple[Standing, datetime]:
+def _lock(connection: Connection, return_id: str) -> tuple[ReturnOfOrder, datetime]:
     order_id = connection.execute(text("SELECT order_id FROM returns WHERE id = :id"), {"id": return_id}).scalar()
     if order_id is None:
         raise NotFound("There is no such return")
     stored, now = lock_order(connection, order_id)
-    return Standing(stored, _row(connection, return_id)), now
+    return ReturnOfOrder(stored, _row(connection, return_id)), now
 
 
-def _standing(connection: Connection, order_id: str, return_id: str) -> Standing:
+def _load(connection: Connection, order_id: str, return_id: str) -> ReturnOfOrder:
     stored = read_order(connection, order_id)
     assert stored is not None
-    return Standing(stored, _row(connection, return_id))
+    return ReturnOfOrder(stored, _row(connection, return_id))
 
 
 def _row(connection: Connection, return_id: str) -> StoredReturn:

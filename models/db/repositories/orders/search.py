@@ -31,9 +31,9 @@ SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_sort', 'of
 
 
 class Search(NamedTuple):
-    """None limits nothing. `words`: of `words_of`, all must match; `before`: (placed_at, id) of the last order seen."""
+    """None limits nothing. `terms`: all of them must match; `before`: (placed_at, id) of the last order seen."""
 
-    words: Sequence[str] | None = None
+    terms: Sequence[str] | None = None
     customer_id: str | None = None
     status: str | None = None
     placed_from: datetime | None = None
@@ -44,8 +44,8 @@ class Search(NamedTuple):
 
 def find(connection: Connection, search: Search) -> list[StoredOrder]:
     """Newest first, at most `limit`. Inside a transaction, whose later statements are planned the same way."""
-    if search.words is not None:
-        if not search.words:
+    if search.terms is not None:
+        if not search.terms:
             return []
         plan_in_order(connection)
     return [
@@ -74,8 +74,8 @@ class _Stretch(NamedTuple):
 
 def _found(search: Search) -> Select[Any]:
     """(placed_at, id) of one page: of the orders that all stretches share."""
-    words = search.words or ()
-    stretches = [_of_word(f"word{number}", word) for number, word in enumerate(words[:JOINED])]
+    words = search.terms or ()
+    stretches = [_of_term(f"word{number}", word) for number, word in enumerate(words[:JOINED])]
     if not words or search.customer_id is not None or search.status is not None:
         stretches.append(_of_orders(search))
     first = stretches[0]
@@ -90,7 +90,7 @@ def _found(search: Search) -> Select[Any]:
     return statement.order_by(first.placed_at.desc(), first.id.desc()).limit(search.limit)
 
 
-def _of_word(name: str, word: str) -> _Stretch:
+def _of_term(name: str, word: str) -> _Stretch:
     table = terms_table.alias(name)
     return _Stretch(table.c.placed_at, table.c.order_id, [table.c.term == word])
 

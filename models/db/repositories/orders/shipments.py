@@ -17,12 +17,12 @@ from models.db.repositories.catalogue import inventory
 from models.db.repositories.delivery import outbox
 from models.db.repositories.orders import notices as order_notices
 from models.db.repositories.orders.orders import StoredOrder, append, lock_order
-from models.delivery.stored_responses import Answer, rfc3339
+from models.delivery.stored_responses import StoredResponse, rfc3339
 from models.errors import Conflict, NotEnoughToShip
 from models.ledger import EntryKind
 from models.money import Money
 from models.orders import orders
-from models.orders.fulfilment import ParcelPlanned, ShipParcel
+from models.orders.fulfilment import CreateShipment, ShipmentPlanned
 from models.orders.notices import OrderNotice
 from models.orders.orders import SYSTEM, Order, ShippedLine
 from models.orders.parcels import SERVICE
@@ -30,7 +30,7 @@ from models.states import OrderStatus
 
 _PAYMENT = text("SELECT provider, reference, captured, currency FROM payments WHERE id = :payment_id")
 
-_BEGUN = text("SELECT * FROM shipments WHERE order_id = :order_id AND status = 'preparing' ORDER BY created_at, id")
+_PLANNED = text("SELECT * FROM shipments WHERE order_id = :order_id AND status = 'preparing' ORDER BY created_at, id")
 
 _PLAN = text("""
 INSERT INTO shipments (id, order_id, status, carrier, tracking_number, service, lines, capture_amount, location)
@@ -79,7 +79,7 @@ SELECT sku FROM moved
 )
 
 
-def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
+def plan_shipment(connection: Connection, command: CreateShipment) -> ShipmentPlanned:
     """What this parcel may take, and from which location; or which other parcel has to go out before it.
 
     Raises InvalidTransition, NotEnoughToShip (also of what is allocated at that location), Conflict (tracking number
@@ -89,8 +89,8 @@ def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
     order = stored.order
     begun = unfinished(connection, order.id)
     again = any(parcel.shipment_id == command.shipment_id for parcel in begun)
-    if order.shipment(command.shipment_id) is not None or (command.begun and not again):
-        return _no_plan(order, settled=True)
+    if order.shipment(command.shipment_id) is not None or (command.resume_only and not again):
+        return _no_plan(order, finished=True)
     if begun and not again:
         return _no_plan(order, unfinished=begun[0])
     if order.status is OrderStatus.CONFIRMED:
@@ -109,30 +109,30 @@ def plan_shipment(connection: Connection, command: ShipParcel) -> ParcelPlanned:
         _plan(connection, order, command, capture)
     payment = connection.execute(_PAYMENT, {"payment_id": order.payment.id}).first()
     paid = payment is not None and capture.amount > 0
-    return ParcelPlanned(
+    return ShipmentPlanned(
         capture=capture,
-        before=Money.of(payment.captured if payment else 0, order.currency),
+        captured_before=Money.of(payment.captured if payment else 0, order.currency),
         final=_status_after(order, command.lines) is OrderStatus.SHIPPED,
         provider=payment.provider if payment and paid else None,
         reference=payment.reference if payment and paid else None,
-        again=again,
+        repeated=again,
     )
 
 
-def _no_plan(order: Order, *, settled: bool = False, unfinished: ShipParcel | None = None) -> ParcelPlanned:
+def _no_plan(order: Order, *, finished: bool = False, unfinished: CreateShipment | None = None) -> ShipmentPlanned:
     zero = Money.zero(order.currency)
-    return ParcelPlanned(
+    return ShipmentPlanned(
         capture=zero,
-        before=zero,
+        captured_before=zero,
         final=False,
         provider=None,
         reference=None,
-        settled=settled,
+        finished=finished,
         unfinished=unfinished,
     )
 
 
-def _plan(connection: Connection, order: Order, command: ShipParcel, capture: Money) -> None:
+def _plan(connection: Connection, order: Order, command: CreateShipment, capture: Money) -> None:
     values = {
         **command.model_dump(include={"shipment_id", "order_id", "carrier", "tracking_number"}),
         "service": command.service if command.tracking_number is None else None,
@@ -147,10 +147,10 @@ def _plan(connection: Connection, order: Order, command: ShipParcel, capture: Mo
     outbox.schedule(connection, command.shipment_id, topics.ORDER_CHANGED, topics.OrderRef(order_id=command.order_id))
 
 
-def unfinished(connection: Connection, order_id: str) -> list[ShipParcel]:
+def unfinished(connection: Connection, order_id: str) -> list[CreateShipment]:
     """Parcels whose handing over has begun and not ended, oldest first, as they were commanded."""
     return [
-        ShipParcel(
+        CreateShipment(
             order_id=order_id,
             shipment_id=row.id,
             lines=[ShippedLine.model_validate(line) for line in row.lines],
@@ -160,13 +160,13 @@ def unfinished(connection: Connection, order_id: str) -> list[ShipParcel]:
             cause=row.id,
             service=row.service or SERVICE,
             location=row.location,
-            begun=True,
+            resume_only=True,
         )
-        for row in connection.execute(_BEGUN, {"order_id": order_id})
+        for row in connection.execute(_PLANNED, {"order_id": order_id})
     ]
 
 
-def confirm_shipment(connection: Connection, command: ShipParcel, captured: Money) -> StoredOrder:
+def confirm_shipment(connection: Connection, command: CreateShipment, captured: Money) -> StoredOrder:
     """The money is taken: the parcel is out, its stock gone, its events written. Repeated, it adds nothing."""
     stored, now = lock_order(connection, command.order_id)
     order = stored.order
@@ -209,7 +209,7 @@ def confirm_shipment(connection: Connection, command: ShipParcel, captured: Mone
     order = append(connection, order, facts, now=now, actor=command.actor, cause=command.cause)
     event = topics.ShipmentChanged(shipment_id=command.shipment_id, order_id=order.id)
     outbox.publish(connection, topics.SHIPMENT_CREATED, command.shipment_id, event)
-    order_notices.tell(connection, order.id, OrderNotice.SHIPPED, command.shipment_id)
+    order_notices.queue(connection, order.id, OrderNotice.SHIPPED, command.shipment_id)
     return stored._replace(order=order)
 
 
@@ -231,7 +231,7 @@ def _units(order: Order, parcel: list[ShippedLine]) -> dict[str, int]:
     return units
 
 
-def _location(connection: Connection, order: Order, command: ShipParcel) -> str | None:
+def _location(connection: Connection, order: Order, command: CreateShipment) -> str | None:
     """Where all of the parcel is allocated: as the warehouse says, else the first such place; None: in several."""
     wanted = _units(order, command.lines)
     left: dict[str, dict[str, int]] = {}
@@ -273,22 +273,22 @@ def _status_after(order: Order, parcel: list[ShippedLine]) -> OrderStatus:
     return OrderStatus.PARTIALLY_SHIPPED if any(q > 0 for q in left.values()) else OrderStatus.SHIPPED
 
 
-def shipment_answer(connection: Connection, stored: StoredOrder, shipment_id: str) -> Answer:
+def shipment_response(connection: Connection, stored: StoredOrder, shipment_id: str) -> StoredResponse:
     """The contract's shipment and its label, with the order as it now stands."""
     shipment = stored.order.shipment(shipment_id)
     assert shipment is not None
-    return Answer.of(
+    return StoredResponse.of(
         201,
         {
             **shipment.model_dump(mode="json"),
-            **beside(connection, stored.order.id)[shipment_id],
+            **label_details(connection, stored.order.id)[shipment_id],
             "order_id": stored.order.id,
             "order": stored.view(),
         },
     )
 
 
-def beside(connection: Connection, order_id: str) -> dict[str, dict[str, Any]]:
+def label_details(connection: Connection, order_id: str) -> dict[str, dict[str, Any]]:
     """What is known of an order's parcels beside their events: `label_url`, and `eta` as the carrier says it now."""
     rows = connection.execute(
         text("SELECT id, label_url, eta FROM shipments WHERE order_id = :order_id"), {"order_id": order_id}

@@ -21,7 +21,7 @@ from models.ids import derived_id
 from models.ledger import EntryKind
 from models.money import Money
 from models.orders import orders
-from models.orders.fulfilment import ShipParcel
+from models.orders.fulfilment import CreateShipment
 from models.orders.orders import SYSTEM, LineQuantity
 from models.payments.disputes import DisputeState
 from models.payments.reconciliation import DifferenceKind, DifferenceState
@@ -43,13 +43,13 @@ ORDER BY id DESC LIMIT :limit
 """)  # noqa: S608
 _AFTER_ALL = "~"
 
-_SETTLED = text("""
+_RECORD_STATE = text("""
 UPDATE differences SET state = :state, task_id = :task_id, closed_at = CASE WHEN :state = 'healed' THEN now() END
 WHERE id = :id
 """)
 
 # An authorisation that is nobody's: its checkout has ended, and no payment of ours that lives is this one.
-_NOBODYS = text(f"""
+_WITHOUT_OWNER = text(f"""
 SELECT 1 WHERE NOT EXISTS (
         SELECT 1 FROM checkouts WHERE id = :checkout_id AND {one_of("status", LIVE_CHECKOUT)})
     AND NOT EXISTS (
@@ -67,7 +67,7 @@ SELECT id, carrier, tracking_number, lines FROM shipments
 WHERE order_id = :order_id AND status = 'preparing' AND capture_amount = :amount ORDER BY created_at LIMIT 1
 """)
 
-_TAKE = text("""
+_CAPTURE = text("""
 UPDATE payments SET captured = captured + :amount, state = 'captured'
 WHERE id = :id AND state IN ('authorised', 'captured') AND captured + released + :amount <= amount RETURNING id
 """)
@@ -110,7 +110,7 @@ class Difference(NamedTuple):
     closed_at: Any
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         where = f"{self.subject} at {self.provider}"
         return f"{where}: our books say {self.ours}, the provider {self.theirs} {self.currency}"
 
@@ -127,9 +127,9 @@ def page(
     return [Difference(*row)._asdict() for row in connection.execute(_PAGE, values)]
 
 
-def is_nobodys(connection: Connection, difference: Difference) -> bool:
+def has_no_owner(connection: Connection, difference: Difference) -> bool:
     """Whether the authorisation may still be voided: asked again just before."""
-    return connection.execute(_NOBODYS, difference._asdict()).first() is not None
+    return connection.execute(_WITHOUT_OWNER, difference._asdict()).first() is not None
 
 
 def heal(connection: Connection, difference_id: str) -> DifferenceState:
@@ -139,22 +139,22 @@ def heal(connection: Connection, difference_id: str) -> DifferenceState:
         return DifferenceState(difference.state)
     healer = {
         DifferenceKind.CAPTURE_UNRECORDED: _record_capture,
-        DifferenceKind.REFUND_UNRECORDED: _tell_of_refunds,
-        DifferenceKind.DISPUTE_UNRECORDED: _tell_of_disputes,
+        DifferenceKind.REFUND_UNRECORDED: _publish_refunds,
+        DifferenceKind.DISPUTE_UNRECORDED: _record_disputes,
     }.get(difference.kind)
     if healer is not None and healer(connection, difference):
-        return settled(connection, difference, healed=True)
-    return settled(connection, difference, healed=False)
+        return record_state(connection, difference, healed=True)
+    return record_state(connection, difference, healed=False)
 
 
-def settled(connection: Connection, difference: Difference, *, healed: bool) -> DifferenceState:
+def record_state(connection: Connection, difference: Difference, *, healed: bool) -> DifferenceState:
     task_id = None
     if not healed:
         subject = difference.order_id or difference.checkout_id or difference.subject
-        task = OpenTask(kind=difference.kind, subject=subject, detail=difference.words)
+        task = OpenTask(kind=difference.kind, subject=subject, detail=difference.description)
         task_id = tasks.open_task(connection, task).task_id
     state = DifferenceState.HEALED if healed else DifferenceState.OPEN
-    connection.execute(_SETTLED, {"id": difference.id, "state": state, "task_id": task_id})
+    connection.execute(_RECORD_STATE, {"id": difference.id, "state": state, "task_id": task_id})
     return state
 
 
@@ -171,7 +171,7 @@ def _record_capture(connection: Connection, difference: Difference) -> bool:
     if plan is not None:
         shipments.confirm_shipment(
             connection,
-            ShipParcel(
+            CreateShipment(
                 order_id=difference.order_id,
                 shipment_id=plan.id,
                 lines=[LineQuantity.model_validate(line) for line in plan.lines],
@@ -185,7 +185,7 @@ def _record_capture(connection: Connection, difference: Difference) -> bool:
         return True
     if stored.order.status is OrderStatus.CANCELLED:
         return False
-    if connection.execute(_TAKE, {"id": difference.payment_id, "amount": missing}).first() is None:
+    if connection.execute(_CAPTURE, {"id": difference.payment_id, "amount": missing}).first() is None:
         return False
     for kind in (EntryKind.CAPTURE, EntryKind.AUTHORISATION_USED):
         ledger.post(connection, kind, difference.payment_id, difference.id, amount)
@@ -194,7 +194,7 @@ def _record_capture(connection: Connection, difference: Difference) -> bool:
     return True
 
 
-def _tell_of_refunds(connection: Connection, difference: Difference) -> bool:
+def _publish_refunds(connection: Connection, difference: Difference) -> bool:
     """Made at the provider by hand, and its webhook lost: told as the webhook would have."""
     if difference.order_id is None:
         return False
@@ -208,11 +208,11 @@ def _tell_of_refunds(connection: Connection, difference: Difference) -> bool:
     return bool(references)
 
 
-def _tell_of_disputes(connection: Connection, difference: Difference) -> bool:
+def _record_disputes(connection: Connection, difference: Difference) -> bool:
     """The bank has moved money, and the webhook that tells of the dispute was lost."""
     rows = connection.execute(_DISPUTES, {"provider": difference.provider, "subject": difference.subject}).all()
     for row in rows:
-        disputes.found(
+        disputes.record_found(
             connection,
             difference.provider,
             row.source,

@@ -39,7 +39,7 @@ _STEPS = {
 }
 
 
-def settle(connection: Connection, provider: str, reference: str) -> None:
+def record(connection: Connection, provider: str, reference: str) -> None:
     """Our books as the provider's word has it: events, the payment, the ledger, and a task while it is open.
 
     A dispute may be told before the capture that it is about: Unavailable until that is in the books. Repeated, it
@@ -84,7 +84,7 @@ ON CONFLICT (provider, reference) DO UPDATE SET state = excluded.state, updated_
 """)
 
 
-def found(
+def record_found(
     connection: Connection, provider: str, reference: str, *, payment: str, amount: Money, state: DisputeState
 ) -> None:
     """One that only the provider's list tells of; our books follow it as if its webhook had come."""

@@ -10,7 +10,7 @@ from models.db.repositories.payments import refund_outcomes
 from models.orders import orders
 from models.orders.orders import SYSTEM
 from models.payments.provider import ProviderRefund
-from models.payments.refunds import SAID, RefundPart, RefundRef, plan
+from models.payments.refunds import STATUS_OF, RefundPart, RefundRef, plan
 from models.states import RefundStatus
 
 _PAYMENT = text("""
@@ -34,7 +34,7 @@ def adopt(connection: Connection, ref: RefundRef, found: ProviderRefund) -> bool
     assert found.amount is not None
     made = {"provider": ref.found.provider, "payment": ref.found.payment}
     payment = connection.execute(_PAYMENT, made).first()
-    if payment is None or SAID[found.state] is RefundStatus.FAILED:
+    if payment is None or STATUS_OF[found.state] is RefundStatus.FAILED:
         return False
     stored, now = lock_order(connection, payment.order_id)
     if stored.order.refund(ref.refund_id) is not None:
@@ -53,7 +53,7 @@ def adopt(connection: Connection, ref: RefundRef, found: ProviderRefund) -> bool
         status=RefundStatus.PENDING,
         reference=ref.found.reference,
     )
-    refund_outcomes.take(connection, part)
+    refund_outcomes.reserve(connection, part)
     fact = (orders.REFUND_REQUESTED, refunds.fact(ref.refund_id, planned))
     append(connection, stored.order, [fact], now=now, actor=SYSTEM, cause=ref.found.reference)
     refunds.write(connection, payment.order_id, ref.refund_id, found.amount, {}, ref.found.reference)

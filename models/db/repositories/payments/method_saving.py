@@ -12,25 +12,25 @@ from models import topics
 from models.db.repositories.accounts.profiles import lock_account
 from models.db.repositories.delivery import outbox, stored_responses
 from models.db.repositories.payments.methods import read_row, view
-from models.delivery.stored_responses import Answer, Told
+from models.delivery.stored_responses import CommandResponse, StoredResponse
 from models.errors import Conflict, HoldfastError, IdempotencyKeyReused, NotFound, Unavailable
 from models.payments.methods import (
     LIVE_SETUP,
     MAX_METHODS,
     PAYMENT_METHOD_TRANSITIONS,
-    AskOwner,
-    BeginSave,
-    CloseSave,
-    KeepPaidMethod,
-    OwnerAsked,
+    BeginPaymentMethod,
+    ClosePaymentMethod,
+    PaymentMethodBegun,
     PaymentMethodRef,
     PaymentMethodState,
     ProviderSetup,
-    SaveBegun,
+    RequireSetupAction,
+    SaveCheckoutPaymentMethod,
+    SetupActionRequired,
 )
 from models.states import advance
 
-_STANDING = text("""
+_STATE = text("""
 SELECT
     (SELECT row_to_json(p) FROM payment_methods p WHERE p.id = :payment_method_id) AS mine,
     (SELECT k.fingerprint FROM kept_answers k WHERE k.key_digest = :key_digest) AS fingerprint,
@@ -46,33 +46,33 @@ VALUES (:payment_method_id, :user_id, :provider, 'saving', :method, :key_digest)
 """)
 
 
-def begin(connection: Connection, command: BeginSave) -> SaveBegun:
+def begin(connection: Connection, command: BeginPaymentMethod) -> PaymentMethodBegun:
     """Raises Conflict when there are as many as may be, IdempotencyKeyReused, NotFound without an account."""
     lock_account(connection, command.user_id)
     values = command.model_dump(include={"payment_method_id", "user_id", "provider", "method", "key_digest"})
-    standing = connection.execute(_STANDING, values).mappings().one()
+    standing = connection.execute(_STATE, values).mappings().one()
     if standing["mine"]:
-        return _begun_before(connection, command, PaymentMethodState(standing["mine"]["state"]))
+        return _existing(connection, command, PaymentMethodState(standing["mine"]["state"]))
     if standing["fingerprint"] not in (None, command.fingerprint):
         raise IdempotencyKeyReused()
     if standing["saved"] >= MAX_METHODS:
         raise Conflict(f"An account keeps at most {MAX_METHODS} payment methods")
     connection.execute(_BEGIN, {**values, "fingerprint": command.fingerprint})
-    return SaveBegun()
+    return PaymentMethodBegun()
 
 
-def _begun_before(connection: Connection, command: BeginSave, state: PaymentMethodState) -> SaveBegun:
+def _existing(connection: Connection, command: BeginPaymentMethod, state: PaymentMethodState) -> PaymentMethodBegun:
     if state in LIVE_SETUP:
-        return SaveBegun(repeated=True)
+        return PaymentMethodBegun(repeated=True)
     if state is not PaymentMethodState.FAILED:
-        return SaveBegun(repeated=True, ended=PaymentMethodState.SAVED, settled=SAVED)
+        return PaymentMethodBegun(repeated=True, ended=PaymentMethodState.SAVED, response=SAVED)
     kept = stored_responses.find(connection, command.key_digest, command.fingerprint) if command.key_digest else None
-    lost = refusal_answer(Unavailable(), command)
-    told = Told(status=kept.status) if kept else Told(status=lost.status, body=lost.body)
-    return SaveBegun(repeated=True, ended=state, settled=told)
+    lost = problem_response(Unavailable(), command)
+    response = CommandResponse(status=kept.status) if kept else CommandResponse(status=lost.status, body=lost.body)
+    return PaymentMethodBegun(repeated=True, ended=state, response=response)
 
 
-_NOTE = text("""
+_RECORD = text("""
 UPDATE payment_methods SET setup = coalesce(:setup, setup), reference = coalesce(:reference, reference),
     card = coalesce(CAST(:card AS jsonb), card), card_fingerprint = coalesce(:fingerprint, card_fingerprint),
     next_action = coalesce(CAST(:next_action AS jsonb), next_action), updated_at = now()
@@ -80,10 +80,10 @@ WHERE id = :payment_method_id AND state IN ('saving', 'requires_action')
 """)
 
 
-def note(connection: Connection, payment_method_id: str, setup: ProviderSetup) -> None:
+def record(connection: Connection, payment_method_id: str, setup: ProviderSetup) -> None:
     """What the provider said of it, so that nobody else has to carry it."""
     connection.execute(
-        _NOTE,
+        _RECORD,
         {
             "payment_method_id": payment_method_id,
             "setup": setup.reference,
@@ -95,39 +95,39 @@ def note(connection: Connection, payment_method_id: str, setup: ProviderSetup) -
     )
 
 
-_ASK = text("""
+_REQUIRE_ACTION = text("""
 UPDATE payment_methods SET state = 'requires_action', action_expires_at = :expires_at, updated_at = now()
 WHERE id = :payment_method_id AND state IN ('saving', 'requires_action')
 RETURNING id, provider, state, next_action, action_expires_at, setup, key_digest
 """)
 
 # `requires_action` itself and `created` are no news.
-_NEWS = text("""
+_CHANGED = text("""
 SELECT EXISTS (SELECT 1 FROM webhook_events WHERE subject = :setup
     AND type NOT IN ('setup_intent.created', 'setup_intent.requires_action'))
 """)
 
 
-def ask_owner(connection: Connection, command: AskOwner) -> OwnerAsked:
+def require_action(connection: Connection, command: RequireSetupAction) -> SetupActionRequired:
     """The row's lock orders this against the webhook's transaction: one of the two sees the other."""
-    row = connection.execute(_ASK, command.model_dump()).mappings().one()
-    answer = Answer.of(202, view(row))
+    row = connection.execute(_REQUIRE_ACTION, command.model_dump()).mappings().one()
+    answer = StoredResponse.of(202, view(row))
     connection.execute(
         text("UPDATE kept_answers SET status = 202, body = :body WHERE key_digest = :key_digest"),
         {"key_digest": row["key_digest"], "body": answer.body},
     )
-    news = connection.execute(_NEWS, {"setup": row["setup"]}).scalar_one()
-    return OwnerAsked(answer=Told(status=answer.status), news=news)
+    changed = connection.execute(_CHANGED, {"setup": row["setup"]}).scalar_one()
+    return SetupActionRequired(response=CommandResponse(status=answer.status), changed=changed)
 
 
-SAVED = Told(status=201)
+SAVED = CommandResponse(status=201)
 
 _SAME = text("""
 SELECT * FROM payment_methods
 WHERE user_id = :user_id AND provider = :provider AND state = 'saved' AND card_fingerprint = :card_fingerprint
 """)
 
-_KEEP = text("""
+_SAVE = text("""
 UPDATE payment_methods p SET state = 'saved', next_action = NULL, action_expires_at = NULL, updated_at = now(),
     is_default = NOT EXISTS (SELECT 1 FROM payment_methods o WHERE o.user_id = p.user_id AND o.is_default)
 WHERE id = :id RETURNING *
@@ -145,7 +145,7 @@ WHERE id = :id
 """)
 
 
-def keep(connection: Connection, payment_method_id: str) -> Told:
+def save(connection: Connection, payment_method_id: str) -> CommandResponse:
     """Saved, or known already: the same card twice is one entry. The account's first is its default."""
     user_id = connection.execute(
         text("SELECT user_id FROM payment_methods WHERE id = :id"), {"id": payment_method_id}
@@ -158,10 +158,10 @@ def keep(connection: Connection, payment_method_id: str) -> Told:
     advance(PAYMENT_METHOD_TRANSITIONS, state, PaymentMethodState.SAVED)
     same = connection.execute(_SAME, mine).mappings().first()
     if same is None:
-        entry = connection.execute(_KEEP, {"id": payment_method_id}).mappings().one()
+        entry = connection.execute(_SAVE, {"id": payment_method_id}).mappings().one()
     else:
         entry = _merge(connection, mine, same)
-    answer = Answer.of(201, view(entry))
+    answer = StoredResponse.of(201, view(entry))
     connection.execute(
         text("UPDATE kept_answers SET status = 201, body = :body WHERE key_digest = :key_digest"),
         {"key_digest": mine["key_digest"], "body": answer.body},
@@ -180,13 +180,13 @@ WHERE id = :payment_id
 """)
 
 
-def keep_paid(connection: Connection, command: KeepPaidMethod, setup: ProviderSetup) -> None:
+def save_used(connection: Connection, command: SaveCheckoutPaymentMethod, setup: ProviderSetup) -> None:
     """The method of a payment becomes one of its buyer's, as one that was set up; the payment names it."""
     lock_account(connection, command.user_id)
-    begun = {**command.model_dump(include={"payment_method_id", "user_id", "provider"}), "method": setup.method}
-    connection.execute(_BEGIN_PAID, begun)
-    note(connection, command.payment_method_id, setup)
-    keep(connection, command.payment_method_id)
+    started = {**command.model_dump(include={"payment_method_id", "user_id", "provider"}), "method": setup.method}
+    connection.execute(_BEGIN_PAID, started)
+    record(connection, command.payment_method_id, setup)
+    save(connection, command.payment_method_id)
     connection.execute(_PAID_WITH, {"method": command.payment_method_id, "payment_id": command.payment_id})
 
 
@@ -219,39 +219,39 @@ _REASON = text("SELECT reason FROM payment_methods WHERE id = :payment_method_id
 _FORGET = text("DELETE FROM kept_answers WHERE key_digest = :key_digest AND fingerprint = :fingerprint")
 
 
-def close(connection: Connection, command: CloseSave) -> Told:
+def close(connection: Connection, command: ClosePaymentMethod) -> CommandResponse:
     """The end without a saved card; the answer is kept where it may be, else the key is free again."""
-    begun = command.begin
+    started = command.begin
     error = command.refusal.raised()
-    values = begun.model_dump(include={"payment_method_id", "user_id", "provider", "method", "key_digest"})
+    values = started.model_dump(include={"payment_method_id", "user_id", "provider", "method", "key_digest"})
     more = {
         "reason": error.slug,
         "decline_code": error.extra.get("decline_code"),
-        "retryable": not error.kept,
+        "retryable": not error.stored,
     }
     if not isinstance(error, NotFound):  # of an account that is not there nothing can be kept
         connection.execute(_CLOSE, {**values, **more})
         if connection.execute(_REASON, values).scalar_one() != error.slug:
             # The API had given it up before: what its owner was told stands, and the key is free.
-            told = refusal_answer(Unavailable(), begun)
-            return Told(status=told.status, body=told.body)
-    answer = refusal_answer(error, begun)
-    if error.kept:
-        stored_responses.keep(connection, begun.key_digest, begun.fingerprint, answer)
+            response = problem_response(Unavailable(), started)
+            return CommandResponse(status=response.status, body=response.body)
+    answer = problem_response(error, started)
+    if error.stored:
+        stored_responses.store(connection, started.key_digest, started.fingerprint, answer)
     elif not isinstance(error, IdempotencyKeyReused):
-        connection.execute(_FORGET, {"key_digest": begun.key_digest, "fingerprint": begun.fingerprint})
-    return Told(status=answer.status, body=answer.body)
+        connection.execute(_FORGET, {"key_digest": started.key_digest, "fingerprint": started.fingerprint})
+    return CommandResponse(status=answer.status, body=answer.body)
 
 
-def refusal_answer(error: HoldfastError, begun: BeginSave) -> Answer:
-    error.extra["payment_method_id"] = begun.payment_method_id
-    return Answer.refusal(error, instance="/v1/me/payment-methods", request_id=begun.request_id)
+def problem_response(error: HoldfastError, started: BeginPaymentMethod) -> StoredResponse:
+    error.extra["payment_method_id"] = started.payment_method_id
+    return StoredResponse.refusal(error, instance="/v1/me/payment-methods", request_id=started.request_id)
 
 
-def processing_answer(begun: BeginSave) -> Answer:
+def processing_response(started: BeginPaymentMethod) -> StoredResponse:
     """It has begun, and nobody knows yet how it ends."""
-    return Answer.of(
-        202, {"id": begun.payment_method_id, "provider": begun.provider, "status": PaymentMethodState.SAVING.shown}
+    return StoredResponse.of(
+        202, {"id": started.payment_method_id, "provider": started.provider, "status": PaymentMethodState.SAVING.shown}
     )
 
 
@@ -262,13 +262,13 @@ ON CONFLICT (id) DO NOTHING RETURNING id
 """)
 
 
-def expire_unanswered(connection: Connection, command: BeginSave) -> bool:
+def expire_unanswered(connection: Connection, command: BeginPaymentMethod) -> bool:
     """Closes a card to save that no worker has answered, before it begins. False: it has begun, so it goes on."""
     values = command.model_dump(include={"payment_method_id", "user_id", "provider", "method", "key_digest"})
     return connection.execute(_EXPIRE_UNANSWERED, values).first() is not None
 
 
-def spent(connection: Connection, key_digest: str) -> int:
+def restarts(connection: Connection, key_digest: str) -> int:
     """How often that key ended so that it may begin anew."""
     return int(
         connection.execute(
@@ -286,12 +286,12 @@ WHERE p.id = :payment_method_id AND p.state IN ('saving', 'requires_action')
 NO_TIME = 1.0  # seconds
 
 
-def read_begun(connection: Connection, payment_method_id: str) -> BeginSave | None:
+def read_begun(connection: Connection, payment_method_id: str) -> BeginPaymentMethod | None:
     """The input of the workflow of a card that is being saved, for its restart; None when it has ended."""
     row = connection.execute(_BEGUN, {"payment_method_id": payment_method_id}).mappings().first()
     if row is None:
         return None
-    return BeginSave(
+    return BeginPaymentMethod(
         payment_method_id=row["id"],
         user_id=row["user_id"],
         provider=row["provider"],

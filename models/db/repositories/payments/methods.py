@@ -15,7 +15,7 @@ from models.errors import Conflict, InvalidTransition, NotFound
 from models.payments.methods import LIVE_SETUP, MAX_METHODS, PaymentMethodRef, PaymentMethodState
 
 
-class Standing(NamedTuple):
+class MethodState(NamedTuple):
     """One entry as its owner sees it."""
 
     state: PaymentMethodState
@@ -27,14 +27,14 @@ class Standing(NamedTuple):
 _OWN = text("SELECT * FROM payment_methods WHERE id = :id AND user_id = :user_id")
 
 
-def read(connection: Connection, user_id: str, payment_method_id: str) -> Standing:
+def read(connection: Connection, user_id: str, payment_method_id: str) -> MethodState:
     """Where it is now; of a card that was there already, that entry. Raises NotFound, also for a removed one."""
     row = connection.execute(_OWN, {"id": payment_method_id, "user_id": user_id}).mappings().first()
     if row is not None and row["same_as"] is not None:
         row = connection.execute(_OWN, {"id": row["same_as"], "user_id": user_id}).mappings().first()
     if row is None or row["state"] in (PaymentMethodState.REMOVING, PaymentMethodState.REMOVED):
         raise NotFound("There is no such payment method")
-    return Standing(PaymentMethodState(row["state"]), view(row), row["reason"], row["decline_code"])
+    return MethodState(PaymentMethodState(row["state"]), view(row), row["reason"], row["decline_code"])
 
 
 _LIST = text("""
@@ -111,7 +111,7 @@ def customer_of(connection: Connection, user_id: str) -> str | None:
     ).scalar_one_or_none()
 
 
-def keep_customer(connection: Connection, user_id: str, customer: str, *, gone: str | None) -> str:
+def store_customer(connection: Connection, user_id: str, customer: str, *, gone: str | None) -> str:
     """The one that is kept: whoever came first, unless that one is gone."""
     return str(
         connection.execute(
@@ -124,7 +124,7 @@ def keep_customer(connection: Connection, user_id: str, customer: str, *, gone: 
     )
 
 
-class Kept(NamedTuple):
+class ProviderMethod(NamedTuple):
     """As the provider knows it."""
 
     state: PaymentMethodState
@@ -132,9 +132,9 @@ class Kept(NamedTuple):
     reference: str | None
 
 
-def at_provider(connection: Connection, payment_method_id: str) -> Kept:
+def at_provider(connection: Connection, payment_method_id: str) -> ProviderMethod:
     row = read_row(connection, payment_method_id)
-    return Kept(PaymentMethodState(row["state"]), row["provider"], row["reference"])
+    return ProviderMethod(PaymentMethodState(row["state"]), row["provider"], row["reference"])
 
 
 class Usable(NamedTuple):

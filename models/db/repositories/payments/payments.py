@@ -12,7 +12,7 @@ from models.ledger import EntryKind
 from models.money import Money
 from models.orders import orders
 from models.orders.orders import SYSTEM
-from models.payments.provider import PaymentAt, ProviderPayment
+from models.payments.provider import ProviderPayment, ProviderPaymentStatus
 
 # An authorisation that never became an order is in the books as well, and out of them again.
 _VOID = text(f"""
@@ -32,7 +32,7 @@ ON CONFLICT (payment_id, kind, cause) DO NOTHING
 
 def record_void(connection: Connection, checkout_id: str, payment: ProviderPayment) -> None:
     """The payment is undone at the provider; repeated, it changes nothing."""
-    state = "refunded" if payment.state is PaymentAt.CAPTURED else "voided"
+    state = "refunded" if payment.state is ProviderPaymentStatus.CAPTURED else "voided"
     connection.execute(
         _VOID,
         {"checkout_id": checkout_id, "reference": payment.reference, "state": state},
@@ -51,7 +51,7 @@ def open_reference(connection: Connection, checkout_id: str) -> str | None:
     return found.scalars().first()
 
 
-class Promise(NamedTuple):
+class OpenAuthorisation(NamedTuple):
     """What a bank still holds for an order, in minor units. `captured`: what was taken of it by us."""
 
     payment_id: str
@@ -61,7 +61,7 @@ class Promise(NamedTuple):
     captured: int
 
 
-_PROMISES = text("""
+_OPEN_AUTHORISATIONS = text("""
 SELECT id, provider, reference, amount - captured - released, captured FROM payments
 WHERE order_id = :order_id AND state IN ('authorised', 'captured') AND amount > captured + released
 ORDER BY attempt
@@ -76,16 +76,18 @@ WITH released AS (
 """)  # noqa: S608  constants
 
 
-def promises(connection: Connection, order_id: str) -> list[Promise]:
-    return [Promise(*row) for row in connection.execute(_PROMISES, {"order_id": order_id})]
+def open_authorisations(connection: Connection, order_id: str) -> list[OpenAuthorisation]:
+    return [OpenAuthorisation(*row) for row in connection.execute(_OPEN_AUTHORISATIONS, {"order_id": order_id})]
 
 
-def record_release(connection: Connection, order_id: str, promise: Promise) -> None:
+def record_release(connection: Connection, order_id: str, authorisation: OpenAuthorisation) -> None:
     """The provider has let go of it. Repeated, it adds nothing."""
     stored, now = lock_order(connection, order_id)
-    if promise not in promises(connection, order_id):
+    if authorisation not in open_authorisations(connection, order_id):
         return
-    amount = Money.of(promise.amount, stored.order.currency)
-    fact = (orders.PAYMENT_VOIDED, {"payment_id": promise.payment_id, "amount": amount.model_dump()})
+    amount = Money.of(authorisation.amount, stored.order.currency)
+    fact = (orders.PAYMENT_VOIDED, {"payment_id": authorisation.payment_id, "amount": amount.model_dump()})
     append(connection, stored.order, [fact], now=now, actor=SYSTEM, cause=order_id)
-    connection.execute(_RELEASED, {"payment_id": promise.payment_id, "order_id": order_id, "amount": promise.amount})
+    connection.execute(
+        _RELEASED, {"payment_id": authorisation.payment_id, "order_id": order_id, "amount": authorisation.amount}
+    )

@@ -12,7 +12,7 @@ from models.db.repositories.delivery import tasks
 from models.db.tables.base import one_of
 from models.ids import new_id
 from models.payments.provider import Movement
-from models.payments.reconciliation import BeginRun, CompareRun, EndRun, Run
+from models.payments.reconciliation import BeginRun, CompareLedger, EndRun, ReconciliationRun
 from models.states import LIVE_CHECKOUT
 
 # The first run of a provider looks back before its first payment. A run that failed moves nothing forward.
@@ -132,7 +132,7 @@ SELECT * FROM sums UNION ALL SELECT * FROM unknown UNION ALL SELECT * FROM autho
 UNION ALL SELECT * FROM elsewhere
 """)  # noqa: S608  constants
 
-_UNSETTLED = text(
+_UNRESOLVED = text(
     "SELECT kind, subject, payment_id, order_id, checkout_id, currency, ours, theirs FROM found_differences"
 )
 
@@ -146,7 +146,7 @@ ON CONFLICT (provider, kind, subject, ours, theirs) DO UPDATE SET state = 'found
 """)
 
 # An open one whose sums are no longer what they were has gone, or is another one now.
-_GONE = text("""
+_HEALED = text("""
 UPDATE differences d SET state = 'healed', closed_at = now()
 WHERE d.provider = :provider AND d.state = 'open'
     AND (d.payment_id IS NULL OR d.subject IN (SELECT payment FROM provider_movements WHERE run_id = :run_id))
@@ -166,7 +166,7 @@ FROM reconciliation_runs r WHERE r.id < :before ORDER BY r.id DESC LIMIT :limit
 _AFTER_ALL = "~"
 
 
-def begin(connection: Connection, command: BeginRun) -> Run:
+def begin(connection: Connection, command: BeginRun) -> ReconciliationRun:
     """From the end of the provider's last run, less the overlap. Repeated, the same run again."""
     row = connection.execute(
         _BEGIN,
@@ -177,10 +177,10 @@ def begin(connection: Connection, command: BeginRun) -> Run:
             "overlap": command.overlap_seconds,
         },
     ).one()
-    return Run(run_id=row.id, provider=command.provider, since=row.since)
+    return ReconciliationRun(run_id=row.id, provider=command.provider, since=row.since)
 
 
-def store(connection: Connection, run: Run, movements: Sequence[Movement]) -> None:
+def store(connection: Connection, run: ReconciliationRun, movements: Sequence[Movement]) -> None:
     """Lines of the provider's list; one that is known already is now also this run's."""
     by_reference = {movement.reference: _row(movement) for movement in movements}  # a page may repeat a line
     connection.execute(
@@ -194,22 +194,22 @@ def _row(movement: Movement) -> dict[str, Any]:
     return {**held, **held["amount"]}
 
 
-def compare(connection: Connection, command: CompareRun) -> list[str]:
+def compare(connection: Connection, command: CompareLedger) -> list[str]:
     """What the provider says otherwise than our books; ids of what has to be settled, also from a run before."""
     run = command.run
     values = {"run_id": run.run_id, "provider": run.provider, "since": run.since, "margin": command.margin_seconds}
     connection.execute(text("SET LOCAL statement_timeout = '10min'"))
     connection.execute(_COUNT, {"run_id": run.run_id})
     connection.execute(_COMPARE, values)
-    for row in connection.execute(_UNSETTLED).mappings().all():
+    for row in connection.execute(_UNRESOLVED).mappings().all():
         connection.execute(_FOUND, {**row, "id": new_id("diff"), "run_id": run.run_id, "provider": run.provider})
-    for task_id in connection.execute(_GONE, {"provider": run.provider, "run_id": run.run_id}).scalars().all():
+    for task_id in connection.execute(_HEALED, {"provider": run.provider, "run_id": run.run_id}).scalars().all():
         if task_id is not None:
             tasks.close_obsolete(connection, task_id)
-    return unsettled(connection, run.run_id)
+    return list_unresolved(connection, run.run_id)
 
 
-def unsettled(connection: Connection, run_id: str) -> list[str]:
+def list_unresolved(connection: Connection, run_id: str) -> list[str]:
     found = connection.execute(
         text("SELECT id FROM differences WHERE run_id = :run_id AND state = 'found' ORDER BY id LIMIT 1000"),
         {"run_id": run_id},

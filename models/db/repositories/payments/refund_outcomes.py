@@ -14,7 +14,7 @@ from models.db.repositories.delivery import tasks
 from models.db.repositories.orders import notices as order_notices
 from models.db.repositories.orders import refunds, returns
 from models.db.repositories.orders.orders import append, lock_order
-from models.delivery.tasks import OpenTask, Outcome
+from models.delivery.tasks import OpenTask, TaskOutcome
 from models.errors import InvalidTransition, NotFound, RefundExceedsBalance
 from models.ids import derived_id, refund_workflow
 from models.ledger import EntryKind
@@ -22,11 +22,11 @@ from models.money import Money, sum_money
 from models.orders import orders
 from models.orders.notices import OrderNotice
 from models.orders.orders import SYSTEM, Actor, Order
-from models.payments.provider import ProviderRefund, RefundAt
-from models.payments.refunds import SAID, RefundPart, RefundStanding, RefundTask, plan
+from models.payments.provider import ProviderRefund, ProviderRefundStatus
+from models.payments.refunds import STATUS_OF, RefundPart, RefundSnapshot, RefundTask, plan
 from models.states import RefundStatus
 
-_STANDING = text("""
+_SNAPSHOT = text("""
 SELECT r.order_id, r.currency, r.amount, r.state, t.id AS task_id, t.closed_at > r.updated_at AS decided, t.outcome,
     t.closed_at
 FROM refunds r LEFT JOIN LATERAL (
@@ -46,12 +46,12 @@ UPDATE refund_parts SET reference = :reference
 WHERE refund_id = :refund_id AND payment_id = :payment_id AND reference IS NULL
 """)
 
-_SETTLE_PART = text("""
+_SET_PART_STATE = text("""
 UPDATE refund_parts SET state = :state, reference = coalesce(:reference, reference)
 WHERE refund_id = :refund_id AND payment_id = :payment_id
 """)
 
-_SETTLE = text("UPDATE refunds SET state = :state, updated_at = now() WHERE id = :refund_id")
+_SET_STATE = text("UPDATE refunds SET state = :state, updated_at = now() WHERE id = :refund_id")
 
 _SHIFT = text("""
 UPDATE payments SET refunded = refunded + :amount
@@ -59,18 +59,18 @@ WHERE id = :payment_id AND captured - refunded - disputed >= :amount
 """)
 
 
-def standing(connection: Connection, refund_id: str) -> RefundStanding | None:
+def snapshot(connection: Connection, refund_id: str) -> RefundSnapshot | None:
     """As the books have it; None where there is no such refund."""
-    row = connection.execute(_STANDING, {"refund_id": refund_id}).first()
+    row = connection.execute(_SNAPSHOT, {"refund_id": refund_id}).first()
     if row is None:
         return None
-    return RefundStanding(
+    return RefundSnapshot(
         order_id=row.order_id,
         amount=Money.of(row.amount, row.currency),
         status=RefundStatus(row.state),
         parts=_parts(connection, refund_id, row.order_id),
         task=row.task_id if row.closed_at is None else None,
-        decided=Outcome(row.outcome) if row.decided and row.outcome else None,
+        resolution=TaskOutcome(row.outcome) if row.decided and row.outcome else None,
     )
 
 
@@ -91,44 +91,44 @@ def _parts(connection: Connection, refund_id: str, order_id: str) -> list[Refund
     ]
 
 
-def record(connection: Connection, asked: RefundPart, found: ProviderRefund) -> None:
+def record(connection: Connection, requested: RefundPart, found: ProviderRefund) -> None:
     """The provider's word on one part. Repeated, late or about an attempt before this one, it changes nothing."""
-    stored, now = lock_order(connection, asked.order_id)
-    part = next((p for p in _parts(connection, asked.refund_id, asked.order_id) if _same(p, asked)), None)
-    if part is None or found.state is RefundAt.ABSENT:
+    stored, now = lock_order(connection, requested.order_id)
+    part = next((p for p in _parts(connection, requested.refund_id, requested.order_id) if _same(p, requested)), None)
+    if part is None or found.state is ProviderRefundStatus.ABSENT:
         return
     key = {"refund_id": part.refund_id, "payment_id": part.payment_id}
-    said = SAID[found.state]
+    said = STATUS_OF[found.state]
     if said is part.status or said is RefundStatus.PENDING:
         if found.reference is not None:
             connection.execute(_NAME, {**key, "reference": found.reference})
         return
     if part.status is RefundStatus.FAILED:  # after all
-        take(connection, part)
-    connection.execute(_SETTLE_PART, {**key, "state": said, "reference": found.reference})
+        reserve(connection, part)
+    connection.execute(_SET_PART_STATE, {**key, "state": said, "reference": found.reference})
     if said is RefundStatus.SUCCEEDED:
         _book(connection, part, EntryKind.REFUND)
     else:
         if part.status is RefundStatus.SUCCEEDED:  # the buyer's bank has sent it back
             _book(connection, part, EntryKind.REFUND_FAILED)
-        _let_go(connection, part)
+        _release(connection, part)
     status = _conclude(connection, stored.order, part.refund_id, found.reason or str(found.state), now)
-    if status is RefundStatus.FAILED and found.given is not None and found.given < part.amount:
-        _keep_given_of(connection, part, found.given, found.given_reference)
+    if status is RefundStatus.FAILED and found.refunded is not None and found.refunded < part.amount:
+        _split_off_share(connection, part, found.refunded, found.refunded_reference)
 
 
-def _same(part: RefundPart, asked: RefundPart) -> bool:
-    return (part.payment_id, part.attempt) == (asked.payment_id, asked.attempt)
+def _same(part: RefundPart, requested: RefundPart) -> bool:
+    return (part.payment_id, part.attempt) == (requested.payment_id, requested.attempt)
 
 
-def take(connection: Connection, part: RefundPart) -> None:
+def reserve(connection: Connection, part: RefundPart) -> None:
     """Room on the payment; RefundExceedsBalance where another refund has it."""
     values = {"payment_id": part.payment_id, "amount": part.amount.amount}
     if connection.execute(_SHIFT, values).rowcount != 1:
         raise RefundExceedsBalance("Another refund has taken it", left=Money.zero(part.amount.currency).model_dump())
 
 
-def _let_go(connection: Connection, part: RefundPart) -> None:
+def _release(connection: Connection, part: RefundPart) -> None:
     connection.execute(
         text("UPDATE payments SET refunded = refunded - :amount WHERE id = :payment_id"),
         {"payment_id": part.payment_id, "amount": part.amount.amount},
@@ -151,16 +151,16 @@ def _conclude(connection: Connection, order: Order, refund_id: str, why: str, no
     _failed(connection, order, refund_id, why, now)
     given = [part for part in parts if part.status is RefundStatus.SUCCEEDED]
     if given:
-        _keep_given(connection, order.id, refund_id, given)
+        _split_off_succeeded(connection, order.id, refund_id, given)
     return RefundStatus.FAILED
 
 
 def _succeeded(connection: Connection, order: Order, refund_id: str, amount: Money, now: datetime) -> None:
     fact = (orders.PAYMENT_REFUNDED, {"refund_id": refund_id, "amount": amount.model_dump()})
     order = append(connection, order, [fact], now=now, actor=SYSTEM, cause=refund_id)
-    returns.refund_settled(connection, order, refund_id, now=now, actor=SYSTEM, cause=refund_id)
-    connection.execute(_SETTLE, {"refund_id": refund_id, "state": RefundStatus.SUCCEEDED})
-    order_notices.tell(connection, order.id, OrderNotice.REFUNDED, refund_id)
+    returns.record_refunded(connection, order, refund_id, now=now, actor=SYSTEM, cause=refund_id)
+    connection.execute(_SET_STATE, {"refund_id": refund_id, "state": RefundStatus.SUCCEEDED})
+    order_notices.queue(connection, order.id, OrderNotice.REFUNDED, refund_id)
     close_tasks(connection, refund_id)
 
 
@@ -169,34 +169,34 @@ def _failed(connection: Connection, order: Order, refund_id: str, why: str, now:
     if refund is not None and refund.status is not RefundStatus.FAILED:
         fact = (orders.REFUND_FAILED, {"refund_id": refund_id, "why": why})
         append(connection, order, [fact], now=now, actor=SYSTEM, cause=refund_id)
-    connection.execute(_SETTLE, {"refund_id": refund_id, "state": RefundStatus.FAILED})
-    ask(connection, refund_id, why)
+    connection.execute(_SET_STATE, {"refund_id": refund_id, "state": RefundStatus.FAILED})
+    escalate(connection, refund_id, why)
 
 
-def _keep_given(connection: Connection, order_id: str, refund_id: str, given: list[RefundPart]) -> None:
+def _split_off_succeeded(connection: Connection, order_id: str, refund_id: str, given: list[RefundPart]) -> None:
     """One card took its part and the other refused: what was given is a refund of its own, so that the rest is free."""
     amount = sum_money((part.amount for part in given), given[0].amount.currency)
-    new_id = _given(connection, order_id, refund_id, refund_id, amount, {})
+    new_id = _succeeded_refund(connection, order_id, refund_id, refund_id, amount, {})
     connection.execute(
         text("UPDATE refund_parts SET refund_id = :new_id WHERE refund_id = :refund_id AND state = 'succeeded'"),
         {"new_id": new_id, "refund_id": refund_id},
     )
 
 
-def _keep_given_of(connection: Connection, part: RefundPart, given: Money, reference: str | None) -> None:
+def _split_off_share(connection: Connection, part: RefundPart, given: Money, reference: str | None) -> None:
     """The same where one payment has given only a share of its part: that share is the refund of its own."""
     share = {part.payment_id: given.amount}
-    new_id = _given(connection, part.order_id, part.refund_id, part.name, given, share)
+    new_id = _succeeded_refund(connection, part.order_id, part.refund_id, part.name, given, share)
     connection.execute(
         text("UPDATE refund_parts SET amount = amount - :given WHERE refund_id = :id AND payment_id = :payment_id"),
         {"given": given.amount, "id": part.refund_id, "payment_id": part.payment_id},
     )
     succeeded = {"state": RefundStatus.SUCCEEDED, "reference": reference}
-    connection.execute(_SETTLE_PART, {"refund_id": new_id, "payment_id": part.payment_id, **succeeded})
+    connection.execute(_SET_PART_STATE, {"refund_id": new_id, "payment_id": part.payment_id, **succeeded})
     _book(connection, part.model_copy(update={"refund_id": new_id, "amount": given, "attempt": 1}), EntryKind.REFUND)
 
 
-def _given(
+def _succeeded_refund(
     connection: Connection, order_id: str, refund_id: str, name: str, amount: Money, parts: dict[str, int]
 ) -> str:
     """A refund that has succeeded, of what was given of one that failed."""
@@ -208,8 +208,8 @@ def _given(
     ]
     append(connection, stored.order, facts, now=now, actor=SYSTEM, cause=refund_id)
     refunds.write(connection, order_id, new_id, amount, parts, refund_id)
-    connection.execute(_SETTLE, {"refund_id": new_id, "state": RefundStatus.SUCCEEDED})
-    order_notices.tell(connection, order_id, OrderNotice.REFUNDED, new_id)
+    connection.execute(_SET_STATE, {"refund_id": new_id, "state": RefundStatus.SUCCEEDED})
+    order_notices.queue(connection, order_id, OrderNotice.REFUNDED, new_id)
     return new_id
 
 
@@ -219,7 +219,7 @@ def retry(connection: Connection, refund_id: str) -> None:
     Raises NotFound, InvalidTransition (it has succeeded, or only a part of it has failed: ask for a new one), or
     RefundExceedsBalance where its money or its units have gone back in another way.
     """
-    found = standing(connection, refund_id)
+    found = snapshot(connection, refund_id)
     if found is None:
         raise NotFound("There is no such refund")
     stored, now = lock_order(connection, found.order_id)
@@ -233,7 +233,7 @@ def retry(connection: Connection, refund_id: str) -> None:
         )
     planned = plan(order, refund.amount, refund.lines)
     for part in parts:
-        take(connection, part)
+        reserve(connection, part)
     append(
         connection,
         order,
@@ -242,7 +242,7 @@ def retry(connection: Connection, refund_id: str) -> None:
         actor=Actor(type="staff"),
         cause=refund_id,
     )
-    connection.execute(_SETTLE, {"refund_id": refund_id, "state": RefundStatus.PENDING})
+    connection.execute(_SET_STATE, {"refund_id": refund_id, "state": RefundStatus.PENDING})
     connection.execute(
         text("""
         UPDATE refund_parts SET state = 'pending', attempt = attempt + 1, reference = NULL WHERE refund_id = :refund_id
@@ -252,7 +252,7 @@ def retry(connection: Connection, refund_id: str) -> None:
     close_tasks(connection, refund_id)
 
 
-def ask(connection: Connection, refund_id: str, why: str) -> None:
+def escalate(connection: Connection, refund_id: str, why: str) -> None:
     """A person has to find another way, or say that it shall be tried again."""
     task = OpenTask(kind=RefundTask.FAILED, subject=refund_id, detail=why, resumes=True)
     tasks.open_task(connection, task, workflow_id=refund_workflow(refund_id))

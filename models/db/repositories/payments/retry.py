@@ -18,16 +18,16 @@ from models.orders import orders
 from models.orders.commands import By
 from models.orders.notices import OrderNotice
 from models.orders.orders import Order
-from models.payments.dunning import Verdict, verdict
+from models.payments.dunning import RetryAdvice, retry_advice_of
 from models.payments.retry import (
-    BankTry,
     BeginRetry,
+    ChallengedAttempt,
     ChargeOrder,
     FailPayment,
-    GiveUp,
-    NoteLadder,
+    GiveUpPayment,
+    RecordRetrySchedule,
     RetryEnded,
-    RetryStands,
+    RetrySnapshot,
     RetryState,
     Waiting,
 )
@@ -62,19 +62,19 @@ def fail(connection: Connection, command: FailPayment) -> bool:
         actor=command.actor,
         cause=command.shipment_id,
     )
-    judged = verdict(command.decline_code)
+    judged = retry_advice_of(command.decline_code)
     own = own_method(connection, order, payment_row(connection, order.payment.id)["payment_method_id"])
-    alone = judged is Verdict.RETRY and own is not None  # it may work without the buyer
+    alone = judged is RetryAdvice.RETRY and own is not None  # it may work without the buyer
     waits_for = Waiting.NEXT_TRY if alone else Waiting.NEW_METHOD
     connection.execute(_FAIL, {"order_id": order.id, **fact, "waits_for": waits_for, "verdict": judged})
     outbox.publish(connection, topics.PAYMENT_FAILED, order.id, topics.OrderRef(order_id=order.id))
-    _tell(connection, order.id, order.payment.id, text_too=not alone)
+    _notify_buyer(connection, order.id, order.payment.id, text_too=not alone)
     return True
 
 
-def _tell(connection: Connection, order_id: str, subject: str, *, text_too: bool) -> None:
+def _notify_buyer(connection: Connection, order_id: str, subject: str, *, text_too: bool) -> None:
     """A mail; where only the buyer can help, a text message as well."""
-    order_notices.tell(connection, order_id, OrderNotice.PAYMENT_FAILED, subject)
+    order_notices.queue(connection, order_id, OrderNotice.PAYMENT_FAILED, subject)
     if text_too:
         event = topics.TextMessage(order_id=order_id, subject=subject)
         outbox.publish(connection, topics.TEXT_MESSAGE_REQUESTED, f"sms/{order_id}", event)
@@ -85,56 +85,56 @@ UPDATE payment_retries SET failed_at = coalesce(failed_at, :now), updated_at = n
 RETURNING *
 """)
 
-TRIES = text("""
+ATTEMPTS = text("""
 SELECT id, attempt, provider, reference, state FROM payments WHERE order_id = :order_id AND attempt > 1
 ORDER BY attempt
 """)
 
 
-def begin(connection: Connection, command: BeginRetry) -> RetryStands:
+def begin(connection: Connection, command: BeginRetry) -> RetrySnapshot:
     """How things stand, whoever changed them; the first time the ladder begins. An order that does not wait for its
     payment has ended its ladder."""
     stored, _ = lock_order(connection, command.order_id)
     order = stored.order
     row = connection.execute(_BEGIN, {"order_id": order.id, "now": command.now}).mappings().first()
     if row is None:
-        return RetryStands(state=RetryState.CANCELLED, status=order.status, failed_at=command.now)
+        return RetrySnapshot(state=RetryState.CANCELLED, status=order.status, failed_at=command.now)
     state = RetryState(row["state"])
     if state is RetryState.RETRYING and order.status is not OrderStatus.PAYMENT_RETRYING:
         state = end(connection, order.id, RetryState.CANCELLED)
     failed = payment_row(connection, row["payment_id"])
-    tries = list(connection.execute(TRIES, {"order_id": order.id}).mappings())
+    tries = list(connection.execute(ATTEMPTS, {"order_id": order.id}).mappings())
     open_try = ChargeOrder.model_validate(row["open_try"]) if row["open_try"] else None
-    return RetryStands(
+    return RetrySnapshot(
         state=state,
         status=order.status,
         provider=failed["provider"],
-        failed=failed["reference"],
+        failed_reference=failed["reference"],
         captured=failed["captured"],
         failed_at=row["failed_at"],
         step=row["step"],
         extensions=row["extensions"],
-        tries=tries[-1]["attempt"] - 1 if tries else 0,
-        verdict=Verdict(row["verdict"]),
+        attempts=tries[-1]["attempt"] - 1 if tries else 0,
+        retry_advice=RetryAdvice(row["verdict"]),
         decline_code=row["decline_code"],
         has_method=own_method(connection, order, failed["payment_method_id"]) is not None,
-        open_try=open_try.model_copy(update={"look_first": True}) if open_try else None,
-        at_bank=_at_bank(row, tries),
+        open_attempt=open_try.model_copy(update={"retrieve_first": True}) if open_try else None,
+        challenged=_challenged(row, tries),
     )
 
 
-def _at_bank(row: Any, tries: list[Any]) -> BankTry | None:
+def _challenged(row: Any, tries: list[Any]) -> ChallengedAttempt | None:
     waiting = [found for found in tries if found["state"] == "requires_action"]
     if not waiting:
         return None
     found = waiting[-1]
-    return BankTry(
+    return ChallengedAttempt(
         order_id=row["order_id"],
         payment_id=found["id"],
         number=found["attempt"] - 1,
         provider=found["provider"],
         reference=found["reference"],
-        until=row["action_expires_at"],
+        expires_at=row["action_expires_at"],
     )
 
 
@@ -153,7 +153,7 @@ def own_method(connection: Connection, order: Order, method: str | None) -> paym
         return None
 
 
-_NOTE = text("""
+_RECORD_SCHEDULE = text("""
 UPDATE payment_retries SET waits_for = :waits_for, verdict = :verdict, decline_code = :decline_code, step = :step,
     extensions = :extensions, next_try_at = :next_try_at, gives_up_at = :gives_up_at, next_action = NULL,
     action_expires_at = NULL, updated_at = now()
@@ -161,14 +161,14 @@ WHERE order_id = :order_id AND state = 'retrying' RETURNING order_id
 """)
 
 
-def note(connection: Connection, command: NoteLadder) -> None:
+def record_schedule(connection: Connection, command: RecordRetrySchedule) -> None:
     """Where the ladder stands. Who can help is told; told again it is the same mail."""
-    noted = connection.execute(_NOTE, command.model_dump(exclude={"tell"})).first()
-    if noted is not None and command.tell is not None:
-        _tell(connection, command.order_id, command.tell, text_too=True)
+    noted = connection.execute(_RECORD_SCHEDULE, command.model_dump(exclude={"notify_about"})).first()
+    if noted is not None and command.notify_about is not None:
+        _notify_buyer(connection, command.order_id, command.notify_about, text_too=True)
 
 
-def give_up(connection: Connection, command: GiveUp) -> RetryEnded:
+def give_up(connection: Connection, command: GiveUpPayment) -> RetryEnded:
     """Nobody has paid: what has not left never will, and its stock is anybody's. Repeated, it says the same.
 
     Raises InvalidTransition while a parcel is being handed over.
@@ -180,9 +180,9 @@ def give_up(connection: Connection, command: GiveUp) -> RetryEnded:
         if row["state"] == RetryState.RETRYING:
             return RetryEnded(state=end(connection, order.id, RetryState.CANCELLED), status=order.status)
         return RetryEnded(state=RetryState(row["state"]), status=order.status)
-    by = By(actor=command.actor, cause=row["payment_id"])
+    initiator = By(actor=command.actor, cause=row["payment_id"])
     cancel = order_commands.cancel_remainder if order.shipments else order_commands.cancel
-    status = cancel(connection, order.id, by).order.status
+    status = cancel(connection, order.id, initiator).order.status
     return RetryEnded(state=end(connection, order.id, RetryState.GAVE_UP), status=status)
 
 

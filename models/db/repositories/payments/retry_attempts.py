@@ -13,15 +13,23 @@ from models.db.repositories.orders import notices as order_notices
 from models.db.repositories.orders.orders import append, lock_order
 from models.db.repositories.payments import methods as payment_methods
 from models.db.repositories.payments.retry import end, own_method, payment_row, row_of
-from models.delivery.stored_responses import Answer, rfc3339
+from models.delivery.stored_responses import StoredResponse, rfc3339
 from models.ids import payment_of
 from models.ledger import EntryKind
 from models.money import Money
 from models.orders import orders
 from models.orders.notices import OrderNotice
 from models.payments.methods import is_saved_id
-from models.payments.provider import PaymentAt, ProviderPayment
-from models.payments.retry import AcceptPayment, AskPayer, ChargeOrder, PlanTry, RetryEnded, RetryState, TryPlanned
+from models.payments.provider import ProviderPayment, ProviderPaymentStatus
+from models.payments.retry import (
+    AcceptPayment,
+    AttemptPlanned,
+    ChargeOrder,
+    PlanAttempt,
+    RequirePayerAction,
+    RetryEnded,
+    RetryState,
+)
 from models.states import OrderStatus
 
 _PLAN = text("""
@@ -36,19 +44,19 @@ WHERE order_id = :order_id
 """)
 
 
-def plan(connection: Connection, command: PlanTry) -> TryPlanned:
+def plan(connection: Connection, command: PlanAttempt) -> AttemptPlanned:
     """What is due, of whom. Raises NotFound for a saved method that is not the order's customer's."""
     stored, now = lock_order(connection, command.order_id)
     order = stored.order
     row = row_of(connection, order.id)
     if order.status is not OrderStatus.PAYMENT_RETRYING:
-        return TryPlanned(state=RetryState(row["state"]), status=order.status)
+        return AttemptPlanned(state=RetryState(row["state"]), status=order.status)
     own = payment_row(connection, row["payment_id"])["payment_method_id"]
     kept = command.method if command.method and is_saved_id(command.method) else None if command.method else own
     if command.method is None:
         usable = own_method(connection, order, own)
         if usable is None:
-            return TryPlanned(state=RetryState.RETRYING, status=order.status)
+            return AttemptPlanned(state=RetryState.RETRYING, status=order.status)
     else:
         usable = payment_methods.usable(connection, order.customer_id or "", kept) if kept else None
     due = order.due - order.payment.captured
@@ -64,7 +72,7 @@ def plan(connection: Connection, command: PlanTry) -> TryPlanned:
         customer=usable.customer if usable else None,
         off_session=command.method is None,
         not_before=now,
-        asked=command.asked,
+        request=command.request,
     )
     connection.execute(
         _PLAN,
@@ -80,20 +88,20 @@ def plan(connection: Connection, command: PlanTry) -> TryPlanned:
     )
     event = topics.OrderRef(order_id=order.id)
     outbox.schedule(connection, charge.payment_id, topics.PAYMENT_RETRY_CHANGED, event)
-    return TryPlanned(state=RetryState.RETRYING, status=order.status, charge=charge, own_method=kept == own)
+    return AttemptPlanned(state=RetryState.RETRYING, status=order.status, charge=charge, own_method=kept == own)
 
 
 _STATES = {
-    PaymentAt.AUTHORISED: "pending",  # until the order has it
-    PaymentAt.CAPTURED: "pending",
-    PaymentAt.REQUIRES_ACTION: "requires_action",
-    PaymentAt.PROCESSING: "requires_action",
-    PaymentAt.DECLINED: "declined",
-    PaymentAt.CANCELLED: "voided",
-    PaymentAt.ABSENT: "voided",
+    ProviderPaymentStatus.AUTHORISED: "pending",  # until the order has it
+    ProviderPaymentStatus.CAPTURED: "pending",
+    ProviderPaymentStatus.REQUIRES_ACTION: "requires_action",
+    ProviderPaymentStatus.PROCESSING: "requires_action",
+    ProviderPaymentStatus.DECLINED: "declined",
+    ProviderPaymentStatus.CANCELLED: "voided",
+    ProviderPaymentStatus.ABSENT: "voided",
 }
 
-_NOTE_TRY = text("""
+_RECORD_ATTEMPT = text("""
 WITH tried AS (UPDATE payments SET state = :state, reference = coalesce(:reference, reference)
     WHERE id = :payment_id AND state IN ('pending', 'requires_action'))
 UPDATE payment_retries SET next_action = CAST(:next_action AS jsonb), updated_at = now(),
@@ -102,11 +110,11 @@ WHERE order_id = :order_id
 """)
 
 
-def note_try(connection: Connection, order_id: str, payment_id: str, payment: ProviderPayment) -> None:
+def record_attempt(connection: Connection, order_id: str, payment_id: str, payment: ProviderPayment) -> None:
     """What the provider said, so that nobody else has to carry it."""
     outbox.withdraw(connection, payment_id)
     connection.execute(
-        _NOTE_TRY,
+        _RECORD_ATTEMPT,
         {
             "order_id": order_id,
             "payment_id": payment_id,
@@ -154,42 +162,42 @@ def accept(connection: Connection, command: AcceptPayment) -> RetryEnded:
         order,
         [(orders.PAYMENT_AUTHORISED, fact)],
         now=now,
-        actor=command.asked.actor,
+        actor=command.request.actor,
         cause=command.payment_id,
     )
     connection.execute(_ACCEPT, command.model_dump(include={"order_id", "payment_id", "reference"}))
     end(connection, order.id, RetryState.PAID)
     outbox.publish(connection, topics.ORDER_CHANGED, order.id, topics.OrderRef(order_id=order.id))
-    order_notices.tell(connection, order.id, OrderNotice.PAYMENT_RETRIED, command.payment_id)
-    answer = Answer.of(200, stored._replace(order=order).view())
-    stored_responses.keep(connection, command.asked.key_digest, command.asked.fingerprint, answer)
+    order_notices.queue(connection, order.id, OrderNotice.PAYMENT_RETRIED, command.payment_id)
+    answer = StoredResponse.of(200, stored._replace(order=order).view())
+    stored_responses.store(connection, command.request.key_digest, command.request.fingerprint, answer)
     return RetryEnded(state=RetryState.PAID, status=order.status)
 
 
-_ASK = text("""
+_REQUIRE_ACTION = text("""
 UPDATE payment_retries SET waits_for = 'bank', action_expires_at = :expires_at, updated_at = now()
 WHERE order_id = :order_id RETURNING next_action
 """)
 
 # `requires_action` itself and `created` are no news.
-_NEWS = text("""
+_CHANGED = text("""
 SELECT EXISTS (SELECT 1 FROM webhook_events WHERE subject = :reference
     AND type NOT IN ('payment_intent.created', 'payment_intent.requires_action'))
 """)
 
 
-def ask_payer(connection: Connection, command: AskPayer) -> bool:
+def require_payer_action(connection: Connection, command: RequirePayerAction) -> bool:
     """Keeps what the buyer is answered; true when the provider's webhook came before this."""
-    connection.execute(_ASK, command.model_dump(include={"order_id", "expires_at"}))
-    answer = bank_answer(connection, command.order_id)
-    stored_responses.keep(connection, command.asked.key_digest, command.asked.fingerprint, answer)
-    return bool(connection.execute(_NEWS, {"reference": command.reference}).scalar_one())
+    connection.execute(_REQUIRE_ACTION, command.model_dump(include={"order_id", "expires_at"}))
+    answer = challenge_response(connection, command.order_id)
+    stored_responses.store(connection, command.request.key_digest, command.request.fingerprint, answer)
+    return bool(connection.execute(_CHANGED, {"reference": command.reference}).scalar_one())
 
 
-def bank_answer(connection: Connection, order_id: str) -> Answer:
+def challenge_response(connection: Connection, order_id: str) -> StoredResponse:
     """202: what the buyer has to do at the bank, and until when."""
     row = row_of(connection, order_id)
-    return Answer.of(
+    return StoredResponse.of(
         202,
         {
             "order_id": order_id,
@@ -200,7 +208,7 @@ def bank_answer(connection: Connection, order_id: str) -> Answer:
     )
 
 
-def void_try(connection: Connection, order_id: str, payment_id: str, *, given_back: bool) -> None:
+def void_attempt(connection: Connection, order_id: str, payment_id: str, *, given_back: bool) -> None:
     """Nothing came of it. Its money, if it was taken after all, went back."""
     connection.execute(
         text("UPDATE payments SET state = :state WHERE id = :id AND state IN ('pending', 'requires_action')"),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from models.db.repositories.orders.orders import StoredOrder
-from models.db.repositories.payments.retry import TRIES
+from models.db.repositories.payments.retry import ATTEMPTS
 from models.delivery.stored_responses import rfc3339
 from models.errors import NotFound
 from models.payments.retry import RetryState
@@ -21,7 +21,7 @@ def view(connection: Connection, stored: StoredOrder) -> dict[str, Any]:
     row = found.mappings().first()
     if row is None:
         raise NotFound("The order's payment has not failed")
-    tries = connection.execute(TRIES, {"order_id": order.id}).mappings().all()
+    tries = connection.execute(ATTEMPTS, {"order_id": order.id}).mappings().all()
     retrying = row["state"] == RetryState.RETRYING
     return {
         "order_id": order.id,
@@ -43,7 +43,7 @@ def _moment(at: datetime | None) -> str | None:
     return rfc3339(at) if at else None
 
 
-def being_tried(connection: Connection, order_id: str) -> bool:
+def attempt_in_progress(connection: Connection, order_id: str) -> bool:
     """Whether a try's outcome is still awaited."""
     found = connection.execute(
         text("SELECT open_try IS NOT NULL FROM payment_retries WHERE order_id = :id"), {"id": order_id}
@@ -51,7 +51,7 @@ def being_tried(connection: Connection, order_id: str) -> bool:
     return bool(found.scalar())
 
 
-class Reader(NamedTuple):
+class Recipient(NamedTuple):
     """Who is told by text message: `phone` in E.164, `choices` as models/accounts/preferences.py has them."""
 
     number: str
@@ -59,16 +59,16 @@ class Reader(NamedTuple):
     choices: dict[str, dict[str, bool]]
 
 
-_READER = text("""
+_RECIPIENT = text("""
 SELECT o.number, coalesce(o.shipping_address ->> 'phone', o.billing_address ->> 'phone') AS phone, u.preferences
 FROM orders o LEFT JOIN users u ON u.id = o.customer_id
 WHERE o.id = :order_id AND o.status = 'payment_retrying'
 """)
 
 
-def reader_of(connection: Connection, order_id: str) -> Reader | None:
+def recipient_of(connection: Connection, order_id: str) -> Recipient | None:
     """None where no number is known, or nothing is awaited any more."""
-    row = connection.execute(_READER, {"order_id": order_id}).first()
+    row = connection.execute(_RECIPIENT, {"order_id": order_id}).first()
     if row is None or row.phone is None:
         return None
-    return Reader(row.number, row.phone, dict(row.preferences or {}))
+    return Recipient(row.number, row.phone, dict(row.preferences or {}))

@@ -21,7 +21,7 @@ def test_failures_that_no_longer_count_are_forgotten(database_url):
     database = Database(database_url, pool_size=1)
     old, new = (Guesser(account_key(f"{uuid.uuid4().hex}@example.com"), "10.0.0.0/24") for _ in range(2))
     try:
-        with database.reading() as connection:
+        with database.autocommit() as connection:
             for guesser in (old, new):
                 login_attempts.count(connection, guesser, free=FREE)
             connection.execute(

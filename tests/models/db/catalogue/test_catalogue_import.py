@@ -49,7 +49,7 @@ def faults(imported):
 
 
 def product(database, slug, currency="USD"):
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         return products.find_product(connection, slug, currency)
 
 
@@ -61,7 +61,7 @@ def test_what_changes_is_published(database, load, monkeypatch):
 
     def published(content):
         load("products", header + content)
-        with database.reading() as connection:
+        with database.autocommit() as connection:
             taken = connection.execute(text("DELETE FROM outbox WHERE consumer = 'search' RETURNING id, topic, data"))
             return [(row.topic, *row.data.values()) for row in sorted(taken)]
 
@@ -75,7 +75,7 @@ def test_what_changes_is_published(database, load, monkeypatch):
 
 def test_the_demo_shop_is_one_that_a_person_would_believe(database):
     def count(statement):
-        with database.reading() as connection:
+        with database.autocommit() as connection:
             return connection.execute(statement).scalar_one()
 
     per_sku = select(func.sum(tables.stock_levels.c.on_hand).label("total")).group_by(tables.stock_levels.c.sku)
@@ -89,13 +89,13 @@ def test_the_demo_shop_is_one_that_a_person_would_believe(database):
 
 
 def test_a_second_seed_changes_nothing_and_is_fast(database):
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         before = connection.execute(text("SELECT id, version, updated_at FROM products ORDER BY id")).all()
     began = time.perf_counter()
     again = seed_catalogue(database)
     assert time.perf_counter() - began < 1
     assert all((imported.created, imported.changed) == (0, 0) for imported in again)
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         assert connection.execute(text("SELECT id, version, updated_at FROM products ORDER BY id")).all() == before
 
 
@@ -118,7 +118,7 @@ def test_a_second_seed_does_not_undo_what_was_sold(database):
         connection.execute(text("UPDATE stock_levels SET on_hand = 3, reserved = 2 WHERE sku = :sku"), level)
         connection.execute(text("UPDATE promotions SET used = 7 WHERE code = 'FIRST100'"))
     seed_catalogue(database)
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         found = inventory.read_inventory(connection, level["sku"])
         assert connection.execute(text("SELECT used FROM promotions WHERE code = 'FIRST100'")).scalar_one() == 7
     assert [(one.on_hand, one.reserved) for one in found.by_location] == [(3, 2), (3, 2)]
@@ -140,7 +140,7 @@ def test_a_price_moves_the_product_s_lowest_price_with_it(database, load):
     header = PRODUCTS + "cap-price,Cap,,Wool,CAP-P-S,S,{},18\ncap-price,,,,CAP-P-M,M,22,\n"
     assert counts(load("products", header.format("20"))) == (1, 0, 0)
     assert counts(load("products", header.format("30"))) == (0, 1, 0)
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         lowest = dict(
             connection.execute(
                 text(
@@ -217,7 +217,7 @@ def test_a_count_is_booked_and_never_falls_below_what_is_reserved(database, load
         (4, "sku", "there is no sku NOPE"),
         (5, "location", "there is no location moon"),
     ]
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         booked = connection.execute(
             text(
                 "SELECT delta, on_hand, reason, actor FROM stock_adjustments WHERE sku = :sku ORDER BY id DESC LIMIT 1"
@@ -228,7 +228,7 @@ def test_a_count_is_booked_and_never_falls_below_what_is_reserved(database, load
 
 
 def test_the_books_explain_every_level(database):
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         wrong = connection.execute(
             text(
                 "SELECT s.sku FROM stock_levels s LEFT JOIN stock_adjustments a USING (sku, location)"

@@ -27,7 +27,7 @@ def listed(database, **query):
     """All pages of a query, in order."""
     asked = ProductQuery(limit=7, **query)
     found, after = [], None
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         while True:
             page, after = products.list_products(connection, asked, after)
             assert len(page) <= 7
@@ -59,7 +59,7 @@ def test_pages_hold_every_product_once_in_order(database, sort, currency):
 
 
 def test_the_last_page_knows_that_it_is(database):
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         page, after = products.list_products(connection, ProductQuery(limit=83))
         assert (len(page), after) == (83, None)
         assert products.list_products(connection, ProductQuery(category="no-such")) == ([], None)
@@ -67,7 +67,7 @@ def test_the_last_page_knows_that_it_is(database):
 
 def test_a_page_takes_two_statements_and_one_for_its_category(database):
     statements = []
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         event.listen(connection, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
         products.list_products(connection, ProductQuery(in_stock=True, price_min=1))
         assert len(statements) == 2
@@ -115,7 +115,7 @@ def test_only_active_products_are_listed_and_drafts_have_no_page(database):
         connection.execute(text("UPDATE products SET status = 'archived' WHERE slug = 'dry-bag'"))
     try:
         assert not {"hut-lantern", "dry-bag"} & {product.slug for product in listed(database)}
-        with database.reading() as connection:
+        with database.autocommit() as connection:
             assert products.find_product(connection, "hut-lantern", "USD") is None
             assert products.find_product(connection, "dry-bag", "USD").status == "archived"
     finally:
@@ -124,7 +124,7 @@ def test_only_active_products_are_listed_and_drafts_have_no_page(database):
 
 
 def test_a_product_has_two_names(database):
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         by_slug = products.find_product(connection, "tarn-mid-boot", "EUR")
         assert products.find_product(connection, by_slug.id, "EUR") == by_slug
         assert products.find_product(connection, "prod_0", "EUR") is None
@@ -141,7 +141,7 @@ def test_ratings_are_rounded_to_a_decimal(database):
 
 
 def test_the_tree_is_in_the_merchant_s_order(database):
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         tree = products.category_tree(connection)
     assert [top.slug for top in tree] == [
         "clothing",
@@ -179,7 +179,7 @@ class TestInventory:
         return change
 
     def read(self, database, sku=SKU):
-        with database.reading() as connection:
+        with database.autocommit() as connection:
             return inventory.read_inventory(connection, sku)
 
     def test_locations_add_up(self, database):

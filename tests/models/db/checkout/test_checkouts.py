@@ -12,7 +12,7 @@ from models.db.session import Database
 from models.errors import InvalidTransition, OutOfStock, PaymentDeclined, Refusal
 from models.ids import derived_id, order_of
 from models.money import Money
-from models.payments.provider import PaymentAt, ProviderPayment
+from models.payments.provider import ProviderPayment, ProviderPaymentStatus
 from models.states import CheckoutStatus
 from tests.fixtures.shop import new_key
 
@@ -143,7 +143,7 @@ def test_what_expired_unanswered_before_it_began_never_begins(shop, transaction,
     with transaction() as connection:
         assert checkout_closing.expire_unanswered(connection, command)
     with transaction() as connection:
-        assert checkouts.hold(connection, command).settled is not None
+        assert checkouts.hold(connection, command).response is not None
     assert shop.stock(sku) == (3, 0)
 
 
@@ -199,7 +199,9 @@ def test_a_void_without_an_order_is_in_the_books_and_out_again_once(shop, transa
     command = begin(shop.sku())
     with transaction() as connection:
         held = checkouts.hold(connection, command)
-    undone = ProviderPayment(state=PaymentAt.CANCELLED, reference=f"pi_{command.checkout_id}", amount=held.total)
+    undone = ProviderPayment(
+        state=ProviderPaymentStatus.CANCELLED, reference=f"pi_{command.checkout_id}", amount=held.total
+    )
     for _ in range(2):
         with transaction() as connection:
             payments.record_void(connection, command.checkout_id, undone)
@@ -223,7 +225,7 @@ def test_a_payment_whose_buyer_is_at_the_provider_is_known_by_its_reference(shop
     shop.sql(statement, reference=reference, id=held.payment_id)
     with transaction() as connection:
         assert payments.open_reference(connection, command.checkout_id) == reference
-        undone = ProviderPayment(state=PaymentAt.CANCELLED, reference=reference, amount=held.total)
+        undone = ProviderPayment(state=ProviderPaymentStatus.CANCELLED, reference=reference, amount=held.total)
         payments.record_void(connection, command.checkout_id, undone)
         assert payments.open_reference(connection, command.checkout_id) is None
 
@@ -235,13 +237,13 @@ def test_what_nobody_will_capture_is_released_once(shop, transaction, begin):
     with transaction() as connection:
         checkouts.confirm(connection, confirmation(command, held))
     with transaction() as connection:
-        (promise,) = payments.promises(connection, command.order_id)
+        (promise,) = payments.open_authorisations(connection, command.order_id)
     assert (promise.payment_id, promise.amount, promise.captured) == (held.payment_id, held.total.amount, 0)
     for _ in range(2):
         with transaction() as connection:
             payments.record_release(connection, command.order_id, promise)
     with transaction() as connection:
-        assert payments.promises(connection, command.order_id) == []
+        assert payments.open_authorisations(connection, command.order_id) == []
     ((state, released),) = shop.sql("SELECT state, released FROM payments WHERE id = :id", id=held.payment_id)
     assert (state, released) == ("voided", held.total.amount)
     events = shop.sql("SELECT type FROM order_events WHERE order_id = :id ORDER BY version", id=command.order_id)

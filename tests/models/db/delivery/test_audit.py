@@ -91,7 +91,7 @@ def bad_row(database):
 
 
 def head(database):
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         return audit.head(connection)
 
 
@@ -156,7 +156,7 @@ def test_a_cut_off_end_is_seen_only_by_a_head_that_was_kept(database, log, tampe
     assert kept.rows == ROWS
     tamper("DELETE FROM audit_log WHERE number = 8")
     assert bad_row(database) is None
-    with database.reading() as connection:
+    with database.autocommit() as connection:
         assert not audit.holds(connection, kept.hash)
 
 

@@ -30,7 +30,7 @@ def consumer():
 @pytest.fixture
 def books(outbox_database):
     """A connection whose statements stand alone."""
-    with outbox_database.reading() as connection:
+    with outbox_database.autocommit() as connection:
         yield connection
 
 
@@ -263,7 +263,7 @@ class TestNotifier:
         with database.transaction() as connection:
             wake_after_commit(connection, ["committed"])
         eventually(lambda: "committed" in woken)
-        with database.reading() as connection:
+        with database.autocommit() as connection:
             wake_after_commit(connection, ["alone"])
         database.close()  # sends what is pending
         eventually(lambda: "alone" in woken)

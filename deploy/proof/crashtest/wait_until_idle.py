@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 from deploy.proof.invariants.facts import executions
 from runtime.settings import Settings
 
-_UNSETTLED = text("""
+_BUSY = text("""
 SELECT (SELECT count(*) FROM outbox) AS undelivered,
     (SELECT count(*) FROM checkouts WHERE status IN ('processing', 'requires_action')) AS undecided,
     (SELECT count(*) FROM orders o WHERE NOT EXISTS (
@@ -33,7 +33,7 @@ _RUNNING = (
 )
 
 
-def settle(settings: Settings, patience: float) -> str | None:
+def wait_until_idle(settings: Settings, patience: float) -> str | None:
     """None when it has come to rest; else what it was still waiting for. The return window must be short."""
     deadline = time.monotonic() + patience
     while (waiting := _waiting_for(settings)) and time.monotonic() < deadline:
@@ -45,7 +45,7 @@ def _waiting_for(settings: Settings) -> str | None:
     with suppress(SQLAlchemyError, RPCError, RuntimeError):
         engine = create_engine(settings.database, poolclass=NullPool)
         with engine.begin() as connection:
-            counts = dict(connection.execute(_UNSETTLED).mappings().one())
+            counts = dict(connection.execute(_BUSY).mappings().one())
         if not any(counts.values()):
             counts = {"running processes": len(executions(settings, _RUNNING))}
         return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or None

@@ -7,7 +7,7 @@ import inspect
 import pytest
 from temporalio import workflow
 
-from models.delivery.tasks import Outcome, TaskResolved
+from models.delivery.tasks import TaskOutcome, TaskResolved
 from runtime.settings import Settings
 from workers.registry import build
 from workflows.compensation import Compensations
@@ -29,15 +29,15 @@ def test_takes_the_word(flow):
 class TestTheWord:
     def test_without_a_task_is_for_what_is_waited_for_now(self):
         undo = Compensations("chk_1")
-        undo.resolved(TaskResolved(outcome=Outcome.DONE))
-        assert undo._word_on("task_1") is None  # typed when nobody waited: it is nobody's
-        undo._asking.append("task_1")
-        undo.resolved(TaskResolved(outcome=Outcome.DONE))
-        assert undo._word_on("task_1") is not None
+        undo.resolve(TaskResolved(outcome=TaskOutcome.DONE))
+        assert undo._resolution_of("task_1") is None  # typed when nobody waited: it is nobody's
+        undo._awaited.append("task_1")
+        undo.resolve(TaskResolved(outcome=TaskOutcome.DONE))
+        assert undo._resolution_of("task_1") is not None
 
     def test_that_names_a_task_waits_for_it(self):
         """Told before the process began to wait."""
         undo = Compensations("chk_1")
-        undo.resolved(TaskResolved(outcome=Outcome.RETRY, task_id="task_1"))
-        assert undo._word_on("task_2") is None
-        assert undo._word_on("task_1").outcome is Outcome.RETRY
+        undo.resolve(TaskResolved(outcome=TaskOutcome.RETRY, task_id="task_1"))
+        assert undo._resolution_of("task_2") is None
+        assert undo._resolution_of("task_1").outcome is TaskOutcome.RETRY
