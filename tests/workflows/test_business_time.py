@@ -24,4 +24,4 @@ def test_the_return_window_closes_after_thirty_days_and_not_before(timeless):
     assert timeless.running(order_workflow(order["id"]))
     timeless.skip(hours=1, minutes=1)
     eventually(lambda: status_of(timeless, order["id"]) == "completed")
-    eventually(lambda: not timeless.running(order_workflow(order["id"])))
+    eventually(lambda: timeless.ended(order_workflow(order["id"])))

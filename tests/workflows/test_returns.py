@@ -92,7 +92,7 @@ class TestTime:
         timeless.skip(hours=2)
         eventually(lambda: state_of(timeless, return_id) == "expired")
         eventually(lambda: status_of(timeless, order["id"]) == "completed")
-        eventually(lambda: not timeless.running(return_workflow(return_id)))
+        eventually(lambda: timeless.ended(return_workflow(return_id)))
         eventually(lambda: [m for m in timeless.world.mail(buyer.email) if "no longer wait" in m["text"]])
         answer = receive(timeless, return_id)
         assert answer.status_code == 200, answer.text
@@ -111,7 +111,7 @@ class TestTime:
         assert timeless.running(order_workflow(order["id"]))
         assert receive(timeless, return_id).status_code == 200
         eventually(lambda: status_of(timeless, order["id"]) == "completed")  # one unit stays with the buyer
-        eventually(lambda: not timeless.running(order_workflow(order["id"])))
+        eventually(lambda: timeless.ended(order_workflow(order["id"])))
 
 
 class TestInTheUi:
@@ -145,7 +145,7 @@ class TestInTheUi:
     def test_refuse(self, shop, shipped):
         return_id = announce(shop, *shipped)
         assert update(shop, return_id, "refuse", {}) == "refused"
-        eventually(lambda: not shop.running(return_workflow(return_id)))
+        eventually(lambda: shop.ended(return_workflow(return_id)))
         assert state_of(shop, return_id) == "refused"
 
     @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ class TestAProcessThatWasEnded:
             await client.get_workflow_handle(return_workflow(return_id)).terminate("by hand")
 
         shop.temporal(end)
-        eventually(lambda: not shop.running(return_workflow(return_id)))
+        eventually(lambda: shop.ended(return_workflow(return_id)))
 
     def test_goes_on_from_the_database(self, shop, shipped, begin_again):
         return_id = announce(shop, *shipped)

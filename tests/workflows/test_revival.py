@@ -94,7 +94,7 @@ class TestAnOrder:
         eventually(lambda: order["id"] in revive())
         world.forget_scripts()  # only now: a try under way would still have let go of it
         eventually(lambda: world.charged(buyer.cart_id) == 0)
-        eventually(lambda: not shop.running(order_workflow(order["id"])))
+        eventually(lambda: shop.ended(order_workflow(order["id"])))
         assert order["id"] not in revive()
 
     def test_in_its_return_window(self, shop, revive, terminate, status):

@@ -94,7 +94,7 @@ def test_what_has_completed_is_neither_started_again_nor_signalled(shop):
     wallet.call("DELETE", f"/{entry}")
     assert wallet.ended(entry).state == "removed"
     process = starts.remove_payment_method(entry)
-    eventually(lambda: not shop.running(process.id))
+    eventually(lambda: shop.ended(process.id))
     assert shop.temporal(lambda client: start(client, process)) is False
     assert shop.temporal(lambda client: signal(client, process.id, "changed")) is False
     assert shop.temporal(lambda client: signal(client, "no/such", "changed")) is False

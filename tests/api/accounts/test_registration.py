@@ -457,7 +457,7 @@ class TestRepeats:
         hear("link.opened", data)
         assert reader.confirm(token).status_code == 200
         workflow_id = f"email-verification/{link.user_id}/1"
-        eventually(lambda: not shop.running(workflow_id))
+        eventually(lambda: shop.ended(workflow_id))
         for _ in range(2):
             hear("link.ended", {"workflow_id": workflow_id, "how": "used"})
         hear("link.opened", data)

@@ -76,7 +76,7 @@ class TestKeeping:
         assert {answer.status_code for answer in answers} <= {201, 409}
         eventually(wallet.items)
         checkout_id = next(a for a in answers if a.status_code == 201).json()["checkout_id"]
-        eventually(lambda: not shop.running(checkout_workflow(checkout_id)))
+        eventually(lambda: shop.ended(checkout_workflow(checkout_id)))
         assert len(wallet.items()) == len(wallet.attached()) == 1
 
     def test_an_unknown_outcome_is_looked_up_and_kept(self, world, wallet, buyer):

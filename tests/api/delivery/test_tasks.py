@@ -84,7 +84,7 @@ class TestAnUndoThatNeverSucceeds:
         assert buyer.ended(checkout_id)["status"] == "declined"
         assert [intent["status"] for intent in world.intents(buyer.cart_id)] == ["canceled"]
         assert shop.stock(sku) == (1, 0)
-        eventually(lambda: not shop.running(checkout_workflow(checkout_id)))
+        eventually(lambda: shop.ended(checkout_workflow(checkout_id)))
         assert support.open(checkout_id) == []
 
     def test_is_taken_as_done_if_they_say_so(self, shop, support, stuck):
@@ -142,7 +142,7 @@ class TestAnUndoThatNeverSucceeds:
         world.forget_scripts()
         support.resolved(task["id"], "done")
         assert wallet.ended(entry).state == "removed"
-        eventually(lambda: not shop.running(remove_payment_method_workflow(entry)))
+        eventually(lambda: shop.ended(remove_payment_method_workflow(entry)))
 
     def test_of_a_card_that_was_not_saved(self, shop, world, support):
         wallet = Wallet(shop)
@@ -156,7 +156,7 @@ class TestAnUndoThatNeverSucceeds:
         world.forget_scripts()
         support.resolved(task["id"], "retry")
         assert wallet.ended(entry).state == "failed"
-        eventually(lambda: not shop.running(save_payment_method_workflow(entry)))
+        eventually(lambda: shop.ended(save_payment_method_workflow(entry)))
 
 
 class TestTheQueue:

@@ -48,7 +48,7 @@ class TestCancelling:
         (intent,) = world.intents(buyer.cart_id)
         assert (intent["status"], intent["amount_received"]) == ("canceled", 0)
         assert world.charged(buyer.cart_id) == 0
-        eventually(lambda: not shop.running(order_workflow(order["id"])))
+        eventually(lambda: shop.ended(order_workflow(order["id"])))
         mails = eventually(lambda: [m for m in world.mail(buyer.email) if "cancelled" in m["subject"]])
         assert len(mails) == 1
 

@@ -257,7 +257,7 @@ class TestScans:
         shipment = ship(order)
         scan(shipment, "delivered")
         eventually(lambda: order_now(shop, warehouse, order)["status"] == "completed", within=6)
-        eventually(lambda: not shop.running(f"order/{order['id']}"))
+        eventually(lambda: shop.ended(f"order/{order['id']}"))
         for answer in (scan(shipment, "in_transit"), try_to_ship(order)):
             assert (answer.status_code, slug(answer)) == (409, "invalid-transition")
             assert answer.json()["state"] in ("completed", "delivered")

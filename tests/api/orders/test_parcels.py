@@ -200,7 +200,7 @@ class TestWhatDoesNotArrive:
             )
         )
         assert [parcel["status"] for parcel in shown["shipments"]] == ["lost", "delivered"]
-        eventually(lambda: not shop.running(f"shipment/{lost['id']}"))
+        eventually(lambda: shop.ended(f"shipment/{lost['id']}"))
 
     def test_what_comes_back_is_received_restocked_and_paid_back(self, shop, world, ship, warehouse):
         sku = shop.sku(stock=5)
@@ -220,7 +220,7 @@ class TestWhatDoesNotArrive:
         assert answer.status_code in (200, 201), answer.text
         assert shop.stock(sku) == (5, 0)
         eventually(lambda: shop.get(f"/v1/orders/{order['id']}", warehouse).json()["status"] == "returned")
-        eventually(lambda: not shop.running(f"shipment/{shipment['id']}"))
+        eventually(lambda: shop.ended(f"shipment/{shipment['id']}"))
         refund = shop.sql("SELECT amount FROM refunds WHERE order_id = :id", id=order["id"])
         assert [int(row.amount) for row in refund] == [order["lines"][0]["total"]["amount"]]
 

@@ -193,7 +193,7 @@ class TestReceiving:
         buyer, order, _ = shipped(1)
         answer = receive(announced(buyer, order))
         assert answer.json()["order"]["status"] == "returned"
-        eventually(lambda: not shop.running(order_workflow(order["id"])))
+        eventually(lambda: shop.ended(order_workflow(order["id"])))
         eventually(lambda: [m for m in world.mail(buyer.email) if "your return has arrived" in m["subject"]])
 
     def test_of_fewer_units_leaves_the_rest_with_the_buyer(self, shop, shipped, receive):
@@ -291,7 +291,7 @@ class TestReceiving:
         request = announced(buyer, order)
         got = receive(request).json()
         assert (got["status"], got["refund"], got["order"]["refunds"]) == ("received", None, [])
-        eventually(lambda: not shop.running(return_workflow(request["id"])))
+        eventually(lambda: shop.ended(return_workflow(request["id"])))
 
     def test_of_an_unknown_return_is_404(self, receive, refuse):
         assert receive({"id": "ret_none"}).status_code == 404
@@ -314,7 +314,7 @@ class TestRefusing:
         answer = refuse(request, "Worn for a year")
         assert answer.status_code == 200, answer.text
         assert (answer.json()["status"], answer.json()["order"]["status"]) == ("refused", "shipped")
-        eventually(lambda: not shop.running(return_workflow(request["id"])))
+        eventually(lambda: shop.ended(return_workflow(request["id"])))
         assert refuse(request).status_code == 200
         late = receive(request)
         assert (late.status_code, slug(late), late.json()["state"]) == (409, "invalid-transition", "refused")
@@ -394,7 +394,7 @@ class TestMoneyAndGoodsTogether:
         assert sum(intent["amount_refunded"] for intent in world.intents(buyer.cart_id)) == amount
         page = buyer.call("GET", f"/v1/orders/{order['id']}/returns").json()["items"]
         assert [(item["status"], item["refund"]["status"]) for item in page] == [("refunded", "succeeded")]
-        eventually(lambda: not shop.running(return_workflow(request["id"])))
+        eventually(lambda: shop.ended(return_workflow(request["id"])))
         types = [row.type for row in shop.sql("SELECT type FROM order_events WHERE order_id = :id", id=order["id"])]
         assert types.count("return.refunded") == 1
 
@@ -421,7 +421,7 @@ class TestMoneyAndGoodsTogether:
         got = receive(request).json()
         assert (got["status"], got["refund"]) == ("received", None)
         assert len(got["order"]["refunds"]) == 1
-        eventually(lambda: not shop.running(return_workflow(request["id"])))
+        eventually(lambda: shop.ended(return_workflow(request["id"])))
 
     def test_a_refund_and_a_receipt_at_once_never_pay_twice(self, world, shipped, receive, refund):
         buyer, order, _ = shipped(1)

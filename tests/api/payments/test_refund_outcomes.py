@@ -47,7 +47,7 @@ class TestTheProvidersMoods:
         assert now(order)["refunds"][0]["status"] == "pending"
         world.post(f"/stripe/refunds/{made['id']}/settle", status="succeeded")
         assert settled(order)["payment_status"] == "refunded"
-        eventually(lambda: not shop.running(refund_workflow(refund["id"])))
+        eventually(lambda: shop.ended(refund_workflow(refund["id"])))
 
     def test_refunds_wait_for_the_workers(self, shop, world, bought, give, now, settled):
         buyer, order = bought()
@@ -91,7 +91,7 @@ class TestFailure:
         refund = give(order)
         assert settled(order)["payment_status"] == "refunded"
         (made,) = at_the_provider(world, refund["id"])
-        eventually(lambda: not shop.running(refund_workflow(refund["id"])))
+        eventually(lambda: shop.ended(refund_workflow(refund["id"])))
         world.post(f"/stripe/refunds/{made['id']}/settle", status="failed")
         after = eventually(lambda: (found := settled(order))["refunds"][0]["status"] == "failed" and found)
         assert after["payment_status"] == "captured"
@@ -123,7 +123,7 @@ class TestFailure:
         assert [r["status"] for r in at_the_provider(world, refund["id"])] == ["failed", "succeeded"]
         assert given(world, buyer) == order["totals"]["total"]["amount"]
         assert not any(balances(shop, order).values())
-        eventually(lambda: not shop.running(refund_workflow(refund["id"])))
+        eventually(lambda: shop.ended(refund_workflow(refund["id"])))
         assert shop.sql("SELECT 1 FROM tasks WHERE subject = :s AND closed_at IS NULL", s=refund["id"]) == []
 
     def test_is_not_tried_again_once_the_money_has_gone_another_way(self, shop, world, bought, give, settled):
@@ -139,7 +139,7 @@ class TestFailure:
         eventually(lambda: len(shop.tasks(refund["id"])) == 2)
         assert given(world, buyer) == order["totals"]["total"]["amount"]
         resolve(shop, refund, "done")
-        eventually(lambda: not shop.running(refund_workflow(refund["id"])))
+        eventually(lambda: shop.ended(refund_workflow(refund["id"])))
         assert [r["status"] for r in settled(order)["refunds"]] == ["failed", "succeeded"]
 
 
@@ -213,7 +213,7 @@ class TestEndedByHand:
             eventually(lambda: shop.temporal(continued))
             world.post(f"/stripe/refunds/{made['id']}/settle", status="succeeded")
             assert settled(order)["payment_status"] == "refunded"
-            eventually(lambda: not shop.running(workflow_id))
+            eventually(lambda: shop.ended(workflow_id))
         assert len(at_the_provider(world, refund["id"])) == 1
 
     def test_and_the_sweeper_finds_it_where_no_word_comes(self, shop, world, bought, give, settled):

@@ -382,7 +382,7 @@ class TestItsEnd:
             found.waits_for("new_method")
             cancel = lambda found=found: found.buyer.call("POST", f"/v1/orders/{found.id}/cancel", {})  # noqa: E731
             at_once([found.pay, cancel])
-            eventually(lambda found=found: not shop.running(payment_retry_workflow(found.id)))
+            eventually(lambda found=found: shop.ended(payment_retry_workflow(found.id)))
             status = found.status
             assert status in ("cancelled", "processing")
             eventually(lambda found=found, paid=status == "processing": len(found.live()) == paid)
