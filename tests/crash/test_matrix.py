@@ -128,7 +128,6 @@ SCENARIOS: dict[str, Scenario | Saving | Later] = {
     "retry_refund": Later("shipped", refunding.try_it_again, (Afterwards.ship, refunding.have_a_refund_sent_back)),
     "adopt_refund": Later("shipped", refunding.refund_at_the_provider, (Afterwards.ship,)),
     "buy_label": Later("completed", parcels.ship_by_label),
-    "discard_shipment": Later("cancelled", parcels.have_its_capture_refused),
     "void_label": Later("cancelled", parcels.have_its_capture_refused),
     "poll_carrier": Later("completed", parcels.be_asked_after, (Afterwards.ship,)),
     "declare_shipment_lost": Later("returned", parcels.go_missing, (parcels.label,)),
@@ -165,6 +164,7 @@ READS = {
 }
 WITHOUT_SCENARIO = READS | {
     "record_removed_payment_method",
+    "discard_shipment",  # only where no label is sold, or the order can't wait for another payment
     "expire_link",
     "hold_order",
     "escalate_difference",
