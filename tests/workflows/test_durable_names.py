@@ -16,9 +16,9 @@ from pathlib import Path
 from pydantic import BaseModel
 from temporalio import activity, workflow
 
-from models.search_attributes import SEARCH_ATTRIBUTES
-from models.settings import Settings
+from runtime.settings import Settings
 from workers.registry import build
+from workflows.search_attributes import SEARCH_ATTRIBUTES
 
 NAMES = Path(__file__).parents[1] / "histories" / "NAMES.txt"
 

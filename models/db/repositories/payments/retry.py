@@ -154,7 +154,7 @@ def own_method(connection: Connection, order: Order, method: str | None) -> paym
 
 
 _RECORD_SCHEDULE = text("""
-UPDATE payment_retries SET waits_for = :waits_for, verdict = :verdict, decline_code = :decline_code, step = :step,
+UPDATE payment_retries SET waits_for = :waits_for, verdict = :retry_advice, decline_code = :decline_code, step = :step,
     extensions = :extensions, next_try_at = :next_try_at, gives_up_at = :gives_up_at, next_action = NULL,
     action_expires_at = NULL, updated_at = now()
 WHERE order_id = :order_id AND state = 'retrying' RETURNING order_id
