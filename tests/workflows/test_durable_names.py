@@ -16,6 +16,8 @@ from pathlib import Path
 from pydantic import BaseModel
 from temporalio import activity, workflow
 
+from models.delivery.tasks import TASK_KINDS
+from models.topics import TOPICS
 from runtime.settings import Settings
 from workers.registry import build
 from workflows.search_attributes import SEARCH_ATTRIBUTES
@@ -102,8 +104,6 @@ def _shown(hint: typing.Any) -> str:
 
 
 def _topics() -> Iterator[str]:
-    from models.topics import TOPICS
-
     for topic in TOPICS.values() if isinstance(TOPICS, dict) else TOPICS:
         yield f"topic {topic.name}"
         for name, field in topic.payload.model_fields.items():
@@ -111,8 +111,6 @@ def _topics() -> Iterator[str]:
 
 
 def _task_kinds() -> Iterator[str]:
-    from models.tasks import TASK_KINDS
-
     return (f"task kind {kind}" for kind in TASK_KINDS)
 
 
