@@ -42,7 +42,7 @@ STATEMENTS = {
     "notifications": "SELECT id, event, topic, channel, state, attempts FROM notifications",
     "outbox": "SELECT id, topic, aggregate, attempts FROM outbox",
     "dead_letters": "SELECT id, topic, aggregate, error FROM dead_letters",
-    "kept": "SELECT key_digest, status, body FROM kept_answers",
+    "stored_responses": "SELECT key_digest, status, body FROM kept_answers",
     "completed_carts": "SELECT id, completed_order_id FROM carts WHERE completed_order_id IS NOT NULL",
     "cards": "SELECT id, user_id, provider, state, reason, reference, same_as, is_default FROM payment_methods",
     "accounts": "SELECT id, payment_customer FROM users",
