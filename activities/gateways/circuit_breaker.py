@@ -1,7 +1,7 @@
 """A circuit breaker around each payment gateway.
 
-It opens after FAILURES authorisations in a row without an answer in time. While it is open, only new authorisations are refused;
-all other calls go through, because their workflows retry them. Any answer closes it. The error of a refused
+It opens after FAILURES authorisations in a row without an answer in time. While it is open, new authorisations are
+refused; all other calls go through, because their workflows retry them. Any answer closes it. The error of a refused
 authorisation names other providers, for the buyer to choose: a card's token is not valid at another provider.
 """
 

@@ -1,7 +1,7 @@
 """Saved cards at Stripe, through its own SDK: Customers, SetupIntents and PaymentMethods.
 
-A set-up is created and confirmed in one call, for off-session use. Sources: Stripe's API reference and its guide "Save a
-customer's payment method without making a payment". Certain and unknown outcomes are distinguished as in payments.py.
+A set-up is created and confirmed in one call, for off-session use. Sources: Stripe's API reference and its guide "Save
+a customer's payment method without making a payment". Certain and unknown outcomes are distinguished as in payments.py.
 Stripe has no search for SetupIntents; the list of one customer's is short, and consistent.
 """
 
