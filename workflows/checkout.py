@@ -384,7 +384,7 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
             ProviderPaymentStatus.CAPTURED,
         ):
             return
-        detail = f"asked {held.total}, the provider holds {payment.amount} ({payment.state})"
+        detail = f"total {held.total}, authorised at the provider {payment.amount} ({payment.state})"
         await workflow.execute_local_activity_method(
             Tasks.open_task,
             OpenTask(kind="payment-mismatch", subject=self._begin.checkout_id, detail=detail),

@@ -435,7 +435,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
         self._show_details("Voiding the failed payment")
         held = await self._void_until_done(self._snapshot.provider, self._snapshot.failed_reference, None)
         if held is not None and held.captured > self._snapshot.captured:
-            detail = f"the books say {self._snapshot.captured}, the provider took {held.captured}"
+            detail = f"captured in the ledger {self._snapshot.captured}, at the provider {held.captured}"
             task = OpenTask(kind="payment-mismatch", subject=self._begin.order_id, detail=detail)
             await workflow.execute_local_activity_method(Tasks.open_task, task, **DATABASE)
             self._update_snapshot(retry_advice=RetryAdvice.NEVER)

@@ -63,7 +63,7 @@ class _Provider:
         """The fields of RFC 8414 that are used here, and `issuers`."""
         raise NotImplementedError
 
-    def person(self, session: OAuth2Session, claims: Json) -> Identity:
+    def identity(self, session: OAuth2Session, claims: Json) -> Identity:
         """The identity that validated claims name."""
         raise NotImplementedError
 
@@ -90,7 +90,7 @@ class _Provider:
                 raise SignInUnavailable("The provider does not accept us") from error
             raise SignInRefused("The provider does not accept this sign-in") from error
         claims = self._checked(token, nonce, metadata)
-        return self.person(session, claims)
+        return self.identity(session, claims)
 
     def _checked(self, token: Json, nonce: str, metadata: Json) -> Json:
         """Validates the ID token's signature, issuer, audience, times and nonce; returns its claims."""
@@ -123,12 +123,12 @@ class _Provider:
         until, known = self._cached.get(url, (0.0, None))
         if known is None or afresh or time.monotonic() > until:
             try:
-                known, keep = _json(requests.get(url, timeout=TIMEOUT, allow_redirects=False)), KEPT_SECONDS
+                known, lifetime = _json(requests.get(url, timeout=TIMEOUT, allow_redirects=False)), KEPT_SECONDS
             except (requests.RequestException, ValueError):
                 if known is None or afresh:
                     raise
-                keep = RETRY_SECONDS
-            self._cached[url] = (time.monotonic() + keep, known)
+                lifetime = RETRY_SECONDS
+            self._cached[url] = (time.monotonic() + lifetime, known)
         return known
 
     def _session(self) -> OAuth2Session:
@@ -153,7 +153,7 @@ class _Google(_Provider):
         # Google documents both forms of its issuer, with and without the scheme.
         return {**found, "issuers": [self.issuer, self.issuer.removeprefix("https://")]}
 
-    def person(self, session: OAuth2Session, claims: Json) -> Identity:
+    def identity(self, session: OAuth2Session, claims: Json) -> Identity:
         return _identity(
             self.name, claims["sub"], claims.get("email"), claims.get("email_verified") is True, claims.get("name")
         )
@@ -174,7 +174,7 @@ class _Facebook(_Provider):
             "jwks_uri": f"{base or FACEBOOK}/.well-known/oauth/openid/jwks/",
         }
 
-    def person(self, session: OAuth2Session, claims: Json) -> Identity:
+    def identity(self, session: OAuth2Session, claims: Json) -> Identity:
         """Facebook has no `email_verified`: `/me` leaves out an address that it holds for invalid."""
         url = self.metadata()["userinfo_endpoint"]
         answer = session.get(url, params={"fields": "id,name,email"}, timeout=TIMEOUT, allow_redirects=False)

@@ -159,13 +159,13 @@ class PaymentRetries:
                 return AttemptResult(state=ProviderPaymentStatus.AUTHORISED, reference=command.reference)
         gateway = self._gateways[command.provider]
         held = gateway.cancel(command.reference)
-        taken = held.state is ProviderPaymentStatus.CAPTURED and command.payment_id is not None
-        if taken:
+        captured = held.state is ProviderPaymentStatus.CAPTURED and command.payment_id is not None
+        if captured:
             gateway.refund_rest(command.reference)
         failpoint("void_payment_attempt:unrecorded")
         if command.payment_id is not None:
             with self._database.transaction() as connection:
-                self._attempts.void_attempt(connection, command.order_id, command.payment_id, given_back=taken)
+                self._attempts.void_attempt(connection, command.order_id, command.payment_id, given_back=captured)
         return _result_of(held)
 
     @activity.defn

@@ -153,10 +153,10 @@ class PayPalGateway:
             if renewed is None:
                 raise
             self._capture(renewed, wanted, final, f"{key}:renewed")
-        taken = before.captured + wanted
-        done = final or taken == before.amount
+        captured = before.captured + wanted
+        done = final or captured == before.amount
         state = ProviderPaymentStatus.CAPTURED if done else ProviderPaymentStatus.AUTHORISED
-        return before.model_copy(update={"captured": taken, "state": state})
+        return before.model_copy(update={"captured": captured, "state": state})
 
     def _existing(self, reference: str) -> Json:
         try:

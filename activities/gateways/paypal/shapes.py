@@ -77,12 +77,12 @@ def payment_of(order: Json) -> ProviderPayment:
     if held is not None:
         state = _AUTHORISATIONS.get(held["status"], ProviderPaymentStatus.PROCESSING)
     amount = read_amount(_unit(order)["amount"])
-    taken = sum(read_amount(one["amount"]).amount for one in captures_of(order))
+    captured = sum(read_amount(one["amount"]).amount for one in captures_of(order))
     return ProviderPayment(
         state=state,
         reference=order["id"],
         amount=amount,
-        captured=Money.of(taken, amount.currency),
+        captured=Money.of(captured, amount.currency),
         next_action=_next_action(order) if state is ProviderPaymentStatus.REQUIRES_ACTION else None,
         decline_code="approval_cancelled" if order["status"] == "VOIDED" else None,
     )

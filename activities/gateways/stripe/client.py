@@ -1,7 +1,7 @@
 """Stripe's client, and its errors as domain errors: certain and unknown outcomes are distinguished here, for all calls.
 
 Source: Stripe's API reference (Errors; Idempotent requests; "low-level error handling": a 5xx or a lost answer is
-indeterminate until looked up).
+indeterminate until it is retrieved).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Stripe, through its own SDK. Results, certain failures and unknown outcomes are distinguished.
 
 Statuses, error types and idempotency follow Stripe's API reference (Payment Intents; Errors; Idempotent requests;
-"low-level error handling": a 5xx or a lost answer is indeterminate until looked up).
+"low-level error handling": a 5xx or a lost answer is indeterminate until it is retrieved).
 """
 
 from __future__ import annotations
