@@ -1,1 +1,1 @@
-"""One idempotent side effect each; a class per capability."""
+"""Temporal activities: each is one idempotent side effect; a class per capability."""

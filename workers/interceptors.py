@@ -1,4 +1,4 @@
-"""What surrounds every activity of a worker that crash tests may stop."""
+"""Failpoints around every activity, for the crash tests."""
 
 from __future__ import annotations
 

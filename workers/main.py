@@ -1,4 +1,4 @@
-"""A worker process: registers what its queues need, and runs until it is told to stop."""
+"""A worker process: registers the workflows and activities of its queues, and runs until a signal stops it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ log = structlog.get_logger()
 
 
 def run(settings: Settings, only: Iterable[str] = ()) -> None:
-    """Blocks until SIGTERM or SIGINT, then finishes what it has begun. All queues where none is named."""
+    """Blocks until SIGTERM or SIGINT, then finishes the running tasks. Empty `only`: all queues."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(settings, tuple(only) or queues.ALL))
 
@@ -81,18 +81,18 @@ async def _run(settings: Settings, names: tuple[str, ...]) -> None:
 
 
 async def _until_stopped(stop: asyncio.Event, background: list[asyncio.Task[None]]) -> None:
-    """A relay or sweeper that dies takes the worker with it: whoever supervises starts them all again."""
-    asked = asyncio.create_task(stop.wait())
-    ended, _ = await asyncio.wait({asked, *background}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (asked, *background):
+    """A relay or sweeper that fails ends the worker, so that its supervisor restarts everything."""
+    stopped = asyncio.create_task(stop.wait())
+    ended, _ = await asyncio.wait({stopped, *background}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (stopped, *background):
         task.cancel()
-    await asyncio.gather(asked, *background, return_exceptions=True)
+    await asyncio.gather(stopped, *background, return_exceptions=True)
     for task in ended:
         task.result()
 
 
 def _outbox(context: Context, metrics: Metrics, names: tuple[str, ...]) -> Iterator[Coroutine[Any, Any, None]]:
-    """A relay for each consumer that a worker of these queues runs."""
+    """Yields a relay for each consumer that a worker of these queues runs."""
     wake_ups = WakeUps(context.settings.listen_url)
     consumers = list(consumers_of(names))
     for consumer in consumers:
@@ -113,13 +113,13 @@ def _background(
 
 
 def runtime(settings: Settings) -> Runtime:
-    """Serves the SDK's metrics and ours."""
+    """The SDK's runtime, which serves its metrics and ours."""
     address = f"127.0.0.1:{settings.worker_metrics_port}"
     return Runtime(telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=address)))
 
 
 async def connect(settings: Settings, telemetry: Runtime) -> Client:
-    """Waits for the server: a worker that starts before it is a worker that starts with it."""
+    """Connects; retries until the server is reachable, so a worker may start before it."""
     while True:
         try:
             return await Client.connect(
@@ -136,8 +136,11 @@ async def connect(settings: Settings, telemetry: Runtime) -> Client:
 
 
 def worker(settings: Settings, client: Client, queue: str, work: Work, stack: AsyncExitStack) -> Worker:
-    """The SDK's sandbox catches impure workflow code, at nearly half of a worker's CPU: every test runs inside it
-    (and the import contracts hold it), production does not pay for it again with each checkout."""
+    """The worker of one queue.
+
+    The SDK's sandbox detects non-deterministic workflow code, at nearly half of a worker's CPU. So only tests run
+    inside it; the import contracts check it too.
+    """
     executor = stack.enter_context(ThreadPoolExecutor(work.slots, thread_name_prefix=queue))
     return Worker(
         client,
@@ -151,7 +154,7 @@ def worker(settings: Settings, client: Client, queue: str, work: Work, stack: As
         max_concurrent_local_activities=work.slots,
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(initial=2),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(initial=1),
-        # A killed worker's executions move on after this, not after the usual ten seconds.
+        # After a worker dies, its executions move to another one after this; the default is ten seconds.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=timedelta(seconds=5),
         deployment_config=deployment(settings, work.builds),
@@ -159,9 +162,9 @@ def worker(settings: Settings, client: Client, queue: str, work: Work, stack: As
 
 
 def deployment(settings: Settings, builds: VersioningBehavior) -> WorkerDeploymentConfig | None:
-    """None without a build id: a versioned worker gets nothing until somebody makes its build the current one.
+    """None without a build id: a versioned worker gets no tasks until its build is made the current one.
 
-    The behaviour is the queue's: a workflow that declares its own can't run on a worker without a build id.
+    The versioning behaviour is set per queue: a workflow that declares its own can't run on an unversioned worker.
     """
     if not settings.worker_build_id:
         return None

@@ -1,7 +1,7 @@
-"""The sweeper: restarts the workflows of rows that should have one and don't (terminated in the Temporal UI, say).
+"""The sweeper: restarts the workflows of orphans, rows whose workflow is gone (terminated in the Temporal UI, say).
 
-A page of ids comes from the database, and one query to Temporal's visibility store says which of their workflows run.
-Only those missing there, as it trails by a moment, are described one by one.
+It reads a page of ids from the database, and one query to Temporal's visibility store lists the workflows that run. The
+store is eventually consistent, so the missing ones are described one by one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from workflows.client import is_running, start
 from workflows.starts import Input, Result, Start, W
 
 MARGIN_SECONDS = 60.0  # younger rows may still be on their way through the outbox and Temporal
-PAGE = 1000  # rows of each kind in a round; the next round goes on behind them
+PAGE = 1000  # rows of each kind in a round; the next round continues after them
 AT_ONCE = 100  # rows in one visibility query
 
 log = structlog.get_logger()
@@ -115,7 +115,7 @@ class Sweeper:
         self._after = {kind.name: "" for kind in KINDS}
 
     async def round(self) -> list[str]:
-        """Ids of the rows whose workflows were restarted."""
+        """Sweeps one page of each kind; returns the ids of the rows whose workflows were restarted."""
         restarted: list[str] = []
         for kind in KINDS:
             rows = await asyncio.to_thread(self._next, kind)
@@ -127,7 +127,7 @@ class Sweeper:
         return restarted
 
     def _next(self, kind: Kind) -> list[Row]:
-        """The page behind the last round's; the first one after the last."""
+        """The page after the last round's; after the last page, the first."""
         with self._database.autocommit() as connection:
             return orphans.read(
                 connection, kind.page, after=self._after[kind.name], margin=self._margin, limit=self._page
@@ -143,7 +143,7 @@ class Sweeper:
         return found
 
     async def _listed(self, workflow_ids: list[str]) -> set[str]:
-        """Those that run. Our ids consist of letters, digits, `_`, `-` and `/`, so they need no escaping."""
+        """The workflows that run. Our ids consist of letters, digits, `_`, `-` and `/`, so they need no escaping."""
         quoted = ", ".join(f"'{workflow_id}'" for workflow_id in workflow_ids)
         query = f"ExecutionStatus = 'Running' AND WorkflowId IN ({quoted})"
         return {execution.id async for execution in self._client.list_workflows(query, page_size=len(workflow_ids))}
@@ -155,7 +155,7 @@ class Sweeper:
         return await start(self._client, process)
 
     async def save_card(self, payment_method_id: str) -> bool:
-        """With the input that it began with, and no time left to wait for its owner."""
+        """Restarts the set-up with its original input, but without time to wait for its owner."""
         begin = await asyncio.to_thread(self._begin_save, payment_method_id)
         return begin is not None and await self.start(starts.save_payment_method(begin))
 

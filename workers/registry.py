@@ -1,4 +1,4 @@
-"""What each queue's worker runs: the activity classes with their clients, built once, and the workflows by name."""
+"""The workflows and activities of each queue's worker; the activity classes are built once, with their clients."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ from workflows.shipment import Shipment
 
 @dataclass(frozen=True)
 class Work:
-    """One queue's share. `slots` bounds what runs at once, so that no queue starves another.
+    """The registrations of one queue. `slots` bounds its concurrent activities, so that no queue starves another.
 
-    `builds`: whether its processes end on the build that began them (short ones) or move on to the next.
+    `builds`: whether executions stay on the build that started them (short ones) or move to the next.
     """
 
     workflows: list[type]
@@ -104,7 +104,7 @@ def build(settings: Settings, database: Database) -> Mapping[str, Work]:
 
 
 def activities_of(*capabilities: object) -> list[Callable[..., Any]]:
-    """Every method of theirs that is an activity; asked of the class, so that no property is read."""
+    """Every method of theirs that is an activity; inspects the class, so that no property is evaluated."""
     return [
         getattr(capability, name)
         for capability in capabilities
@@ -114,7 +114,7 @@ def activities_of(*capabilities: object) -> list[Callable[..., Any]]:
 
 
 def is_activity(member: Callable[..., Any]) -> bool:
-    """The SDK's worker asks the same way; it has no public one."""
+    """As the SDK's worker decides; the SDK has no public function for it."""
     return activity._Definition.from_callable(member) is not None
 
 

@@ -1,4 +1,4 @@
-"""Replays recorded histories against today's workflow code: what ran yesterday must run the same tomorrow."""
+"""Replays recorded histories against the present workflow code, to find non-deterministic changes."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ WORKFLOWS: list[type] = [
 
 
 def replay(folder: Path) -> None:
-    """Every `*.json` under the folder, as the recorder or `temporal workflow show -o json` write them.
+    """Replays every `*.json` under the folder, as the recorder or `temporal workflow show -o json` write them.
 
-    Ends the program with status 1, naming each file that can't be read or does not replay.
+    Exits with status 1 and names each file that can't be read or doesn't replay.
     """
     outcomes = replay_files(folder)
     broken = {path: why for path, why in outcomes.items() if why is not None}
@@ -58,7 +58,7 @@ def replay(folder: Path) -> None:
 
 
 def replay_files(folder: Path, workflows: list[type] | None = None) -> Mapping[Path, str | None]:
-    """Each history with the first line of what is wrong with it; None where it replays."""
+    """The first line of the error by history; None for a history that replays."""
     return asyncio.run(_replay(sorted(folder.rglob("*.json")), workflows or WORKFLOWS))
 
 

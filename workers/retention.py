@@ -1,4 +1,4 @@
-"""Deletes rows whose retention has passed: stored answers, account requests, sign-in attempts, sessions."""
+"""Deletes rows whose retention has ended: stored responses, account requests, sign-in attempts, sessions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Retention:
         self._database = database
 
     async def round(self) -> None:
-        await asyncio.to_thread(self._forget_old)
+        await asyncio.to_thread(self._delete_old)
 
-    def _forget_old(self) -> None:
+    def _delete_old(self) -> None:
         with self._database.transaction() as connection:
             for repository in (stored_responses, account_requests, login_attempts, sessions):
                 repository.forget_old(connection)

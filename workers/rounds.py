@@ -1,4 +1,4 @@
-"""Periodic work that one of all workers does: a lease in the database decides which."""
+"""Periodic work that one worker does at a time: the holder of a lease in the database."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from models.db.session import Database
 from models.errors import Unavailable
 
 ROUND_SECONDS = 30.0
-LEASE_SECONDS = 120.0  # renewed each round; after a holder's death another worker takes it over
-LIMIT_SECONDS = LEASE_SECONDS - ROUND_SECONDS  # of a round, which so ends before its lease
+LEASE_SECONDS = 120.0  # renewed each round; when it expires, another worker takes it over
+LIMIT_SECONDS = LEASE_SECONDS - ROUND_SECONDS  # timeout of a round, so that it ends before its lease
 
-FAILURES = (Unavailable, RPCError, RuntimeError, OSError)  # a time-out is an OSError
+FAILURES = (Unavailable, RPCError, RuntimeError, OSError)  # TimeoutError is an OSError
 
 log = structlog.get_logger()
 
 
 class Rounds:
-    """Of the work `name`. `work` is one round of it; a round that fails or is cut off is followed by the next."""
+    """Runs `work` periodically under the lease `name`. A round that fails or times out is logged; the next one runs."""
 
     def __init__(self, name: str, work: Callable[[], Awaitable[object]], database: Database) -> None:
         self._name = name
@@ -40,7 +40,7 @@ class Rounds:
             await asyncio.sleep(ROUND_SECONDS)
 
     async def one(self) -> bool:
-        """False: another worker has the lease."""
+        """Runs one round. False: another worker has the lease."""
         if not await asyncio.to_thread(self._lease):
             return False
         async with asyncio.timeout(LIMIT_SECONDS):

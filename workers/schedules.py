@@ -1,4 +1,4 @@
-"""What runs by the clock, told to Temporal by every worker that starts: once, and again only when a setting changes."""
+"""Temporal schedules. Every worker ensures them at its start; a schedule changes only with its settings."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from runtime.settings import Settings
 from workflows import starts
 from workflows.client import scheduled
 
-CATCH_UP = timedelta(hours=1)  # a run that was missed for longer is the next one's: it reads from where the last ended
+CATCH_UP = timedelta(hours=1)  # a run missed for longer is skipped: the next one reads from where the last ended
 
 log = structlog.get_logger()
 
 
 async def ensure(client: Client, settings: Settings) -> None:
-    """A pause or a note that an operator has set stays. A server without schedules is told in the log, no more."""
+    """Creates or updates the schedule; keeps an operator's pause and note. Only logs a server without schedules."""
     wanted = reconciliation(settings)
     try:
         try:
@@ -42,7 +42,7 @@ async def ensure(client: Client, settings: Settings) -> None:
 
 
 def reconciliation(settings: Settings) -> Schedule:
-    """One at a time: a run that takes longer than the interval is not overtaken."""
+    """The schedule; overlap policy SKIP: a run that is longer than the interval suppresses the next."""
     return Schedule(
         action=scheduled(starts.reconciliation(settings)),
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(seconds=settings.reconciliation_seconds))]),
@@ -62,5 +62,5 @@ def _with_spec_of(wanted: Schedule) -> Callable[[ScheduleUpdateInput], ScheduleU
 
 
 async def reconcile_now(client: Client) -> None:
-    """Beside the clock; where one is running already, that one goes on alone."""
+    """Triggers a run outside the schedule, unless one is running."""
     await client.get_schedule_handle(RECONCILIATION).trigger(overlap=ScheduleOverlapPolicy.SKIP)

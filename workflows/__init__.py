@@ -1,1 +1,1 @@
-"""Deterministic stories, one business process a file."""
+"""Deterministic Temporal workflows, one business process a file."""

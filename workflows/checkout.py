@@ -1,4 +1,7 @@
-"""One buyer's click, to its final answer: confirmed, declined, refused or expired (see docs/checkout.md)."""
+"""The checkout: one submission, from the stock hold to confirmed, declined, refused or expired (docs/checkout.md).
+
+Tests: tests/workflows/test_checkout.py, tests/api/checkout/; histories: tests/histories/Checkout/.
+"""
 
 from __future__ import annotations
 
@@ -68,15 +71,15 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
         self._undo = Compensations(begin.checkout_id)
         self._attempt = 1
         self._first_step_at = 0  # the length of the history when the first step began
-        self._action_required = False  # whether the buyer has been sent to the bank
-        self._response: CommandResponse | None = None  # what the buyer is told as things stand
+        self._action_required = False  # whether the payment has required a next action of the buyer
+        self._response: CommandResponse | None = None  # the present answer to `submit` and `resume`
         self._final = False
-        self._wake_ups = 0  # reasons to look at the payment: a webhook, a buyer who is back
-        self._handled = 0  # of which this many have been looked into
+        self._wake_ups = 0  # reasons to poll the payment: a webhook, a returning buyer
+        self._handled = 0  # how many of them a poll has followed
 
     @workflow.run
     async def run(self, begin: BeginCheckout) -> CheckoutStatus:
-        """Hold, authorise, wait if the bank asks, compare, confirm; unwind on any refusal."""
+        """Hold, authorise, wait for a next action, compare, confirm; run the compensations on any refusal."""
         payment = None
         try:
             held = await self._hold_stock()
@@ -95,20 +98,22 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
         return status
 
     async def _before_end(self) -> None:
-        """One that is decided in its first task ends in that task, which is the cheapest. The outbox signals only a
-        checkout that has asked its buyer, so no signal discards it; after any other the API submits again with the
-        same ids and gets the same answer."""
+        """A checkout that is decided in its first workflow task ends in that task, which is the cheapest.
+
+        The outbox signals only a checkout that has required an action, so no signal discards that task. If another
+        event does, the API submits again with the same ids and gets the same answer.
+        """
         if self._action_required or workflow.info().get_current_history_length() != self._first_step_at:
             await self._updates_recorded()
         else:
             await workflow.wait_condition(workflow.all_handlers_finished)
 
-    # What others say to it
+    # Updates and signals
 
     @workflow.update
     @recorded
     async def submit(self, fingerprint: str) -> CommandResponse:
-        """The buyer's click: the first answer there is. A repeated click joins the running attempt."""
+        """Returns the first response: final, or `requires_action`. A repeated submission joins the running attempt."""
         await workflow.wait_condition(lambda: self._response is not None)
         assert self._response is not None
         return self._response
@@ -121,7 +126,7 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
     @workflow.update
     @recorded
     async def resume(self) -> CommandResponse:
-        """The buyer is back from the bank: looks at once, and says how things stand."""
+        """The buyer has returned from the next action: polls the payment at once and returns the response."""
         self._wake_ups += 1
         mine = self._wake_ups
         await workflow.wait_condition(lambda: self._final or self._handled >= mine)
@@ -135,7 +140,7 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
 
     @workflow.signal
     def payment_changed(self) -> None:
-        """The provider says that something happened to this payment."""
+        """Wake-up: a provider event about this payment is stored."""
         self._wake_ups += 1
 
     # The steps
@@ -148,7 +153,10 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
         )
 
     async def _authorise(self, held: StockHeld, payment_id: str) -> ProviderPayment:
-        """One bounded call; an unknown outcome is looked up, and only a certain absence allows another key."""
+        """Authorises with one bounded call per attempt. Resolves an unknown outcome at the provider.
+
+        Only a payment that is certainly absent allows another attempt, with another idempotency key.
+        """
         customer = await self._customer()
         for self._attempt in range(1, AUTHORISE_ATTEMPTS + 1):
             self._details(f"Authorising {_amount_text(held)}, attempt {self._attempt}")
@@ -179,7 +187,7 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
         return payment
 
     async def _customer(self) -> str | None:
-        """Whose method it is at the provider, or will be once it has paid. Without an answer nothing is charged."""
+        """The provider's customer that owns the method, or will own it. Raises ProviderUnavailable."""
         if not self._begin.save or self._begin.customer_id is None:
             return self._begin.customer
         command = EnsureCustomer(
@@ -197,7 +205,7 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
             raise ProviderUnavailable() from error
 
     async def _save_method(self, payment: ProviderPayment) -> None:
-        """Among the buyer's saved methods, now that it has paid. The order doesn't depend on it."""
+        """Adds the method that paid to the buyer's saved methods. The order doesn't depend on it."""
         assert self._begin.customer_id is not None
         assert payment.reference is not None
         command = SaveCheckoutPaymentMethod(
@@ -209,17 +217,17 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
         )
         try:
             await workflow.execute_activity_method(
-                PaymentMethods.save_checkout_payment_method, command, summary="keep the method", **COMPENSATION
+                PaymentMethods.save_checkout_payment_method, command, summary="save the method", **COMPENSATION
             )
         except FailureError as error:
             task = OpenTask(kind="save-payment-method", subject=self._begin.order_id, detail=str(error.cause or error))
             await workflow.execute_local_activity_method(Tasks.open_task, task, **DATABASE)
 
     async def _charge(self, held: StockHeld, command: AuthorisePayment) -> ProviderPayment:
-        """One call beside our own task; whatever that leaves open is for an activity that looks before it asks.
+        """Authorises in a local activity; a remote activity resolves an unknown outcome (retrieve, then retry).
 
-        A local step whose worker dies is run again, and then "it was not reached" is no longer "nothing was charged":
-        a failure is certain only in the very workflow task that held the stock, for the first time.
+        A local activity whose worker dies is run again, and then "not reached" no longer means "not charged". So a
+        failure is certain only in the workflow task that held the stock for the first time.
         """
         if command.attempt == 1 and not held.repeated:
             try:
@@ -236,9 +244,9 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
                     self._push_void(command)
                     raise
         self._push_void(command)
-        self._details("Payment outcome unknown: asking the provider")
+        self._details("Payment outcome unknown: resolving it at the provider")
         return await workflow.execute_activity_method(
-            Payments.resolve_payment_outcome, command, summary="settle unknown outcome", **PAYMENT_LOOKUP
+            Payments.resolve_payment_outcome, command, summary="resolve unknown outcome", **PAYMENT_LOOKUP
         )
 
     def _push_void(self, command: AuthorisePayment, reference: str | None = None) -> None:
@@ -257,7 +265,10 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
         )
 
     async def _wait_for_authorisation(self, held: StockHeld, payment: ProviderPayment) -> ProviderPayment:
-        """Until the payment is decided: a webhook, the buyer's return, a look at intervals, or expiry."""
+        """Returns the authorised payment. Polls it on a webhook, on the buyer's return and at intervals.
+
+        Raises PaymentDeclined, CheckoutExpired.
+        """
         if payment.state is ProviderPaymentStatus.AUTHORISED:
             return payment
         assert payment.reference is not None
@@ -276,7 +287,7 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
                     return payment
                 if payment.state in (ProviderPaymentStatus.DECLINED, ProviderPaymentStatus.CANCELLED):
                     raise PaymentDeclined(decline_code=payment.decline_code or "authentication_required")
-                self._handled = seen  # only now: whoever asked is told the end where there is one
+                self._handled = seen  # not before: `resume` returns the final response where there is one
             return await self._expire(payment)
         finally:
             hold_ends.cancel()
@@ -286,7 +297,7 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
         return timedelta(seconds=self._begin.payment_lookup_seconds)
 
     async def _require_action(self, payment: ProviderPayment, deadline: datetime) -> bool:
-        """Records and answers `requires_action`; true if the provider has said more in the meantime."""
+        """Records and answers `requires_action`; true if a provider event has arrived in the meantime."""
         required = await workflow.execute_local_activity_method(
             Checkouts.require_action,
             RequireAction(
@@ -295,7 +306,7 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
                 next_action=payment.next_action or {"type": "wait"},
                 expires_at=deadline,
             ),
-            summary="ask the buyer to authenticate",
+            summary="require the buyer's action",
             **DATABASE,
         )
         self._action_required = True
@@ -307,7 +318,7 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
     async def _wait_for_wake_up(self, timeout: timedelta) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
             await workflow.wait_condition(
-                lambda: self._wake_ups > self._handled, timeout=timeout, timeout_summary="next look at the payment"
+                lambda: self._wake_ups > self._handled, timeout=timeout, timeout_summary="next poll of the payment"
             )
 
     def _find_command(self, payment: ProviderPayment) -> FindPayment:
@@ -322,15 +333,15 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
     async def _retrieve(self, payment: ProviderPayment) -> ProviderPayment:
         try:
             return await workflow.execute_local_activity_method(
-                Payments.retrieve_payment, self._find_command(payment), summary="look at the payment", **PAYMENT_POLL
+                Payments.retrieve_payment, self._find_command(payment), summary="retrieve the payment", **PAYMENT_POLL
             )
         except FailureError as error:
             if is_cancelled_exception(error):
                 raise
-            return payment  # the provider is down: as far as we know nothing has changed
+            return payment  # the provider is down: no change is known
 
     async def _complete(self, payment: ProviderPayment) -> ProviderPayment:
-        """The buyer has agreed where nothing is held by that alone (PayPal). Without an answer, the next look comes."""
+        """Authorises an approved payment: a PayPal approval holds no money. On failure returns it unchanged."""
         try:
             return await workflow.execute_activity_method(
                 Payments.complete_payment, self._find_command(payment), summary="hold the money", **PAYMENT_COMPLETION
@@ -350,7 +361,7 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
         )
 
     async def _expire(self, payment: ProviderPayment) -> ProviderPayment:
-        """The provider first: only what it has cancelled is expired. If it turns out paid, the order goes on."""
+        """Cancels at the provider, then raises CheckoutExpired. Returns the payment if it turns out paid."""
         self._details("Out of time: cancelling at the provider")
         void = VoidPayment(
             checkout_id=self._begin.checkout_id,
@@ -367,13 +378,13 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
         return cancelled
 
     async def _compare(self, held: StockHeld, payment: ProviderPayment) -> None:
-        """What the provider holds must be what was asked for, to the unit; else it goes back."""
+        """The authorised amount must equal the total, to the minor unit; else a manual task, and the void."""
         if payment.amount == held.total and payment.state in (
             ProviderPaymentStatus.AUTHORISED,
             ProviderPaymentStatus.CAPTURED,
         ):
             return
-        detail = f"asked {held.total}, the provider holds {payment.amount} ({payment.state})"
+        detail = f"total {held.total}, authorised at the provider {payment.amount} ({payment.state})"
         await workflow.execute_local_activity_method(
             Tasks.open_task,
             OpenTask(kind="payment-mismatch", subject=self._begin.checkout_id, detail=detail),
@@ -395,7 +406,7 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
             Checkouts.confirm_order, command, summary="confirm order", **DATABASE
         )
 
-    # The ends
+    # Final states
 
     def _finish(self, status: CheckoutStatus, answer: CommandResponse) -> CheckoutStatus:
         self._response = answer
@@ -405,7 +416,7 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
         return status
 
     async def _refuse(self, refusal: Refusal) -> CheckoutStatus:
-        """CompensatingWorkflow, shielded from cancellation: money first, then stock and promotion; then the answer."""
+        """Runs the compensations, shielded from cancellation: money first, then stock and promotion; then responds."""
         self._details(f"Unwinding: {refusal.error}, {refusal.detail}")
         status = {
             PaymentDeclined.__name__: CheckoutStatus.DECLINED,

@@ -1,4 +1,8 @@
-"""A checkout whose own process is gone (terminated by hand): its money, then its stock, go back."""
+"""An orphaned checkout (its workflow was terminated): voids its payment, then releases its stock.
+
+Tests: tests/workers/test_orphans.py, tests/workflows/test_processes.py, tests/api/delivery/test_tasks.py;
+histories: tests/histories/CheckoutCleanup/.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +39,12 @@ class CheckoutCleanup(CompensatingWorkflow):
 
     @workflow.run
     async def run(self, ref: CheckoutRef) -> CheckoutStatus:
-        """Void whatever any of its attempts left at the provider, then close it as expired."""
+        """Voids every attempt's payment at the provider, then closes the checkout as expired."""
         found: OrphanedCheckout | None = await workflow.execute_local_activity_method(
-            Checkouts.orphaned_checkout, ref, summary="what it left", **DATABASE
+            Checkouts.orphaned_checkout, ref, summary="load the orphaned checkout", **DATABASE
         )
         if found is None:
-            return CheckoutStatus.CONFIRMED  # it ended by itself after all
+            return CheckoutStatus.CONFIRMED  # it has ended by itself
         for attempt in range(1, AUTHORISE_ATTEMPTS + 1) if found.paying else ():
             self._undo.push("void-payment", _void(found, attempt))
         await self._undo.unwind()
@@ -51,7 +55,7 @@ class CheckoutCleanup(CompensatingWorkflow):
                 status=CheckoutStatus.EXPIRED,
                 refusal=Refusal.of(CheckoutExpired()),
             ),
-            summary="close: its process is gone",
+            summary="close: orphaned",
             **DATABASE,
         )
         return CheckoutStatus.EXPIRED

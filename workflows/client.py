@@ -1,6 +1,6 @@
-"""What processes ask of Temporal's client: start, signal, describe. The API and the workers share it.
+"""Calls of Temporal's client: start, signal, describe. The API and the workers share them.
 
-It is apart from `starts`, which is data: no workflow imports either.
+They are apart from `starts`, which is data: no workflow imports either.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from workflows.starts import TASK_TIMEOUT, Input, Result, Start, W
 
 
 async def start(client: Client, process: Start[W, Input, Result], *, signal: Callable[[W], None] | None = None) -> bool:
-    """Idempotent: a running execution only gets the signal. False when one has ended so that none may follow it."""
+    """Idempotent: a running execution only gets the signal. False when the reuse policy forbids another execution."""
     try:
         await client.start_workflow(
             process.run,
@@ -43,7 +43,7 @@ async def start(client: Client, process: Start[W, Input, Result], *, signal: Cal
 
 
 def with_start(process: Start[W, Input, Result]) -> WithStartWorkflowOperation[W, Result]:
-    """For an update of the execution, which is started unless it runs."""
+    """The start operation of an update-with-start: the execution is started unless it runs."""
     return WithStartWorkflowOperation(
         process.run,
         process.input,
@@ -58,7 +58,7 @@ def with_start(process: Start[W, Input, Result]) -> WithStartWorkflowOperation[W
 
 
 def scheduled(process: Start[W, Input, Result]) -> ScheduleActionStartWorkflow:
-    """For a schedule, whose overlap policy stands in for the reuse policy."""
+    """The action of a schedule, whose overlap policy replaces the reuse policy."""
     return ScheduleActionStartWorkflow(
         process.run,
         process.input,

@@ -1,4 +1,7 @@
-"""Undo in reverse, shielded and for days; what can't be undone waits for a person, whose word lets it go on."""
+"""Compensations: run in reverse order, shielded from cancellation, retried for days.
+
+A compensation that keeps failing opens a manual task and waits for its outcome.
+"""
 
 from __future__ import annotations
 
@@ -20,25 +23,25 @@ Undo = Callable[[], Awaitable[object]]
 
 
 class Compensations:
-    """Push the undo before the do. `subject` is the business id that a task for a person names."""
+    """Push the undo before its action. `subject` is the business id that a manual task names."""
 
     def __init__(self, subject: str) -> None:
         self._subject = subject
         self._undos: list[tuple[str, Undo]] = []
-        self._awaited: list[str] = []  # ids of the tasks that are waited for
+        self._awaited: list[str] = []  # ids of the tasks that the workflow waits for
         self._resolutions: list[TaskResolved] = []
 
     def push(self, kind: str, undo: Undo) -> None:
-        """`kind` names the task that a person gets if this undo never succeeds."""
+        """`kind` is that of the manual task which opens if this undo keeps failing."""
         self._undos.append((kind, undo))
 
     def drop(self) -> None:
-        """What was pushed last turned out to have no effect to undo."""
+        """Removes the last undo: its action had no effect."""
         if self._undos:
             self._undos.pop()
 
     async def unwind(self) -> None:
-        """Runs every undo, the last first; a cancelled workflow still finishes them, also while a person is asked."""
+        """Runs every undo, the last first. A cancelled workflow still finishes them, manual tasks included."""
         unwinding = asyncio.ensure_future(self._unwind())
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.shield(unwinding)
@@ -51,7 +54,7 @@ class Compensations:
             self._undos.pop()
 
     async def retry_until_resolved(self, kind: str, do: Callable[[], Awaitable[T]]) -> T | None:
-        """What it gives, however often a person says `retry`; None once a person says that it is done."""
+        """Returns the result of `do`, run again after each outcome `retry`; None after the outcome `done`."""
         while True:
             try:
                 return await do()
@@ -60,11 +63,11 @@ class Compensations:
                     return None
 
     async def escalate(self, kind: str, detail: str) -> TaskOutcome:
-        """Opens a task and waits for its outcome, by the queue's own route or typed in the Temporal UI."""
+        """Opens a manual task and waits for its outcome: resolved by the API, or by a signal from the Temporal UI."""
         task: TaskOpened = await workflow.execute_local_activity_method(
             Tasks.escalate_failure,
             OpenTask(kind=kind, subject=self._subject, detail=detail, resumes=True),
-            summary=f"for a person: {kind}",
+            summary=f"open manual task: {kind}",
             **DATABASE,
         )
         if task.outcome is not None:
@@ -79,12 +82,12 @@ class Compensations:
         return await workflow.execute_local_activity_method(
             Tasks.close_task,
             CloseTask(task_id=task.task_id, outcome=resolution.outcome),
-            summary=f"a person says {resolution.outcome}",
+            summary=f"resolved manually: {resolution.outcome}",
             **DATABASE,
         )
 
     def resolve(self, resolution: TaskResolved) -> None:
-        """A person's word; one that names no task is for what is waited for now."""
+        """Accepts an outcome. One without a task id is for the task that the workflow waits for."""
         if resolution.task_id or self._awaited:
             self._resolutions.append(resolution)
 
@@ -93,11 +96,11 @@ class Compensations:
 
 
 class CompensatingWorkflow:
-    """Of every workflow that has Compensations (tests/workflows/test_tasks.py): lets a person's word in."""
+    """Base of every workflow that has Compensations (tests/workflows/test_tasks.py): receives outcomes."""
 
     _undo: Compensations
 
     @workflow.signal
     def resolve_task(self, resolution: TaskResolved) -> None:
-        """`{"outcome": "retry"}` tries again what a person was asked about, `{"outcome": "done"}` takes it as done."""
+        """`{"outcome": "retry"}` runs the failed step again; `{"outcome": "done"}` skips it as done manually."""
         self._undo.resolve(resolution)

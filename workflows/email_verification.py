@@ -1,4 +1,8 @@
-"""A new account, or an account's new address: mailed to, and confirmed by whoever reads the mail."""
+"""Verification of the address of a new account, or of an account's new address, by a mailed link.
+
+Tests: tests/workflows/test_mailed_links.py, tests/api/accounts/test_registration.py, test_email_change.py;
+histories: tests/histories/EmailVerification/.
+"""
 
 from __future__ import annotations
 
@@ -22,5 +26,5 @@ class EmailVerification:
 
     @workflow.signal
     def ended(self, how: LinkState) -> None:
-        """It was used, or a newer one replaced it."""
+        """The link was used, or a newer link has replaced it."""
         self._mailed_link.end(how)

@@ -1,4 +1,4 @@
-"""Domain errors on their way through Temporal: by class name, with what they know, and back again."""
+"""Domain errors as Temporal failures: class name, detail and extra fields, and back again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
 
 
 class DomainFailureConverter(DefaultFailureConverter):
-    """Raises of HoldfastError become ApplicationErrors of that type; final ones are not tried again."""
+    """Converts a HoldfastError to an ApplicationError of its class name; final errors are not retried."""
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         if isinstance(exception, HoldfastError):
@@ -32,7 +32,7 @@ DATA_CONVERTER = DataConverter(
 
 
 def refusal_in(error: BaseException) -> Refusal | None:
-    """The domain error at the bottom of a failed activity or update; None if it is something else."""
+    """The domain error that caused a failed activity or update; None if the cause is another error."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ApplicationError) and cause.type and error_named(cause.type):

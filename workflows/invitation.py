@@ -1,4 +1,7 @@
-"""An invitation to the staff: mailed, and accepted by whoever reads the mail."""
+"""An invitation to the staff, accepted by a mailed link.
+
+Tests: tests/workflows/test_mailed_links.py, tests/api/accounts/test_staff.py; histories: tests/histories/Invitation/.
+"""
 
 from __future__ import annotations
 
@@ -22,5 +25,5 @@ class Invitation:
 
     @workflow.signal
     def ended(self, how: LinkState) -> None:
-        """It was used, or a newer one replaced it."""
+        """The link was used, or a newer link has replaced it."""
         self._mailed_link.end(how)

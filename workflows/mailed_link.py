@@ -1,4 +1,4 @@
-"""The story that every mailed link has: its mail, tried for as long as it is good; then its use, or its end."""
+"""The part that all mailed links share: send the mail, retried while the link is live, then wait for its end."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ STATE = SearchAttributeKey.for_keyword(LINK_STATE)
 
 
 class MailedLink:
-    """The database says what a link is; this sees to its mail, and to its end being written down."""
+    """The database holds the state of the link; this class sends its mail and records its expiry."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._state: LinkState | None = None
 
     def end(self, how: LinkState) -> None:
-        """The database's word: it was used, or a newer one replaced it."""
+        """The link was used, or a newer link has replaced it."""
         self._state = how
 
     async def ended(self) -> LinkState:
-        """How it ended. Whoever still tries to send its mail then is called off."""
+        """Returns the final state of the link. Cancels a mail that is still being retried then."""
         lifetime = timedelta(seconds=self._link.lifetime_seconds)
         workflow.set_current_details("Sending the mail")
         later = None if await self._mailed_at_once() else asyncio.create_task(self._mailed_later(lifetime))
@@ -38,11 +38,11 @@ class MailedLink:
             workflow.set_current_details("Sent: waiting for its reader")
         try:
             await workflow.wait_condition(
-                lambda: self._state is not None, timeout=lifetime, timeout_summary="life of the link"
+                lambda: self._state is not None, timeout=lifetime, timeout_summary="lifetime of the link"
             )
         except TimeoutError:
             self._state = await workflow.execute_local_activity_method(
-                Accounts.expire_link, self._link, summary="its time has come", **DATABASE
+                Accounts.expire_link, self._link, summary="expire the link", **DATABASE
             )
         finally:
             if later is not None:
@@ -53,7 +53,7 @@ class MailedLink:
         return self._state
 
     async def _mailed_at_once(self) -> bool:
-        """Beside our own task when all is well."""
+        """Sends in a local activity, once. False if that fails."""
         try:
             await workflow.execute_local_activity_method(Accounts.send_link, self._link, summary="link mail", **MAIL)
         except FailureError as error:
@@ -63,11 +63,11 @@ class MailedLink:
         return True
 
     async def _mailed_later(self, within: timedelta) -> None:
-        """Else by an activity that knows how to wait for the provider."""
+        """Sends in a remote activity, retried until `within`."""
         try:
             await workflow.execute_activity_method(
                 Accounts.send_link, self._link, summary="link mail", schedule_to_close_timeout=within, **LINK_MAIL
             )
         except FailureError:
-            return  # called off, or too late anyway
+            return  # cancelled, or the link has expired
         workflow.set_current_details("Sent: waiting for its reader")

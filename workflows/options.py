@@ -1,4 +1,4 @@
-"""Patience, in one table: how long each kind of step may take and how it is tried again. Spread into the call."""
+"""Timeouts and retry policies, by kind of step; `**` spreads one into the call. On exhaustion a manual task opens."""
 
 from __future__ import annotations
 
@@ -25,49 +25,49 @@ def _seconds(value: float) -> timedelta:
     return timedelta(seconds=value)
 
 
-# Short transactions, beside the workflow's own task: a lock or a restart of the database is waited out.
+# Short transactions in local activities; retried through lock waits and restarts of the database.
 DATABASE: Final[ActivityOptions] = {
     "start_to_close_timeout": _seconds(20),
     "schedule_to_close_timeout": timedelta(days=1),
     "retry_policy": RetryPolicy(initial_interval=_seconds(0.1), maximum_interval=_seconds(5)),
 }
 
-# The buyer waits: one bounded call. What it leaves unknown goes to PAYMENT_LOOKUP, which looks before it leaps.
+# One bounded call, because the buyer waits. PAYMENT_LOOKUP resolves an unknown outcome.
 PAYMENT: Final[ActivityOptions] = {
     "start_to_close_timeout": _seconds(4),
     "schedule_to_close_timeout": _seconds(4),
     "retry_policy": RetryPolicy(maximum_attempts=1),
 }
 
-# A payment whose outcome is not known: looked up until the provider says, for as long as Stripe keeps its keys.
+# Resolves an unknown outcome: retrieves, then retries, for as long as Stripe keeps idempotency keys.
 PAYMENT_LOOKUP: Final[ActivityOptions] = {
     "start_to_close_timeout": _seconds(15),
     "schedule_to_close_timeout": timedelta(hours=23),
     "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_interval=_seconds(30)),
 }
 
-# A look at a payment whose buyer is at the bank; the next look comes anyway.
+# One poll of a payment that waits for its buyer; the next poll follows anyway.
 PAYMENT_POLL: Final[ActivityOptions] = {
     "start_to_close_timeout": _seconds(5),
     "schedule_to_close_timeout": _seconds(15),
     "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_attempts=3),
 }
 
-# Holding what the buyer has agreed to. Nobody gives up an attempt that may still succeed: the gateway does, before.
+# Authorises an approved payment. The gateway's own timeout is shorter, so no attempt is cut off that may succeed.
 PAYMENT_COMPLETION: Final[ActivityOptions] = {
     "start_to_close_timeout": _seconds(15),
     "schedule_to_close_timeout": _seconds(40),
     "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_attempts=5),
 }
 
-# Money that is the buyer's again, and every other undo: tried for days, then it is a person's.
+# Voids, refunds and every other undo: retried for three days, then a manual task.
 COMPENSATION: Final[ActivityOptions] = {
     "start_to_close_timeout": _seconds(15),
     "schedule_to_close_timeout": timedelta(days=3),
     "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_interval=timedelta(minutes=5)),
 }
 
-# A refund on its way: its provider tells, and is asked all the same, ever more seldom; banks take days.
+# A pending refund is polled at growing intervals beside its webhooks; banks take days.
 REFUND_POLL_INTERVALS: Final = (
     _seconds(2),
     _seconds(10),
@@ -78,48 +78,48 @@ REFUND_POLL_INTERVALS: Final = (
     timedelta(days=1),
 )
 
-# Taking what was authorised, as a parcel leaves.
+# Captures the authorisation when a parcel ships.
 CAPTURE: Final[ActivityOptions] = {
     "start_to_close_timeout": _seconds(15),
     "schedule_to_close_timeout": timedelta(days=1),
     "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_interval=timedelta(minutes=1)),
 }
 
-# A label for a parcel that stands on the bench: the warehouse has others to pack.
+# Buys a label; an hour at most, because the warehouse waits with the parcel.
 LABEL: Final[ActivityOptions] = {
     "start_to_close_timeout": _seconds(30),
     "schedule_to_close_timeout": timedelta(hours=1),
     "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_interval=timedelta(minutes=1)),
 }
 
-# A question to the carrier; the next one comes anyway.
+# One poll of the carrier; the next poll follows anyway.
 CARRIER: Final[ActivityOptions] = {
     "start_to_close_timeout": _seconds(15),
     "schedule_to_close_timeout": timedelta(minutes=2),
     "retry_policy": RetryPolicy(initial_interval=_seconds(1), maximum_interval=_seconds(30)),
 }
 
-# A mail, first beside the workflow's own task and once only …
+# A mail: first in a local activity, one attempt …
 MAIL: Final[ActivityOptions] = {
     "start_to_close_timeout": _seconds(8),
     "schedule_to_close_timeout": _seconds(8),
     "retry_policy": RetryPolicy(maximum_attempts=1),
 }
 
-# … then for as long as a buyer could still want it.
+# … then in a remote activity, retried for as long as the mail is of use.
 MAIL_LATER: Final[ActivityOptions] = {
     "start_to_close_timeout": _seconds(20),
     "schedule_to_close_timeout": timedelta(days=3),
     "retry_policy": RetryPolicy(initial_interval=_seconds(2), maximum_interval=timedelta(minutes=2)),
 }
 
-# The mail with a link, for as long as the link lives: the caller says how long that is.
+# The mail of a link, retried while the link is live: the caller sets `schedule_to_close_timeout`.
 LINK_MAIL: Final[AttemptOptions] = {
     "start_to_close_timeout": _seconds(20),
     "retry_policy": RetryPolicy(initial_interval=_seconds(1), maximum_interval=timedelta(minutes=1)),
 }
 
-# The whole of a provider's list, or all of the books: as long as it takes, while it goes on.
+# Reads a provider's whole list, or compares the whole ledger; heartbeats show progress.
 PROVIDER_LIST: Final[HeartbeatOptions] = {
     "start_to_close_timeout": timedelta(hours=2),
     "schedule_to_close_timeout": timedelta(hours=12),
@@ -127,7 +127,7 @@ PROVIDER_LIST: Final[HeartbeatOptions] = {
     "retry_policy": RetryPolicy(initial_interval=_seconds(1), maximum_interval=timedelta(minutes=5)),
 }
 
-# One difference with the provider; after that it is a person's.
+# Resolves one difference with the provider; then a manual task.
 RESOLVE_DIFFERENCE: Final[ActivityOptions] = {
     "start_to_close_timeout": _seconds(20),
     "schedule_to_close_timeout": timedelta(hours=1),

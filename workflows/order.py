@@ -1,4 +1,7 @@
-"""An order's life after the click: its confirmation mail, parcels and their money, delivery, the return window."""
+"""An order after its checkout: confirmation mail, shipments and their captures, delivery, the return window.
+
+Tests: tests/workflows/test_order.py, tests/api/orders/; histories: tests/histories/Order/.
+"""
 
 from __future__ import annotations
 
@@ -49,16 +52,16 @@ RECHECK_INTERVAL = timedelta(days=1)
 # What an operator reads in the Temporal UI.
 DETAILS = {
     OrderStatus.CONFIRMED: "Confirmed: waiting for the warehouse",
-    OrderStatus.PROCESSING: "The warehouse is at it",
+    OrderStatus.PROCESSING: "The warehouse is packing it",
     OrderStatus.PARTIALLY_SHIPPED: "Partially shipped: waiting for the warehouse",
     OrderStatus.SHIPPED: "Shipped: waiting for delivery",
     OrderStatus.DELIVERED: "Delivered",
     OrderStatus.COMPLETED: "Completed",
-    OrderStatus.PAYMENT_RETRYING: "The payment did not work: it is being retried (see payment-retry/…)",
-    OrderStatus.ON_HOLD: "On hold: nothing leaves until it is released",
+    OrderStatus.PAYMENT_RETRYING: "The payment failed and is being retried (see payment-retry/…)",
+    OrderStatus.ON_HOLD: "On hold: nothing ships until it is released",
     OrderStatus.CANCELLED: "Cancelled",
-    OrderStatus.RETURN_REQUESTED: "Something of it is on its way back (see return/…)",
-    OrderStatus.RETURNED: "Returned: nothing of it is with the buyer",
+    OrderStatus.RETURN_REQUESTED: "Return requested (see return/…)",
+    OrderStatus.RETURNED: "Returned completely",
 }
 
 
@@ -69,15 +72,15 @@ class Order(CompensatingWorkflow, AcceptsUpdates):
         self._order = order
         self._ref = OrderRef(order_id=order.order_id)
         self._undo = Compensations(order.order_id)
-        self._woken = order.resumed  # somebody has changed the order: look at it
+        self._woken = order.resumed  # the order has changed: load it
         self._shown = OrderStatus.CONFIRMED
-        self._shipping = asyncio.Lock()  # one parcel at a time decides what is left to ship
+        self._shipping = asyncio.Lock()  # one shipment at a time: each plan counts the units that are left
         self._confirming: asyncio.Task[None] | None = None
-        self._finishing: asyncio.Task[None] | None = None  # of a parcel whose command was lost
+        self._finishing: asyncio.Task[None] | None = None  # of a shipment whose command was lost
 
     @workflow.run
     async def run(self, order: FulfilOrder) -> OrderStatus:
-        """Tell the buyer; follow the order until it has arrived or is cancelled; close the return window."""
+        """Send the confirmation; wait until the order is delivered or cancelled; close the return window."""
         workflow.set_current_details(DETAILS[OrderStatus.CONFIRMED])
         if not order.notified:
             self._confirming = asyncio.create_task(self._send_confirmation())
@@ -85,23 +88,23 @@ class Order(CompensatingWorkflow, AcceptsUpdates):
         status = snapshot.status
         if status not in ENDS:
             status = await self._close_return_window(snapshot, timedelta(seconds=order.return_window_seconds))
-        for beside in self._background_tasks:
-            await beside
+        for task in self._background_tasks:
+            await task
         await self._updates_recorded()
         return self._show_status(status)
 
     async def _wait_for_delivery(self) -> OrderSnapshot:
         while True:
-            await self._wait_for_wake_up(None, "news")
+            await self._wait_for_wake_up(None, "wake-up")
             snapshot = await self._load()
             if snapshot.status in ENDS or snapshot.fulfilment is OrderStatus.DELIVERED:
                 return snapshot
 
     async def _load(self) -> OrderSnapshot:
-        """How it stands. What the buyer's bank has promised in vain is given back as soon as that is known."""
+        """Loads the order, releases an unused authorisation, and resumes an unfinished shipment."""
         self._woken = False
         snapshot = await workflow.execute_local_activity_method(
-            OrderCommands.load_order, self._ref, summary="look at the order", **DATABASE
+            OrderCommands.load_order, self._ref, summary="load the order", **DATABASE
         )
         if snapshot.unused_authorisation:
             await self._release_authorisation()
@@ -111,7 +114,7 @@ class Order(CompensatingWorkflow, AcceptsUpdates):
         return snapshot
 
     async def _release_authorisation(self) -> None:
-        workflow.set_current_details("Giving back what the bank has promised and nobody will take")
+        workflow.set_current_details("Releasing the unused authorisation")
         release = ReleaseAuthorisation(order_id=self._ref.order_id)
         self._undo.push(
             "release-authorisation",
@@ -122,7 +125,7 @@ class Order(CompensatingWorkflow, AcceptsUpdates):
         await self._undo.unwind()
 
     async def _close_return_window(self, snapshot: OrderSnapshot, window: timedelta) -> OrderStatus:
-        """Its time runs from the delivery; something on its way back keeps it open until that has arrived."""
+        """The window starts at the delivery. An open return keeps the order open until it has ended."""
         until = workflow.now() + window - timedelta(seconds=snapshot.since_delivery)
         workflow.set_current_details(f"Delivered: can be returned until {until:%Y-%m-%d}")
         while (left := until - workflow.now()) > timedelta():
@@ -137,10 +140,10 @@ class Order(CompensatingWorkflow, AcceptsUpdates):
             )
             if self._show_status(status) in (OrderStatus.COMPLETED, *ENDS):
                 return status
-            await self._wait_for_wake_up(RECHECK_INTERVAL, "next look at what is on its way back")
+            await self._wait_for_wake_up(RECHECK_INTERVAL, "next check of open returns")
 
     async def _wait_for_wake_up(self, timeout: timedelta | None, why: str) -> None:
-        """Between two looks there is nothing to remember but the input: here a long history is left behind."""
+        """Waits for a wake-up or the timeout. Continues as new when the history is long: the input is all the state."""
         with contextlib.suppress(asyncio.TimeoutError):
             await workflow.wait_condition(
                 lambda: self._woken or self._history_is_long(), timeout=timeout, timeout_summary=why
@@ -151,7 +154,7 @@ class Order(CompensatingWorkflow, AcceptsUpdates):
             workflow.continue_as_new(self._order.model_copy(update={"resumed": True, "notified": True}))
 
     def _history_is_long(self) -> bool:
-        """While nobody is being answered: a handler, or a mail that is still being tried, would be cut off."""
+        """False while a handler or a background task runs: continue-as-new would cut it off."""
         info = workflow.info()
         limit = self._order.history_limit
         long = info.is_continue_as_new_suggested() or (limit and info.get_current_history_length() >= limit)
@@ -161,35 +164,35 @@ class Order(CompensatingWorkflow, AcceptsUpdates):
     def _background_tasks(self) -> list[asyncio.Task[None]]:
         return [task for task in (self._confirming, self._finishing) if task is not None]
 
-    # What others say to it
+    # Signals and updates
 
     @workflow.signal
     def changed(self) -> None:
-        """Something has happened to the order; the database says what."""
+        """Wake-up: the order has changed in the database."""
         self._woken = True
 
     @workflow.update
     @recorded
     async def cancel(self, initiator: By = NO_INITIATOR) -> OrderStatus:
-        """Before anything has left: stock back at once, then the money."""
+        """Cancels an order of which nothing has shipped: releases stock at once, then the authorisation."""
         return await self._run_command(OrderCommands.cancel_order, initiator, "cancel")
 
     @workflow.update
     @recorded
     async def cancel_remainder(self, initiator: By = NO_INITIATOR) -> OrderStatus:
-        """What has not left never will; the rest goes on to the buyer."""
-        return await self._run_command(OrderCommands.cancel_remainder, initiator, "cancel the rest")
+        """Cancels the units that have not shipped; the shipped ones are delivered."""
+        return await self._run_command(OrderCommands.cancel_remainder, initiator, "cancel the remainder")
 
     @workflow.update
     @recorded
     async def hold(self, initiator: By = NO_INITIATOR) -> OrderStatus:
-        """Nothing leaves until it is released."""
+        """Puts the order on hold: nothing ships until it is released."""
         return await self._run_command(OrderCommands.hold_order, initiator, "hold")
 
     @workflow.update
     @recorded
     async def release(self, initiator: By = NO_INITIATOR) -> OrderStatus:
-        """What was on hold goes on."""
+        """Releases the hold."""
         return await self._run_command(OrderCommands.release_order, initiator, "release")
 
     async def _run_command(self, command: Callable[..., OrderStatus], initiator: By, summary: str) -> OrderStatus:
@@ -205,16 +208,16 @@ class Order(CompensatingWorkflow, AcceptsUpdates):
     @workflow.update
     @recorded
     async def ship(self, command: CreateShipment) -> None:
-        """The warehouse hands over a parcel: planned, labelled, paid, then out. Refused whole or done whole."""
+        """Ships one parcel: plan, label, capture, confirm. Either all of it is done or all of it is refused."""
         await self._ship(command)
 
     async def _ship(self, command: CreateShipment) -> None:
-        labels: list[ShipmentRef] = []  # for whose parcels one may have been bought in vain
+        labels: list[ShipmentRef] = []  # shipments whose label may have been bought for nothing
         try:
             async with self._shipping:
                 await self._hand_over(command, labels)
         except FailureError:
-            for parcel in labels:  # outside the lock: a carrier that is down holds up no other parcel
+            for parcel in labels:  # outside the lock: a carrier that is down blocks no other shipment
                 await self._void_label(parcel)
             raise
 
@@ -231,7 +234,7 @@ class Order(CompensatingWorkflow, AcceptsUpdates):
         await workflow.execute_local_activity_method(
             Fulfilment.confirm_shipment, args=[command, planned], summary="confirm shipment", **DATABASE
         )
-        labels.clear()  # it is on the parcel: another one's refusal takes back nothing of it
+        labels.clear()  # the label is in use: a later shipment's refusal doesn't void it
         self._show_status(OrderStatus.SHIPPED if planned.final else OrderStatus.PARTIALLY_SHIPPED)
 
     async def _plan(self, command: CreateShipment) -> ShipmentPlanned:
@@ -240,22 +243,22 @@ class Order(CompensatingWorkflow, AcceptsUpdates):
         )
 
     async def _finish_shipment(self, parcel: CreateShipment) -> None:
-        """Its execution was ended by hand, or its worker died: its money may be taken. Whoever has to see to it is
-        told."""
+        """Resumes a shipment whose execution was terminated or whose worker died: its capture may have happened.
+        Failures open manual tasks where they occur."""
         with contextlib.suppress(ActivityError):
             await self._ship(parcel)
 
     @workflow.update
     @recorded
     async def record_tracking_event(self, command: RecordTrackingEvent) -> None:
-        """The carrier's word on a parcel."""
+        """Records a carrier's tracking event."""
         async with self._shipping:
             await workflow.execute_local_activity_method(
                 Fulfilment.record_tracking_event, command, summary=f"parcel {command.status}", **DATABASE
             )
 
     async def _send_confirmation(self) -> None:
-        """Beside our own task when all is well; else by an activity that knows how to wait for the provider."""
+        """Sends in a local activity once; if that fails, in a remote activity with retries, then as a manual task."""
         try:
             await workflow.execute_local_activity_method(
                 Notifications.send_order_confirmation, self._ref, summary="confirmation mail", **MAIL
@@ -275,12 +278,12 @@ class Order(CompensatingWorkflow, AcceptsUpdates):
         await self._undo.retry_until_resolved(
             "void-label",
             lambda: workflow.execute_activity_method(
-                Parcels.void_label, parcel, summary="take the label back", **COMPENSATION
+                Parcels.void_label, parcel, summary="void the label", **COMPENSATION
             ),
         )
 
     async def _buy_label(self, command: CreateShipment, planned: ShipmentPlanned, labels: list[ShipmentRef]) -> None:
-        """Without one the parcel stays; what may have been bought is looked up and taken back."""
+        """Buys the label. On failure discards the shipment; the caller voids a label that may have been bought."""
         labels.append(ShipmentRef(order_id=command.order_id, shipment_id=command.shipment_id))
         try:
             await workflow.execute_activity_method(
@@ -296,12 +299,12 @@ class Order(CompensatingWorkflow, AcceptsUpdates):
             )
         except FailureError:
             await workflow.execute_local_activity_method(
-                Fulfilment.discard_shipment, command, summary="no label", **DATABASE
+                Fulfilment.discard_shipment, command, summary="discard: no label", **DATABASE
             )
             raise
 
     async def _capture(self, command: CreateShipment, planned: ShipmentPlanned, labels: list[ShipmentRef]) -> None:
-        """Takes the parcel's share. What the provider refuses for good stays in the house, for a person to see."""
+        """Captures the shipment's share. A final refusal discards the shipment and opens a manual task."""
         if planned.reference is None or planned.provider is None:
             return
         try:
@@ -321,19 +324,19 @@ class Order(CompensatingWorkflow, AcceptsUpdates):
             )
         except FailureError as error:
             if (refusal := refusal_in(error)) is None or not refusal.certain:
-                # Unknown for a day: the plan stays, so that nobody ships the same goods on another payment.
+                # Unknown for a day: the plan stays, so that the same goods don't ship on another payment.
                 labels.clear()
                 await self._open_task("capture-unknown", str(error.cause or error))
                 raise
             if not await self._payment_failed(command, refusal):
                 await workflow.execute_local_activity_method(
-                    Fulfilment.discard_shipment, command, summary="capture refused", **DATABASE
+                    Fulfilment.discard_shipment, command, summary="discard: capture refused", **DATABASE
                 )
                 await self._open_task("capture-refused", refusal.detail)
             raise
 
     async def _payment_failed(self, command: CreateShipment, refusal: Refusal) -> bool:
-        """Whether the order now waits for another payment: then the parcel stays, and PaymentRetry takes over."""
+        """Whether the order now waits for another payment, which PaymentRetry collects; its plan is discarded too."""
         if refusal.error not in DECLINED_BY_ISSUER or not workflow.patched("payment-retry"):
             return False
         failed = await workflow.execute_local_activity_method(

@@ -1,4 +1,8 @@
-"""A forgotten password: a link by mail, a new password from whoever reads it, and a word to the owner after it."""
+"""Reset of a password by a mailed link, with a notification to the owner afterwards.
+
+Tests: tests/workflows/test_mailed_links.py, tests/api/accounts/test_password_reset.py;
+histories: tests/histories/PasswordReset/.
+"""
 
 from __future__ import annotations
 
@@ -31,26 +35,26 @@ class PasswordReset:
 
     @workflow.signal
     def ended(self, how: LinkState) -> None:
-        """It was used, or a newer one replaced it."""
+        """The link was used, or a newer link has replaced it."""
         self._mailed_link.end(how)
 
     async def _notify_owner(self) -> None:
-        """That the password was changed: so that a theft does not go unseen."""
+        """Notifies the owner that the password was changed, so that a theft is noticed."""
         notify = Accounts.notify_password_reset
         try:
-            await workflow.execute_local_activity_method(notify, self._link, summary="tell the owner", **MAIL)
+            await workflow.execute_local_activity_method(notify, self._link, summary="notify the owner", **MAIL)
             return
         except FailureError as error:
             if is_cancelled_exception(error):
                 raise
         try:
-            await workflow.execute_activity_method(notify, self._link, summary="tell the owner", **MAIL_LATER)
+            await workflow.execute_activity_method(notify, self._link, summary="notify the owner", **MAIL_LATER)
         except FailureError as error:
             if is_cancelled_exception(error):
                 raise
             await workflow.execute_local_activity_method(
                 Tasks.open_task,
                 OpenTask(kind="password-reset-mail", subject=self._link.user_id, detail=str(error.cause or error)),
-                summary="for a person",
+                summary="open manual task",
                 **DATABASE,
             )

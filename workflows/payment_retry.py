@@ -1,7 +1,8 @@
-"""A payment that failed after its order was placed: tried again on a ladder of days, until it is paid or given up.
+"""A payment that failed after its order was placed: attempted on a schedule of days, until it is paid or given up.
 
-Which refusals are tried again, and when, is in models/payments/dunning.py; what people see of it
-in docs/payment-retry.md.
+models/payments/dunning.py has the retry advice and the retry schedule; docs/payment-retry.md what people see.
+Tests: tests/workflows/test_payment_retry_schedule.py, tests/api/payments/test_retry.py;
+histories: tests/histories/PaymentRetry/.
 """
 
 from __future__ import annotations
@@ -69,19 +70,19 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
     def __init__(self, begin: RetryPayment) -> None:
         self._begin = begin
         self._undo = Compensations(begin.order_id)
-        self._charging = asyncio.Lock()  # one try at a time
+        self._charging = asyncio.Lock()  # one attempt at a time
         self._snapshot = RetrySnapshot(
             state=RetryState.RETRYING, status=OrderStatus.PAYMENT_RETRYING, failed_at=workflow.now()
         )
         self._challenge: ChallengedAttempt | None = None
         self._attempts = 0
         self._ready = False
-        self._woken = False  # a reason to look: a webhook, a person's word, a changed order
+        self._woken = False  # a reason to load the order: a webhook, an update, a changed order
         self._ended: RetryEnded | None = None
 
     @workflow.run
     async def run(self, begin: RetryPayment) -> RetryState:
-        """Let go of the payment that failed; climb the ladder; end with the order paid, cancelled or given up."""
+        """Void the failed payment; attempt on schedule; end with the order paid, cancelled or given up."""
         async with self._charging:
             await self._start_or_resume()
             self._ready = True
@@ -97,18 +98,20 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
             workflow.continue_as_new(begin)
         return self._ended.state
 
-    # What others say to it
+    # Signals and updates
 
     @workflow.signal
     def changed(self) -> None:
-        """Something has happened to the order, or to the payment at its provider."""
+        """Wake-up: the order has changed, or a provider event about its payment is stored."""
         self._woken = True
 
     @workflow.update
     @recorded
     async def pay(self, command: PayWith) -> CommandResponse:
-        """A new method, tried at once: 200 paid, 202 the bank wants to see the buyer. Raises PaymentDeclined (the
-        ladder goes on), PaymentMethodInvalid, NotFound, InvalidTransition."""
+        """Attempts a new method at once. Status 200: paid; 202: a challenge is required.
+
+        Raises PaymentDeclined (the schedule goes on), PaymentMethodInvalid, NotFound, InvalidTransition.
+        """
         await workflow.wait_condition(lambda: self._ready)
         async with self._charging:
             self._check_live("payment-method")
@@ -130,7 +133,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
     @workflow.update
     @recorded
     async def try_now(self, request: Steer = NO_INITIATOR) -> RetryState:
-        """Support has reason to think that the order's own method works now."""
+        """Attempts the order's own method at once. Raises InvalidTransition where that is not possible."""
         await workflow.wait_condition(lambda: self._ready)
         async with self._charging:
             self._check_live("try-now", unless=RetryState.PAID)
@@ -149,7 +152,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
     @workflow.update
     @recorded
     async def extend(self, request: Steer = NO_INITIATOR) -> RetryState:
-        """A week more, with one more try at its end."""
+        """Extends the schedule by a week, with one more attempt at its end. Raises InvalidTransition."""
         await workflow.wait_condition(lambda: self._ready)
         async with self._charging:
             self._check_live("extend")
@@ -164,7 +167,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
     @workflow.update
     @recorded
     async def give_up(self, request: Steer = NO_INITIATOR) -> RetryState:
-        """Nobody will pay: the order, or what is left of it, is cancelled now."""
+        """Gives up: cancels what has not shipped of the order. Raises InvalidTransition."""
         await workflow.wait_condition(lambda: self._ready)
         async with self._charging:
             self._check_live("give-up", unless=RetryState.GAVE_UP)
@@ -186,10 +189,10 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
     def _state(self) -> RetryState:
         return self._ended.state if self._ended else RetryState.RETRYING
 
-    # The ladder
+    # The retry schedule
 
     async def _start_or_resume(self) -> None:
-        """Everything is in the database: an execution that was terminated is begun again where it stood."""
+        """Loads all state from the database, so a restarted execution resumes where the last one ended."""
         if await self._load_order():
             await self._void_failed_payment()
         await self._resume_open_attempt()
@@ -201,7 +204,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
             await self._require_action(self._challenge, Asked())
 
     async def _load_order(self) -> bool:
-        """Whether it still waits for its payment."""
+        """Loads the order. Returns whether it still waits for its payment."""
         snapshot = await self._load()
         if not self._ready:
             self._snapshot, self._challenge = snapshot, snapshot.challenged
@@ -213,7 +216,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
         return self._ended is None
 
     async def _resume_open_attempt(self) -> None:
-        """Begun by an execution before this one, or by a command that was lost with its worker."""
+        """Finishes an attempt of an earlier execution, or of a command that was lost with its worker."""
         charge = self._snapshot.open_attempt
         if charge is not None and self._ended is None:
             self._update_snapshot(open_attempt=None)
@@ -221,23 +224,23 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
             await self._record_result(charge, result, own=charge.off_session)
 
     async def _has_failed_again(self) -> bool:
-        """Paid, shipped on, and refused anew while this one was ending: the next ladder is the next run's."""
+        """Whether the paid order's next capture was declined while this run was ending: the next run retries it."""
         return (await self._load()).state is RetryState.RETRYING
 
     async def _load(self) -> RetrySnapshot:
         return await workflow.execute_local_activity_method(
             PaymentRetries.begin_payment_retry,
             BeginRetry(order_id=self._begin.order_id, now=workflow.now()),
-            summary="look at the order",
+            summary="load the order",
             **DATABASE,
         )
 
     async def _until_due(self) -> None:
         moments = [self._gives_up_at, *([self._attempt_at] if self._attempt_at else [])]
-        summary = "next try" if self._attempt_at else "given up"
+        summary = "next attempt" if self._attempt_at else "give up"
         if self._challenge is not None and self._challenge.expires_at is not None:
             poll_at = workflow.now() + timedelta(seconds=self._begin.payment_lookup_seconds)
-            moments, summary = [min(self._challenge.expires_at, poll_at)], "next look at the bank"
+            moments, summary = [min(self._challenge.expires_at, poll_at)], "next poll of the challenge"
         timeout = max(timedelta(), min(moments) - workflow.now())
         self._show_details()
         with contextlib.suppress(asyncio.TimeoutError):
@@ -246,7 +249,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
             )
 
     async def _run_due(self) -> None:
-        """Whatever is due now."""
+        """Runs what is due now: a load, a poll, an attempt, or the end."""
         if self._woken and self._ended is None:
             self._woken = False
             await self._load_order()
@@ -273,17 +276,17 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
         return given_up_at(self._snapshot.failed_at, self._begin.schedule_scale, self._snapshot.extensions)
 
     def _skip_missed_steps(self) -> None:
-        """Past every step that is due by now: a process that comes late tries once, not four times."""
+        """Skips every step that is due by now, so an execution that is late makes one attempt, not four."""
         while (moment := self._attempt_at) is not None and moment <= workflow.now():
             self._update_snapshot(step=self._snapshot.step + 1)
 
     def _update_snapshot(self, **changes: object) -> None:
         self._snapshot = self._snapshot.model_copy(update=changes)
 
-    # One try
+    # One attempt
 
     async def _attempt(self, command: PayWith | None) -> AttemptResult | None:
-        """Of the order's own method, off-session, or of the buyer's new one. None where there is nothing to try."""
+        """Charges the order's own method, off-session, or the buyer's new one. None where there is no method."""
         self._skip_missed_steps()
         result = FAILED_AT_PROVIDER
         for _ in range(CHARGE_KEYS):
@@ -297,7 +300,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
                     method=command.method if command else None,
                     request=command.request if command else Asked(),
                 ),
-                summary=f"plan try {self._attempts}",
+                summary=f"plan attempt {self._attempts}",
                 **DATABASE,
             )
             if planned.charge is None:
@@ -314,14 +317,14 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
         return result
 
     async def _charge(self, charge: ChargeOrder) -> AttemptResult:
-        """Asked, and looked up before it is asked again, until the provider says; then a person is asked."""
+        """Charges idempotently and resolves an unknown outcome at the provider; then escalates to a manual task."""
         self._show_details(
-            f"Try {charge.number}: asking {charge.provider} for {charge.amount.amount} {charge.amount.currency}"
+            f"Attempt {charge.number}: charging {charge.amount.amount} {charge.amount.currency} at {charge.provider}"
         )
         result = await self._undo.retry_until_resolved(
             "payment-retry-unknown",
             lambda: workflow.execute_activity_method(
-                PaymentRetries.charge_order, charge, summary=f"try {charge.number}", **PAYMENT_LOOKUP
+                PaymentRetries.charge_order, charge, summary=f"attempt {charge.number}", **PAYMENT_LOOKUP
             ),
         )
         return result or FAILED_AT_PROVIDER
@@ -341,12 +344,12 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
             if not charge.off_session:
                 await self._require_action(challenge, charge.request)
                 return
-            await self._void(challenge)  # nobody is there to be seen by the bank
+            await self._void(challenge)  # off-session: the buyer isn't there for a challenge
             result = AttemptResult(state=ProviderPaymentStatus.DECLINED, decline_code="authentication_required")
         await self._record_decline(result.decline_code or "generic_decline", own=own, payment_id=charge.payment_id)
 
     async def _accept(self, payment_id: str, provider: str, reference: str, request: Asked) -> None:
-        """The order goes on. One that was cancelled meanwhile keeps none of the money."""
+        """Records the payment of the order. If the order was cancelled meanwhile, voids the payment."""
         ended = await workflow.execute_local_activity_method(
             PaymentRetries.accept_payment,
             AcceptPayment(order_id=self._begin.order_id, payment_id=payment_id, reference=reference, request=request),
@@ -359,7 +362,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
         self._finish(ended)
 
     async def _record_decline(self, code: str, *, own: bool, payment_id: str) -> None:
-        """The buyer is told where this changes who can help."""
+        """Records the decline. Notifies the buyer when the advice changes from `retry`: only the buyer can pay then."""
         before = self._snapshot.retry_advice
         after = strictest(before, retry_advice_of(code)) if own else before
         self._update_snapshot(decline_code=code, retry_advice=after)
@@ -367,7 +370,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
             notify_about=payment_id if before is RetryAdvice.RETRY and after is not RetryAdvice.RETRY else None
         )
 
-    # The bank
+    # Challenges
 
     async def _require_action(self, challenge: ChallengedAttempt, request: Asked) -> None:
         until = workflow.now() + timedelta(seconds=self._begin.payment_action_seconds)
@@ -380,11 +383,11 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
             request=request,
         )
         self._woken |= await workflow.execute_local_activity_method(
-            PaymentRetries.require_payer_action, command, summary="ask the buyer to authenticate", **DATABASE
+            PaymentRetries.require_payer_action, command, summary="require the buyer's action", **DATABASE
         )
 
     async def _poll_challenge(self, challenge: ChallengedAttempt) -> None:
-        """Decided, or out of time, or to be looked at again."""
+        """Polls once: accepts, declines or voids the challenged attempt, or leaves it for the next poll."""
         result = await self._retrieve(challenge)
         if result.state in (ProviderPaymentStatus.AUTHORISED, ProviderPaymentStatus.CAPTURED):
             await self._accept(challenge.payment_id, challenge.provider, challenge.reference, challenge.request)
@@ -399,12 +402,12 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
     async def _retrieve(self, challenge: ChallengedAttempt) -> AttemptResult:
         try:
             return await workflow.execute_local_activity_method(
-                PaymentRetries.retrieve_payment_attempt, challenge, summary="look at the payment", **PAYMENT_POLL
+                PaymentRetries.retrieve_payment_attempt, challenge, summary="retrieve the payment", **PAYMENT_POLL
             )
         except FailureError as error:
             if is_cancelled_exception(error):
                 raise
-            return AttemptResult(state=ProviderPaymentStatus.PROCESSING)  # the provider is down: nothing new is known
+            return AttemptResult(state=ProviderPaymentStatus.PROCESSING)  # the provider is down: no change is known
 
     async def _void_challenge(self) -> None:
         if self._challenge is not None:
@@ -421,34 +424,34 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
         return await self._undo.retry_until_resolved(
             "void-payment",
             lambda: workflow.execute_activity_method(
-                PaymentRetries.void_payment_attempt, release, summary="let go of a payment", **COMPENSATION
+                PaymentRetries.void_payment_attempt, release, summary="void a payment", **COMPENSATION
             ),
         )
 
     async def _void_failed_payment(self) -> None:
-        """The buyer's bank holds nothing for it any more. What was taken there without us is for a person to see."""
+        """Voids the failed payment. Opens a manual task if the provider has captured more than our ledger."""
         if not self._snapshot.failed_reference:
             return
-        self._show_details("Letting go of the payment that failed")
+        self._show_details("Voiding the failed payment")
         held = await self._void_until_done(self._snapshot.provider, self._snapshot.failed_reference, None)
         if held is not None and held.captured > self._snapshot.captured:
-            detail = f"the books say {self._snapshot.captured}, the provider took {held.captured}"
+            detail = f"captured in the ledger {self._snapshot.captured}, at the provider {held.captured}"
             task = OpenTask(kind="payment-mismatch", subject=self._begin.order_id, detail=detail)
             await workflow.execute_local_activity_method(Tasks.open_task, task, **DATABASE)
             self._update_snapshot(retry_advice=RetryAdvice.NEVER)
 
-    # The ends
+    # Final states
 
     async def _give_up_when_due(self) -> None:
         ended = await self._undo.retry_until_resolved("payment-retry", lambda: self._cancel_order(SYSTEM))
         if ended is not None:
             self._finish(ended)
         else:
-            self._update_snapshot(extensions=self._snapshot.extensions + 1)  # a person sees to it, in their own time
+            self._update_snapshot(extensions=self._snapshot.extensions + 1)  # resolved manually: time for that
             await self._record_schedule()
 
     async def _cancel_order(self, actor: Actor) -> RetryEnded:
-        self._show_details("Giving up: cancelling what has not left")
+        self._show_details("Giving up: cancelling what has not shipped")
         return await workflow.execute_local_activity_method(
             PaymentRetries.give_up_payment,
             GiveUpPayment(order_id=self._begin.order_id, actor=actor),
@@ -474,7 +477,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
             notify_about=notify_about,
         )
         await workflow.execute_local_activity_method(
-            PaymentRetries.record_retry_schedule, command, summary="note where it stands", **DATABASE
+            PaymentRetries.record_retry_schedule, command, summary="record the schedule", **DATABASE
         )
 
     @property
@@ -486,13 +489,13 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
     def _show_details(self, details: str | None = None) -> None:
         """What an operator reads in the Temporal UI."""
         if details is None:
-            step = f"try {self._snapshot.step + 1} of {len(RETRY_SCHEDULE) + self._snapshot.extensions}"
+            step = f"attempt {self._snapshot.step + 1} of {len(RETRY_SCHEDULE) + self._snapshot.extensions}"
             details = {
                 Waiting.BANK: "Waiting for the buyer at the bank",
                 Waiting.NEXT_TRY: f"Waiting for {step} at {self._attempt_at or self._gives_up_at:%Y-%m-%d %H:%M} UTC",
             }.get(self._waits_for, "Waiting for the buyer's new method")
             details += (
-                f"; last refusal: {self._snapshot.decline_code}; given up at {self._gives_up_at:%Y-%m-%d %H:%M} UTC"
+                f"; last decline: {self._snapshot.decline_code}; gives up at {self._gives_up_at:%Y-%m-%d %H:%M} UTC"
             )
             workflow.upsert_search_attributes([STATE.value_set(self._waits_for)])
         workflow.set_current_details(details)

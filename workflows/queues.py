@@ -1,4 +1,4 @@
-"""Task queues by latency class: a campaign never stands in a checkout's way."""
+"""Task queues, one per latency class: a mail campaign doesn't delay a checkout."""
 
 CHECKOUT = "checkout"
 ORDERS = "orders"

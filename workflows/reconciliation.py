@@ -1,4 +1,8 @@
-"""The provider's list against our books, provider by provider: differences are put right or become a person's."""
+"""Reconciliation of each provider's list with the ledger: differences are resolved or become manual tasks.
+
+Tests: tests/workflows/test_reconciliation.py, test_reconciliation_paypal.py;
+histories: tests/histories/Reconciliation/.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,11 @@ with workflow.unsafe.imports_passed_through():
 class Reconciliation:
     @workflow.run
     async def run(self, command: Reconcile) -> dict[str, RunState]:
-        """How it ended, by provider. Long lists of differences go on in a new execution."""
+        """Returns the final state by provider. Continues as new when there are more than `at_most` differences."""
         names = command.providers or await self._names()
         ended = dict(command.ended)
         for number, name in enumerate(names):
-            workflow.set_current_details(f"Reading {name}'s list")
+            workflow.set_current_details(f"Reading the list of {name}")
             run = await self._begin(command, name)
             try:
                 if not command.compared:
@@ -51,7 +55,7 @@ class Reconciliation:
         return found.names
 
     def _key(self, command: Reconcile) -> str:
-        """The same through all executions that one run goes on in."""
+        """Idempotency key of the run, the same in all executions that it continues in."""
         return command.key or workflow.info().run_id
 
     async def _begin(self, command: Reconcile, name: str) -> ReconciliationRun:
@@ -62,32 +66,32 @@ class Reconciliation:
 
     async def _read_and_compare(self, command: Reconcile, run: ReconciliationRun) -> None:
         await workflow.execute_activity_method(
-            Reconciliations.read_movements, run, summary=f"{run.provider}'s list", **PROVIDER_LIST
+            Reconciliations.read_movements, run, summary=f"read the list of {run.provider}", **PROVIDER_LIST
         )
-        workflow.set_current_details(f"Comparing {run.provider}'s list with our books")
+        workflow.set_current_details(f"Comparing the list of {run.provider} with the ledger")
         await workflow.execute_activity_method(
             Reconciliations.compare_ledger,
             CompareLedger(run=run, margin_seconds=command.margin_seconds),
-            summary="compare",
+            summary="compare with the ledger",
             **PROVIDER_LIST,
         )
 
     async def _resolve_differences(self, command: Reconcile, run: ReconciliationRun) -> bool:
-        """Each difference; False where there are more than one execution should hold."""
+        """Resolves up to `at_most` differences, or escalates them. False if there are more."""
         unresolved = await workflow.execute_local_activity_method(
             Reconciliations.list_unresolved_differences, run, summary="differences", **DATABASE
         )
         for difference_id in unresolved.ids[: command.at_most]:
-            workflow.set_current_details(f"Settling {difference_id} with {run.provider}")
+            workflow.set_current_details(f"Resolving {difference_id} with {run.provider}")
             try:
                 await workflow.execute_activity_method(
-                    Reconciliations.resolve_difference, difference_id, summary="settle", **RESOLVE_DIFFERENCE
+                    Reconciliations.resolve_difference, difference_id, summary="resolve", **RESOLVE_DIFFERENCE
                 )
             except FailureError as error:
                 if is_cancelled_exception(error):
                     raise
                 await workflow.execute_local_activity_method(
-                    Reconciliations.escalate_difference, difference_id, summary="for a person", **DATABASE
+                    Reconciliations.escalate_difference, difference_id, summary="open manual task", **DATABASE
                 )
         return len(unresolved.ids) <= command.at_most
 

@@ -1,6 +1,7 @@
-"""A refund until the buyer has the money: asked of the provider once, followed while it waits, a person's if it fails.
+"""A refund: requested from the provider once, polled while it is pending, resolved manually if it fails.
 
-`run` begins by reading where things stand, so it can be ended and begun again at any moment.
+`run` begins by loading the refund, so its execution can be terminated and restarted at any moment.
+Tests: tests/workflows/test_refund.py, tests/api/payments/; histories: tests/histories/Refund/.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows.options import COMPENSATION, DATABASE, REFUND_POLL_INTERVALS
 
 DETAILS = {
-    RefundStatus.PENDING: "On its way",
-    RefundStatus.SUCCEEDED: "The money is with the buyer's bank",
-    RefundStatus.FAILED: "Failed, and seen to by a person",
+    RefundStatus.PENDING: "Pending at the provider",
+    RefundStatus.SUCCEEDED: "Succeeded",
+    RefundStatus.FAILED: "Failed, and resolved manually",
 }
 
 
@@ -31,14 +32,14 @@ class Refund:
     @workflow.init
     def __init__(self, ref: RefundRef) -> None:
         self._ref = ref
-        self._woken = False  # the provider has something to say, also of what has ended
+        self._woken = False  # a provider event is stored; it may concern a refund that has ended
         self._resolutions: list[TaskResolved] = []
         self._polls = 0
         self._waits_for_buyer = False
 
     @workflow.run
     async def run(self, ref: RefundRef) -> RefundStatus | None:
-        """Until each part has its end at the provider and the books, or a person has seen to it. None: no refund."""
+        """Runs until each part is final at the provider and in the ledger, or resolved manually. None: no refund."""
         snapshot = await self._load()
         if snapshot is None:
             if ref.found is None or not await self._adopt():
@@ -62,14 +63,14 @@ class Refund:
         return forced or info.is_continue_as_new_suggested()
 
     async def _run_round(self, snapshot: RefundSnapshot) -> RefundSnapshot:
-        """One round: what a person has said, then what the provider says."""
-        words, self._resolutions = self._resolutions, []
-        if snapshot.task is not None and words:
-            await self._record_resolution(snapshot.task, words)
+        """One round: the outcomes of manual tasks, then the provider's status."""
+        resolutions, self._resolutions = self._resolutions, []
+        if snapshot.task is not None and resolutions:
+            await self._record_resolution(snapshot.task, resolutions)
             snapshot = await self._reload()
         if snapshot.resolution is TaskOutcome.RETRY and snapshot.status is RefundStatus.FAILED:
             await workflow.execute_local_activity_method(
-                Refunds.retry_refund, self._ref, summary="a person says retry", **DATABASE
+                Refunds.retry_refund, self._ref, summary="retry the refund", **DATABASE
             )
             snapshot = await self._reload()
         woken, self._woken = self._woken, False
@@ -79,7 +80,7 @@ class Refund:
         return await self._reload()
 
     async def _sync_part(self, part: RefundPart) -> None:
-        """Asks the provider, and writes down what it says. Its silence of days is a person's to look at."""
+        """Refunds the part at the provider and records its status. Opens a manual task when the retries run out."""
         kind = RefundTask.UNKNOWN
         try:
             found = await workflow.execute_activity_method(
@@ -99,11 +100,11 @@ class Refund:
             await self._open_task(kind, str(error.cause or error))
 
     async def _adopt(self) -> bool:
-        """Made by hand at the provider: it is the order's once our own refunds leave it room."""
+        """Adopts a refund that was made at the provider, once our own refunds leave room for it. False: not adopted."""
         while True:
             try:
                 return await workflow.execute_activity_method(
-                    Refunds.adopt_refund, self._ref, summary="found at the provider", **COMPENSATION
+                    Refunds.adopt_refund, self._ref, summary="adopt the provider's refund", **COMPENSATION
                 )
             except ActivityError as error:
                 if is_cancelled_exception(error):
@@ -115,32 +116,32 @@ class Refund:
             await self._wait(True)
 
     async def _wait(self, has_timeout: bool) -> None:
-        """For a word of the provider or of a person; in between it is looked at, ever more seldom."""
+        """Waits for a wake-up or an outcome; with `has_timeout` until the next poll, at growing intervals."""
         timeout = None
         if has_timeout:
             timeout = REFUND_POLL_INTERVALS[min(self._polls, len(REFUND_POLL_INTERVALS) - 1)]
             self._polls += 1
         try:
             await workflow.wait_condition(
-                lambda: self._woken or bool(self._resolutions), timeout=timeout, timeout_summary="next look"
+                lambda: self._woken or bool(self._resolutions), timeout=timeout, timeout_summary="next poll"
             )
         except TimeoutError:
             return
 
-    async def _record_resolution(self, task_id: str, words: list[TaskResolved]) -> None:
-        """What was typed in the Temporal UI goes into the queue as well; a word from there is in it already."""
-        word = next((word for word in words if word.task_id in ("", task_id)), None)
-        if word is not None:
+    async def _record_resolution(self, task_id: str, resolutions: list[TaskResolved]) -> None:
+        """Closes the task in the database too: the API has done so already, a signal from the Temporal UI hasn't."""
+        resolution = next((one for one in resolutions if one.task_id in ("", task_id)), None)
+        if resolution is not None:
             await workflow.execute_local_activity_method(
                 Tasks.close_task,
-                CloseTask(task_id=task_id, outcome=word.outcome),
-                summary=f"a person says {word.outcome}",
+                CloseTask(task_id=task_id, outcome=resolution.outcome),
+                summary=f"resolved manually: {resolution.outcome}",
                 **DATABASE,
             )
 
     async def _load(self) -> RefundSnapshot | None:
         return await workflow.execute_local_activity_method(
-            Refunds.load_refund, self._ref, summary="read refund", **DATABASE
+            Refunds.load_refund, self._ref, summary="load the refund", **DATABASE
         )
 
     async def _reload(self) -> RefundSnapshot:
@@ -154,21 +155,21 @@ class Refund:
         )
 
     def _show_details(self, snapshot: RefundSnapshot) -> None:
-        words = DETAILS[snapshot.status]
+        details = DETAILS[snapshot.status]
         if snapshot.status is RefundStatus.PENDING and self._waits_for_buyer:
-            words = "The buyer has to tell the provider where the money shall go"
+            details = "Waiting for the buyer to give the provider an account for the refund"
         if snapshot.task is not None:
-            words = "Failed: waiting for a person. Signal resolve_task, retry or done"
-        workflow.set_current_details(f"{words} ({snapshot.amount.amount} {snapshot.amount.currency})")
+            details = "Failed: waiting for a person. Signal resolve_task, retry or done"
+        workflow.set_current_details(f"{details} ({snapshot.amount.amount} {snapshot.amount.currency})")
 
-    # What others say to it
+    # Signals
 
     @workflow.signal
     def changed(self) -> None:
-        """The provider has something to say about it."""
+        """Wake-up: a provider event about this refund is stored."""
         self._woken = True
 
     @workflow.signal
     def resolve_task(self, resolution: TaskResolved) -> None:
-        """`{"outcome": "retry"}` asks the provider once more, `{"outcome": "done"}` takes it as seen to."""
+        """`{"outcome": "retry"}` refunds once more; `{"outcome": "done"}` ends the refund as resolved manually."""
         self._resolutions.append(resolution)

@@ -1,4 +1,8 @@
-"""A card that its owner has removed goes at the provider too: tried for days, and then a person is asked."""
+"""Detaches a removed payment method at the provider: retried for days, then a manual task.
+
+Tests: tests/api/payments/test_methods.py, tests/workflows/test_tasks.py;
+histories: tests/histories/RemovePaymentMethod/.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ class RemovePaymentMethod(CompensatingWorkflow):
 
     @workflow.run
     async def run(self, ref: PaymentMethodRef) -> PaymentMethodState:
-        """REMOVED, or how else it was found; a person may say that it is gone at the provider."""
+        """Returns REMOVED, or the state that the detaching found; an operator may resolve it manually."""
         workflow.set_current_details("Detaching at the provider")
         state = await self._undo.retry_until_resolved(
             "detach-payment-method",
@@ -33,7 +37,7 @@ class RemovePaymentMethod(CompensatingWorkflow):
         )
         if state is None:
             state = await workflow.execute_local_activity_method(
-                PaymentMethods.record_removed_payment_method, ref, summary="detached by a person", **DATABASE
+                PaymentMethods.record_removed_payment_method, ref, summary="detached manually", **DATABASE
             )
         workflow.set_current_details(f"Done: {state}")
         workflow.upsert_search_attributes([STATE.value_set(state)])

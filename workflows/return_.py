@@ -1,4 +1,7 @@
-"""A return (RMA) from its announcement to its end: received and paid back, refused, or never sent."""
+"""A return (RMA), from its announcement to received and refunded, refused, or expired.
+
+Tests: tests/workflows/test_returns.py, tests/api/orders/test_returns.py; histories: tests/histories/Return/.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,10 @@ NO_REASON = RefuseReturn()
 
 # What an operator reads in the Temporal UI.
 DETAILS = {
-    ReturnStatus.RECEIVED: "Received: the money is on its way (see refund/…)",
+    ReturnStatus.RECEIVED: "Received: waiting for the refund (see refund/…)",
     ReturnStatus.REFUNDED: "Received and refunded",
     ReturnStatus.REFUSED: "Refused",
-    ReturnStatus.EXPIRED: "Expired: nothing has come",
+    ReturnStatus.EXPIRED: "Expired: nothing was received",
 }
 
 
@@ -35,11 +38,11 @@ class Return(AcceptsUpdates):
     @workflow.init
     def __init__(self, ref: ReturnRef) -> None:
         self._ref = ref
-        self._woken = False  # something has been written about it: look
+        self._woken = False  # the return has changed: load it
 
     @workflow.run
     async def run(self, ref: ReturnRef) -> ReturnStatus:
-        """Wait for the parcel until its time is up, then for the refund. The database says what has happened."""
+        """Waits for the parcel until the return expires, then for the refund. The database holds the status."""
         snapshot = await self._load()
         while not snapshot.finished:
             self._show_details(snapshot)
@@ -47,7 +50,7 @@ class Return(AcceptsUpdates):
                 snapshot = await self._load()
             else:
                 snapshot = await workflow.execute_local_activity_method(
-                    Returns.expire_return, self._ref, summary="nothing has come", **DATABASE
+                    Returns.expire_return, self._ref, summary="expire the return", **DATABASE
                 )
         await self._updates_recorded()
         self._show_details(snapshot)
@@ -56,11 +59,11 @@ class Return(AcceptsUpdates):
     async def _load(self) -> ReturnSnapshot:
         self._woken = False
         return await workflow.execute_local_activity_method(
-            Returns.load_return, self._ref, summary="look at the return", **DATABASE
+            Returns.load_return, self._ref, summary="load the return", **DATABASE
         )
 
     async def _wait_for_wake_up(self, snapshot: ReturnSnapshot) -> bool:
-        """False once the parcel's time is up; the refund has all the time that it needs."""
+        """False when the time to receive the parcel is up. A refund has no timeout."""
         waits = snapshot.status is ReturnStatus.REQUESTED
         timeout = timedelta(seconds=max(0.0, snapshot.seconds_left)) if waits else None
         try:
@@ -73,29 +76,29 @@ class Return(AcceptsUpdates):
         until = workflow.now() + timedelta(seconds=max(0.0, snapshot.seconds_left))
         workflow.set_current_details(DETAILS.get(snapshot.status, f"Announced: expected until {until:%Y-%m-%d}"))
 
-    # What others say to it
+    # Signals and updates
 
     @workflow.signal
     def changed(self) -> None:
-        """Something has happened to the return; the database says what."""
+        """Wake-up: the return has changed in the database."""
         self._woken = True
 
     @workflow.update
     @recorded
     async def receive(self, command: ReceiveReturn = WHOLE_RETURN) -> ReturnStatus:
-        """The parcel is here: stock back, money back. `{}` is all of it, fit to be sold again."""
+        """Receives the goods: restocks and refunds. `{}` means all units, in sellable condition."""
         return await self._run_command(Returns.receive_return, command, "receive")
 
     @workflow.update
     @recorded
     async def refuse(self, command: RefuseReturn = NO_REASON) -> ReturnStatus:
-        """It is not taken back."""
+        """Refuses the return."""
         return await self._run_command(Returns.refuse_return, command, "refuse")
 
     async def _run_command(
         self, step: Callable[[Returns, Command], ReturnSnapshot], command: Command, summary: str
     ) -> ReturnStatus:
-        """In this return's name; who typed it is known to Temporal."""
+        """Runs the step for this return. Without an initiator's cause, the update id becomes the cause."""
         update = workflow.current_update_info()
         initiator = command.initiator
         if not initiator.cause and update is not None:

@@ -1,4 +1,8 @@
-"""A card kept for later, to its final answer: saved, declined, refused or expired (see docs/accounts.md)."""
+"""The set-up of a saved payment method, to saved, declined, refused or expired (docs/accounts.md).
+
+Tests: tests/api/payments/test_methods.py, tests/workflows/test_updates.py;
+histories: tests/histories/SavePaymentMethod/.
+"""
 
 from __future__ import annotations
 
@@ -57,14 +61,14 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
         self._customer = ""
         self._attempt = 1
         self._first_step_at = 0  # the length of the history when the first step began
-        self._response: CommandResponse | None = None  # what the owner is told as things stand
+        self._response: CommandResponse | None = None  # the present answer to `submit` and `resume`
         self._final = False
-        self._wake_ups = 0  # reasons to look at the set-up: a webhook, an owner who is back
-        self._handled = 0  # of which this many have been looked into
+        self._wake_ups = 0  # reasons to poll the set-up: a webhook, a returning owner
+        self._handled = 0  # how many of them a poll has followed
 
     @workflow.run
     async def run(self, begin: BeginPaymentMethod) -> PaymentMethodState:
-        """Begin, set up at the provider, wait if the bank asks, keep; unwind on any refusal."""
+        """Begin, set up at the provider, wait for a next action, save; run the compensations on any refusal."""
         try:
             started = await self._begin_saving()
             if started.ended is not None and started.response is not None:
@@ -78,12 +82,12 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
         await self._updates_recorded()
         return state
 
-    # What others say to it
+    # Updates and signals
 
     @workflow.update
     @recorded
     async def submit(self, fingerprint: str) -> CommandResponse:
-        """The owner's wish: the first answer there is. A repeated one joins what runs."""
+        """Returns the first response: final, or `requires_action`. A repeated submission joins the running set-up."""
         await workflow.wait_condition(lambda: self._response is not None)
         assert self._response is not None
         return self._response
@@ -96,7 +100,7 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
     @workflow.update
     @recorded
     async def resume(self) -> CommandResponse:
-        """The owner is back from the bank: looks at once, and says how things stand."""
+        """The owner has returned from the next action: polls the set-up at once and returns the response."""
         self._wake_ups += 1
         mine = self._wake_ups
         await workflow.wait_condition(lambda: self._final or self._handled >= mine)
@@ -110,7 +114,7 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
 
     @workflow.signal
     def setup_changed(self) -> None:
-        """The provider says that something happened to this set-up."""
+        """Wake-up: a provider event about this set-up is stored."""
         self._wake_ups += 1
 
     # The steps
@@ -123,7 +127,7 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
         )
 
     async def _ensure_customer(self, gone: str | None = None) -> str:
-        """Repeated, it gives the same; so what is unknown is simply tried for longer."""
+        """Ensures the provider's customer. Idempotent, so an unknown outcome is retried in a remote activity."""
         command = EnsureCustomer(
             user_id=self._begin.user_id,
             provider=self._begin.provider,
@@ -137,7 +141,7 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
         except FailureError as error:
             if self._certain(error) or is_cancelled_exception(error):
                 raise
-        workflow.set_current_details("The provider does not answer: trying for its customer")
+        workflow.set_current_details("The provider does not answer: retrying to ensure its customer")
         return await workflow.execute_activity_method(
             PaymentMethods.ensure_payment_customer, command, summary="customer at the provider", **PAYMENT_LOOKUP
         )
@@ -147,7 +151,10 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
         return refusal is not None and refusal.error != OutcomeUnknown.__name__
 
     async def _set_up(self, started: PaymentMethodBegun) -> SetupResult:
-        """One bounded call; an unknown outcome is looked up, and only a certain absence allows another key."""
+        """Sets up with one bounded call per attempt. Resolves an unknown outcome at the provider.
+
+        Only a set-up that is certainly absent allows another attempt, with another idempotency key.
+        """
         for self._attempt in range(1, SET_UP_ATTEMPTS + 1):
             workflow.set_current_details(f"Setting up at the provider, attempt {self._attempt}")
             setup = await self._call_provider(started)
@@ -165,9 +172,9 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
         return setup
 
     async def _call_provider(self, started: PaymentMethodBegun) -> SetupResult:
-        """One call beside our own task; whatever that leaves open is for an activity that looks before it asks.
+        """Sets up in a local activity; a remote activity resolves an unknown outcome (search, then retry).
 
-        As in Checkout: a failure is certain only in the very workflow task that began, for the first time.
+        As in Checkout: a failure is certain only in the workflow task that began the saving for the first time.
         """
         command = SetUpMethod(
             payment_method_id=self._begin.payment_method_id,
@@ -190,9 +197,9 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
                     self._push_undo()
                     raise
         self._push_undo()
-        workflow.set_current_details("Outcome unknown: asking the provider")
+        workflow.set_current_details("Outcome unknown: resolving it at the provider")
         return await workflow.execute_activity_method(
-            PaymentMethods.resolve_setup_outcome, command, summary="settle unknown outcome", **PAYMENT_LOOKUP
+            PaymentMethods.resolve_setup_outcome, command, summary="resolve unknown outcome", **PAYMENT_LOOKUP
         )
 
     def _find_command(self, reference: str | None) -> FindSetup:
@@ -215,7 +222,10 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
         )
 
     async def _wait_for_setup(self, setup: SetupResult) -> None:
-        """Until the set-up is decided: a webhook, the owner's return, a look at intervals, or expiry."""
+        """Polls the set-up on a webhook, on the owner's return and at intervals, until it is decided or expires.
+
+        Raises PaymentDeclined, SetupExpired.
+        """
         if setup.state is ProviderSetupStatus.SUCCEEDED:
             return
         deadline = workflow.now() + timedelta(seconds=self._begin.payment_action_seconds)
@@ -227,7 +237,7 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
             seen = self._wake_ups
             if self._decided(await self._retrieve(setup)):
                 return
-            self._handled = seen  # only now: whoever asked is told the end where there is one
+            self._handled = seen  # not before: `resume` returns the final response where there is one
         await self._expire(setup)
 
     def _decided(self, setup: SetupResult) -> bool:
@@ -236,22 +246,22 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
         return setup.state is ProviderSetupStatus.SUCCEEDED
 
     async def _require_action(self, deadline: datetime) -> bool:
-        """Records and answers `requires_action`; true if the provider has said more in the meantime."""
-        asked = await workflow.execute_local_activity_method(
+        """Records and answers `requires_action`; true if a provider event has arrived in the meantime."""
+        required = await workflow.execute_local_activity_method(
             PaymentMethods.require_setup_action,
             RequireSetupAction(payment_method_id=self._begin.payment_method_id, expires_at=deadline),
-            summary="ask the owner to authenticate",
+            summary="require the owner's action",
             **DATABASE,
         )
-        self._response = asked.response
+        self._response = required.response
         workflow.set_current_details(f"Waiting for the owner at the bank until {deadline:%H:%M:%S} UTC")
         workflow.upsert_search_attributes([STATE.value_set(PaymentMethodState.REQUIRES_ACTION)])
-        return asked.changed
+        return required.changed
 
     async def _wait_for_wake_up(self, timeout: timedelta) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
             await workflow.wait_condition(
-                lambda: self._wake_ups > self._handled, timeout=timeout, timeout_summary="next look at the set-up"
+                lambda: self._wake_ups > self._handled, timeout=timeout, timeout_summary="next poll of the set-up"
             )
 
     async def _retrieve(self, setup: SetupResult) -> SetupResult:
@@ -259,16 +269,16 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
             return await workflow.execute_local_activity_method(
                 PaymentMethods.retrieve_setup,
                 self._find_command(setup.reference),
-                summary="look at the set-up",
+                summary="retrieve the set-up",
                 **PAYMENT_POLL,
             )
         except FailureError as error:
             if is_cancelled_exception(error):
                 raise
-            return setup  # the provider is down: as far as we know nothing has changed
+            return setup  # the provider is down: no change is known
 
     async def _expire(self, setup: SetupResult) -> None:
-        """The provider first: only what it has cancelled is expired. If it turns out done, the card is kept."""
+        """Cancels at the provider, then raises SetupExpired. Returns if the set-up turns out to have succeeded."""
         workflow.set_current_details("Out of time: cancelling at the provider")
         cancelled = await workflow.execute_activity_method(
             PaymentMethods.cancel_setup,
@@ -280,12 +290,12 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
             raise SetupExpired()
 
     async def _save(self) -> CommandResponse:
-        workflow.set_current_details("Keeping the card")
+        workflow.set_current_details("Recording the saved method")
         return await workflow.execute_local_activity_method(
-            PaymentMethods.record_saved_payment_method, self._ref, summary="keep", **DATABASE
+            PaymentMethods.record_saved_payment_method, self._ref, summary="save", **DATABASE
         )
 
-    # The ends
+    # Final states
 
     def _finish(self, state: PaymentMethodState, answer: CommandResponse) -> PaymentMethodState:
         self._response = answer
@@ -295,7 +305,7 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
         return state
 
     async def _refuse(self, refusal: Refusal) -> PaymentMethodState:
-        """CompensatingWorkflow at the provider, shielded from cancellation; then the answer."""
+        """Runs the compensations, shielded from cancellation; then responds."""
         workflow.set_current_details(f"Unwinding: {refusal.error}, {refusal.detail}")
         await self._undo.unwind()
         answer = await asyncio.shield(

@@ -1,4 +1,4 @@
-"""What operators can search executions by; the stack registers these names, workflows set them."""
+"""Search attributes of executions; the stack registers these names, workflows set them."""
 
 ORDER_ID = "OrderId"
 CART_ID = "CartId"
@@ -9,7 +9,7 @@ LINK_STATE = "LinkState"
 PAYMENT_METHOD_STATE = "PaymentMethodState"
 PAYMENT_RETRY_STATE = "PaymentRetryState"
 
-# Name → Temporal's type. Never personal data: the server keeps them in clear.
+# Name → Temporal's type. Never personal data: the server stores them unencrypted.
 SEARCH_ATTRIBUTES = {
     ORDER_ID: "Keyword",
     CART_ID: "Keyword",

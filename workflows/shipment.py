@@ -1,6 +1,7 @@
-"""A parcel on its way: followed by what its carrier says, asked after while nothing is heard, missed when it is silent.
+"""Tracking of one shipment: follows carrier events, polls the carrier during silence, declares the parcel lost.
 
-The facts stand in the database and move the order there; this process is who looks, asks and misses.
+The database holds the tracking events, and they move the order there.
+Tests: tests/workflows/test_shipments.py, tests/api/orders/test_parcels.py; histories: tests/histories/Shipment/.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ with workflow.unsafe.imports_passed_through():
 
 # What an operator reads in the Temporal UI.
 DETAILS = {
-    ShipmentStatus.SHIPPED: "Handed over: nothing heard yet",
+    ShipmentStatus.SHIPPED: "Shipped: no tracking event yet",
     ShipmentStatus.IN_TRANSIT: "On its way",
     ShipmentStatus.OUT_FOR_DELIVERY: "Out for delivery",
-    ShipmentStatus.EXCEPTION: "The carrier is in trouble with it",
-    ShipmentStatus.REFUSED: "Refused at the door: on its way back",
+    ShipmentStatus.EXCEPTION: "The carrier reports a problem",
+    ShipmentStatus.REFUSED: "Refused by the recipient: on its way back",
     ShipmentStatus.DELIVERED: "Delivered",
-    ShipmentStatus.LOST: "Lost: somebody has to see to it",
-    ShipmentStatus.RETURNED_TO_SENDER: "Back at the warehouse: to be received and paid back",
+    ShipmentStatus.LOST: "Lost: see the manual task",
+    ShipmentStatus.RETURNED_TO_SENDER: "Back at the warehouse: to be received and refunded",
 }
 
 
@@ -47,7 +48,7 @@ class Shipment:
 
     @workflow.run
     async def run(self, parcel: TrackShipment) -> ShipmentStatus:
-        """Until it is delivered, lost, or back."""
+        """Runs until the shipment is delivered, lost, or returned to the sender."""
         polls = 0
         while (status := (await self._load()).status) not in PARCEL_ENDS:
             if not await self._wait_for_event(min(parcel.poll_seconds, max(0.0, self._silence_left()))):
@@ -61,29 +62,30 @@ class Shipment:
 
     @workflow.signal
     def changed(self) -> None:
-        """Something was heard of the parcel; the database says what."""
+        """Wake-up: a tracking event is stored."""
         self._woken = True
 
     async def _load(self) -> ShipmentSnapshot:
         self._woken = False
         return self._record(
             await workflow.execute_local_activity_method(
-                Parcels.load_shipment, self._ref, summary="look at the parcel", **DATABASE
+                Parcels.load_shipment, self._ref, summary="load the shipment", **DATABASE
             )
         )
 
     async def _wait_for_event(self, seconds: float) -> bool:
         with contextlib.suppress(asyncio.TimeoutError):
             await workflow.wait_condition(
-                lambda: self._woken, timeout=timedelta(seconds=seconds), timeout_summary="until the carrier is asked"
+                lambda: self._woken, timeout=timedelta(seconds=seconds), timeout_summary="next poll of the carrier"
             )
         return self._woken
 
     async def _poll_carrier(self) -> None:
-        """A carrier that doesn't answer is asked again later: until then nothing is known to be lost."""
+        """Polls the carrier; after the silence declares the parcel lost. A carrier that doesn't answer proves nothing:
+        it is polled again later."""
         try:
             snapshot = await workflow.execute_activity_method(
-                Parcels.poll_carrier, self._ref, summary="ask the carrier", **CARRIER
+                Parcels.poll_carrier, self._ref, summary="poll the carrier", **CARRIER
             )
         except FailureError as error:
             if is_cancelled_exception(error):
@@ -96,13 +98,13 @@ class Shipment:
         if snapshot.polled:
             lost = DeclareShipmentLost(**self._ref.model_dump(), last_event_at=snapshot.last_event_at)
             await workflow.execute_local_activity_method(
-                Parcels.declare_shipment_lost, lost, summary="lost", **DATABASE
+                Parcels.declare_shipment_lost, lost, summary="declare lost", **DATABASE
             )
         else:
             await self._open_silence_task()
 
     async def _open_silence_task(self) -> None:
-        """Only a carrier that was asked can have lost it: without one a person finds out, and scans go on."""
+        """Opens a manual task where no carrier can be polled; tracking events are still received."""
         task = OpenTask(kind="parcel-silent", subject=self._ref.shipment_id, detail=f"of order {self._ref.order_id}")
         await workflow.execute_local_activity_method(Tasks.open_task, task, **DATABASE)
         await self._pause()
@@ -111,15 +113,15 @@ class Shipment:
         await self._wait_for_event(self._parcel.poll_seconds)
 
     def _record(self, snapshot: ShipmentSnapshot) -> ShipmentSnapshot:
-        """Silence is measured by our clock, from when we noticed the last word."""
+        """Silence is measured by the workflow's clock, from when it noticed the last tracking event."""
         if snapshot.last_event_at != self._last_event_at:
             self._last_event_at, self._noticed_at = snapshot.last_event_at, workflow.now()
-        words = DETAILS.get(snapshot.status, str(snapshot.status))
-        if words != self._shown:
-            self._shown = words
-            workflow.set_current_details(words)
+        details = DETAILS.get(snapshot.status, str(snapshot.status))
+        if details != self._shown:
+            self._shown = details
+            workflow.set_current_details(details)
         return snapshot
 
     def _silence_left(self) -> float:
-        """Seconds until silence means that it is lost."""
+        """Seconds until the silence means that the parcel is lost."""
         return self._parcel.silence_seconds - (workflow.now() - self._noticed_at).total_seconds()

@@ -1,7 +1,7 @@
 """The starts of all workflows: id, queue, reuse policy, search attributes, summary and input of each.
 
-`workflows/client.py` sends them. Each of our workflows has one entry here, so its executions look the same in Temporal
-whichever process started them.
+`workflows/client.py` sends them. Each workflow has one entry here, so its executions look the same in Temporal
+whichever process starts them.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ ONCE = WorkflowIDReusePolicy.REJECT_DUPLICATE
 
 @dataclass(frozen=True)
 class Start(Generic[W, Input, Result]):
-    """`reuse`: after which ends of an earlier execution the id may be started again.
+    """`reuse`: after which final states of an earlier execution the id may be started again.
 
-    `eager`: a worker in the starting process takes the first task with the server's answer, without a dispatch.
+    `eager`: a worker in the starting process gets the first task with the server's response, without a dispatch.
     """
 
     run: MethodAsyncSingleParam[W, Input, Result]
@@ -88,7 +88,7 @@ class Start(Generic[W, Input, Result]):
 
 
 def _may_be_eager(settings: Settings) -> bool:
-    """Not with versioned workers: the server (1.29) doesn't ask whether the eager one is of the current build."""
+    """False with versioned workers: the server (1.29) doesn't check that the eager worker has the current build."""
     return not settings.worker_build_id
 
 
@@ -126,7 +126,7 @@ def save_payment_method(begin: BeginPaymentMethod) -> Start[SavePaymentMethod, B
         begin,
         id=ids.save_payment_method_workflow(begin.payment_method_id),
         queue=queues.CHECKOUT,
-        summary="A card to be saved",
+        summary="Set-up of a saved card",
         attributes={USER_ID: begin.user_id, PAYMENT_METHOD_STATE: PaymentMethodState.SAVING},
         reuse=ALWAYS,
     )
@@ -147,7 +147,7 @@ def remove_payment_method(
 
 
 def order(settings: Settings, order_id: str, *, resumed: bool) -> Start[Order, FulfilOrder, OrderStatus]:
-    """`resumed`: the order may have come further than its confirmation, so the workflow reads it first."""
+    """`resumed`: the order may be past its confirmation, so the workflow loads it first."""
     return Start(
         Order.run,
         FulfilOrder(
@@ -184,7 +184,7 @@ def shipment(settings: Settings, order_id: str, shipment_id: str) -> Start[Shipm
 def refund(
     order_id: str, refund_id: str, found: FoundRefund | None = None
 ) -> Start[Refund, RefundRef, RefundStatus | None]:
-    """Also of one that has ended: banks send money back. `found`: one that was made at the provider by hand."""
+    """May be started again after its end: banks send money back. `found`: a refund made at the provider by hand."""
     return Start(
         Refund.run,
         RefundRef(refund_id=refund_id, found=found),
@@ -209,13 +209,13 @@ def return_(order_id: str, return_id: str) -> Start[Return, ReturnRef, ReturnSta
 
 
 def payment_retry(settings: Settings, order_id: str) -> Start[PaymentRetry, RetryPayment, RetryState]:
-    """Also of one that has ended: an order's payment can fail twice."""
+    """May be started again after its end: an order's payment can fail twice."""
     return Start(
         PaymentRetry.run,
         RetryPayment.of(settings, order_id),
         id=ids.payment_retry_workflow(order_id),
         queue=queues.ORDERS,
-        summary="A payment that failed after its order was placed",
+        summary=f"Payment retry of {order_id}",
         attributes={ORDER_ID: order_id, PAYMENT_RETRY_STATE: Waiting.PROVIDER},
         reuse=ALWAYS,
     )
@@ -244,13 +244,13 @@ def mailed_link(settings: Settings, link: Link) -> Start[Never, Link, LinkState]
 
 
 def reconciliation(settings: Settings) -> Start[Reconciliation, Reconcile, dict[str, RunState]]:
-    """Of the schedule, which appends the time to the id."""
+    """For the schedule, which appends the time to the id."""
     return Start(
         Reconciliation.run,
         Reconcile(margin_seconds=settings.reconciliation_margin_seconds),
         id=ids.RECONCILIATION,
         queue=queues.ORDERS,
-        summary="The providers' lists against our books",
+        summary="Reconciliation of the providers' lists with the ledger",
         attributes={},
         reuse=ALWAYS,
     )

@@ -1,8 +1,8 @@
-"""Updates that keep their answers: no execution ends in the workflow task that accepted one.
+"""No execution ends in the workflow task that accepted an update, or the caller could lose the response.
 
-A task that ends its execution is discarded by the server when another event (most often a signal) has arrived since it
-began, and with it go the updates that it accepted: their callers get FAILED_PRECONDITION, although the activities have
-run. An update whose acceptance is in the history is answered by whichever task ends the execution after all.
+The server discards a task that ends its execution when another event (most often a signal) has arrived since the task
+began. The updates that the task accepted are discarded too: their callers get FAILED_PRECONDITION, although the
+activities have run. An update whose acceptance is in the history is answered by the task that ends the execution.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ NEXT_TASK: Final = timedelta(milliseconds=1)
 
 
 class AcceptsUpdates:
-    """Of every workflow that has updates."""
+    """Base of every workflow that has updates."""
 
     _accepted_at = 0  # the length of the history in the task that accepted the last update
 
     async def _updates_recorded(self) -> None:
-        """Before every end, also that of `continue_as_new`: handlers have finished, acceptances are in the history."""
+        """Waits until all handlers have finished and all acceptances are in the history.
+
+        Call it before every end of the execution, `continue_as_new` included.
+        """
         await workflow.wait_condition(workflow.all_handlers_finished)
         while self._accepted_at == workflow.info().get_current_history_length():
             await workflow.sleep(NEXT_TASK, summary="record the updates")
@@ -38,7 +41,7 @@ Result = TypeVar("Result")
 def recorded(
     handler: Callable[Concatenate[Flow, Parameters], Awaitable[Result]],
 ) -> Callable[Concatenate[Flow, Parameters], Awaitable[Result]]:
-    """Under every `@workflow.update` (tests/workflows/test_updates.py): notes the task that accepted it."""
+    """Goes under every `@workflow.update` (tests/workflows/test_updates.py): remembers the accepting task."""
 
     async def handle(self: Flow, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         self._accepted_at = workflow.info().get_current_history_length()

@@ -1,4 +1,4 @@
-"""Mails about accounts, one each: links while they are good, and what an owner has to know."""
+"""Sends mails about accounts: links while they are live, and notices to the owner."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Accounts:
 
     @activity.defn
     def send_link(self, link: Link) -> str:
-        """As MailOnce.send; or what has become of the link, when it is no longer good and so was not sent.
+        """As MailOnce.send; or the state of the link, which is not sent unless it is live.
 
-        The link's secret is derived here and now: it is in no database and in no history, and a repeated mail
-        carries the same one.
+        The secret of the link is derived here: no database and no history has it, and a repeated mail carries the
+        same one. Raises NotFound.
         """
         with self._database.autocommit() as connection:
             stored = self._links.read(connection, link.id)
@@ -63,7 +63,7 @@ class Accounts:
 
     @activity.defn
     def expire_link(self, link: Link) -> LinkState:
-        """How it ended; its time has come, if nobody was quicker."""
+        """Expires the link unless it has ended; returns its final state. Raises NotFound."""
         with self._database.transaction() as connection:
             state = self._links.expire(connection, link.id)
         if state is None:
@@ -72,7 +72,7 @@ class Accounts:
 
     @activity.defn
     def notify_password_reset(self, link: Link) -> str:
-        """As MailOnce.send, to the address that the link had gone to."""
+        """As MailOnce.send, to the address that the link was sent to. Raises NotFound."""
         with self._database.autocommit() as connection:
             stored = self._links.read(connection, link.id)
         if stored is None:
@@ -85,10 +85,10 @@ class Accounts:
         return self._mails.send(link.id, NoticeKind.PASSWORD_CHANGED, link.user_id, compose)
 
     def send_notice(self, notice_id: str) -> str:
-        """As MailOnce.send; for the outbox, whose every message is a step of its own already."""
+        """As MailOnce.send; a plain method, because the outbox delivers each message as a step of its own."""
         with self._database.autocommit() as connection:
             notice = self._notices.read_notice(connection, notice_id)
-        if notice is None:  # its account has been erased
+        if notice is None:  # the account has been erased
             return "failed"
         kind, email = notice.kind, notice.email
 

@@ -1,4 +1,4 @@
-"""Merchants' files become catalogue, stock and rules: in batches, as often as one likes, each bad row named."""
+"""Imports merchants' files into catalogue, stock and rules: in batches, idempotently; each bad row is an error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROWS_AT_ONCE = 2000
 
 
 class Catalogue:
-    """Each batch is one transaction: an import that is cut short has written whole batches, and is simply repeated."""
+    """Each batch is one transaction: an interrupted import has written whole batches and can be repeated."""
 
     def __init__(self, database: Database) -> None:
         from models.db.repositories.catalogue import inventory, product_import, rules_import
@@ -35,7 +35,7 @@ class Catalogue:
         self._rules = rules_import
 
     def import_file(self, command: ImportFile) -> FileImported:
-        """Writes what is good and returns what isn't, by row; the same file again changes nothing."""
+        """Writes the valid rows and returns the errors of the others. Importing the same file again changes nothing."""
         content = command.content
         match command.kind:
             case ImportKind.CATEGORIES:

@@ -1,4 +1,4 @@
-"""The database steps of a checkout, one transaction each; the constraints decide who wins."""
+"""The database steps of a checkout, one transaction each; constraints decide between concurrent checkouts."""
 
 from __future__ import annotations
 
@@ -44,30 +44,30 @@ class Checkouts:
 
     @activity.defn
     def require_action(self, command: RequireAction) -> ActionRequired:
-        """Step 3: the buyer is asked to go to the bank."""
+        """Step 3: records the next action that the payment requires of the buyer."""
         with self._database.transaction() as connection:
             return self._checkouts.require_action(connection, command)
 
     @activity.defn
     def confirm_order(self, command: ConfirmOrder) -> CommandResponse:
-        """Step 5. Raises OutOfStock (the hold had run out), CartCompleted, InvalidTransition (closed before)."""
+        """Step 5. Raises OutOfStock (the hold had expired), CartCompleted, InvalidTransition (closed already)."""
         with self._database.transaction() as connection:
             return self._checkouts.confirm(connection, command, trace_context())
 
     @activity.defn
     def close_checkout(self, command: CloseCheckout) -> CommandResponse:
-        """The undo of step 1, and the attempt's last word."""
+        """The undo of step 1; records the final response of the checkout."""
         with self._database.transaction() as connection:
             return self._closing.close(connection, command)
 
     @activity.defn
     def release_hold(self, command: ReleaseHold) -> None:
-        """The hold has run out; whether the stock is still there is asked again at the confirmation."""
+        """Releases an expired hold; the confirmation checks the stock again."""
         with self._database.transaction() as connection:
             self._holds.expire(connection, command.checkout_id)
 
     @activity.defn
     def orphaned_checkout(self, ref: CheckoutRef) -> OrphanedCheckout | None:
-        """What a checkout without a process left behind; None when it has ended."""
+        """The state of a checkout without a workflow; None if the checkout has ended."""
         with self._database.autocommit() as connection:
             return self._reads.orphaned(connection, ref.checkout_id)

@@ -1,1 +1,1 @@
-"""What goes out and comes in: events, messages, stored responses, manual tasks."""
+"""Delivery: events, messages, stored responses, manual tasks."""

@@ -1,4 +1,4 @@
-"""A mail, exactly once: the intent is a row, and a send without a known outcome waits for the provider's word.
+"""Sends a mail once: a row records the intent, and an unknown outcome waits for the provider's event.
 
 SendGrid takes no idempotency key. Our message id travels with the mail and comes back in a signed `processed`
 event; only when none has come for `unknown_seconds` is it sent again. Twice is possible only if the provider takes a
@@ -31,16 +31,16 @@ class MailOnce:
         self._tasks = tasks
 
     def send(self, event: str, topic: str, subject: str, compose: Callable[[str], EmailMessage]) -> str:
-        """The message's state: `sent`, or `failed` when the provider will never take it (a task about `subject`).
+        """Returns `sent`, or `failed` when the provider refuses it for good (a manual task about `subject` opens).
 
-        `compose` makes the mail of its id. Raises OutcomeUnknown while the provider's word is awaited,
-        ProviderUnavailable when it was not reached.
+        `compose` makes the mail from its id. Raises OutcomeUnknown while the provider's event is awaited,
+        ProviderUnavailable when the provider was not reached.
         """
         with self._database.autocommit() as connection:
             sending = self._messages.begin_sending(connection, event, topic, "email", self._unknown_seconds)
         if not sending.may_send:
             if sending.state == "sending":
-                raise OutcomeUnknown("An earlier send is unanswered: waiting for the provider's word")
+                raise OutcomeUnknown("An earlier send is unanswered: waiting for the provider's event")
             return sending.state
         message = compose(sending.id)
         failpoint("send_mail:before")
@@ -51,13 +51,13 @@ class MailOnce:
                 self._messages.not_sent(connection, sending.id)
             raise
         except InvalidRequest as error:
-            return self._give_up(sending.id, subject, error.detail)
+            return self._fail(sending.id, subject, error.detail)
         failpoint("send_mail:after")
         with self._database.autocommit() as connection:
             self._messages.end_sending(connection, sending.id, "sent")
         return "sent"
 
-    def _give_up(self, message_id: str, subject: str, why: str) -> str:
+    def _fail(self, message_id: str, subject: str, why: str) -> str:
         with self._database.transaction() as connection:
             self._messages.end_sending(connection, message_id, "failed")
             self._tasks.open_task(connection, OpenTask(kind="mail-refused", subject=subject, detail=why))

@@ -1,4 +1,4 @@
-"""Work that only a person can finish: written down once, for the queue that support looks at."""
+"""Manual tasks: work for a person, one open task per kind and subject."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 class Tasks:
     def __init__(self, database: Database) -> None:
-        # Imported where it is built: workflows name this class and must not load SQLAlchemy.
+        # Imported here: workflows import this module and must not load SQLAlchemy.
         from models.db.repositories.delivery import tasks
 
         self._database = database
@@ -22,13 +22,13 @@ class Tasks:
 
     @activity.defn
     def open_task(self, task: OpenTask) -> None:
-        """For the queue alone: nobody waits for what comes of it. One open task per kind and subject."""
+        """Opens a task whose outcome no workflow waits for. Idempotent: one open task per kind and subject."""
         with self._database.transaction() as connection:
             self._tasks.open_task(connection, task, workflow_id=activity.info().workflow_id)
 
     @activity.defn
     def escalate_failure(self, task: OpenTask) -> TaskOpened:
-        """The same, of a process that waits for the outcome. Repeated, it finds its own task."""
+        """Opens a task whose outcome the workflow waits for. Idempotent by the activity's id."""
         info = activity.info()
         key = f"{info.workflow_id}:{info.workflow_run_id}:{info.activity_id}"
         with self._database.transaction() as connection:
@@ -36,6 +36,6 @@ class Tasks:
 
     @activity.defn
     def close_task(self, command: CloseTask) -> TaskOutcome:
-        """The process goes on; the outcome as the row has it."""
+        """Closes the task; returns the outcome that the row has."""
         with self._database.transaction() as connection:
             return self._tasks.close(connection, command)

@@ -1,1 +1,1 @@
-"""Every connection to the world outside PostgreSQL; the only importers of vendor SDKs."""
+"""Every connection to a system other than PostgreSQL; the only importers of vendor SDKs."""

@@ -1,4 +1,4 @@
-"""Redis: a cache and a place to count. Losing it loses no fact, so every call says when it had no answer."""
+"""Redis: cache and counters. It holds no facts; every call raises Unavailable when Redis doesn't answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TIMEOUT_SECONDS = 0.05
 
 
 class Cache:
-    """Answers within a twentieth of a second, or Unavailable."""
+    """Every call answers within TIMEOUT_SECONDS or raises Unavailable."""
 
     def __init__(self, url: str) -> None:
         self._redis = redis.Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
@@ -21,7 +21,7 @@ class Cache:
         )
 
     def count(self, key: str, seconds: int, amount: int) -> int:
-        """Adds to a counter that is forgotten after that time; what it then stands at."""
+        """Adds to a counter that expires after `seconds`; returns its new value."""
         try:
             counted = self._counters.incr(key, seconds, amount=amount)
         except RedisError as error:

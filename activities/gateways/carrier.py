@@ -1,7 +1,7 @@
-"""The parcel carrier: rates, labels, tracking, and webhooks that are signed as Standard Webhooks has it.
+"""The parcel carrier: rates, labels, tracking, and webhooks that are signed by Standard Webhooks.
 
-Its HTTP shape is the sandbox's (sandbox/carrier/service.py); a real carrier stands behind an adapter of that shape.
-Labels carry an Idempotency-Key and our reference: what is not known is looked up by it before it is tried again.
+Its HTTP API is the sandbox's (sandbox/carrier/service.py); a real carrier needs an adapter with that API.
+Labels carry an Idempotency-Key and our reference: an unknown outcome is searched by it before a retry.
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ Json = dict[str, Any]
 
 
 class CarrierGateway:
-    """One carrier; answers within `timeout` seconds. Raises ProviderUnavailable (nothing happened), OutcomeUnknown
-    (something may have) or InvalidRequest (it never will)."""
+    """One carrier; answers within `timeout` seconds.
+
+    Raises ProviderUnavailable (nothing happened), OutcomeUnknown, or InvalidRequest (refused for good).
+    """
 
     name = "sandbox"
 
@@ -50,7 +52,7 @@ class CarrierGateway:
 
     @classmethod
     def of(cls, settings: Settings) -> CarrierGateway | None:
-        """None where the shop has no carrier."""
+        """None if the settings name no carrier."""
         if not settings.carrier_base:
             return None
         return cls(
@@ -63,18 +65,18 @@ class CarrierGateway:
         self._http.close()
 
     def rates(self, sender: Stop, receiver: Stop) -> list[Rate]:
-        """Of every service between the two, the carrier's order kept."""
+        """The rates of every service between the two, in the carrier's order."""
         found = self._call("POST", "/rates", {"from": _place(sender), "to": _place(receiver)})
-        with _understood():
+        with _reading():
             return [Rate.model_validate(rate) for rate in found["rates"]]
 
     def buy_label(self, reference: str, service: str, sender: Stop, receiver: Stop, *, keys: Iterable[str]) -> Label:
-        """One label for `reference`: idempotent under the same sequence of keys (idempotency_keys.py)."""
+        """Buys one label for `reference`: idempotent under the same sequence of keys (idempotency_keys.py)."""
         body = {"from": _place(sender), "to": _place(receiver), "service": service, "reference": reference}
         for key in keys:
             try:
                 bought = self._call("POST", "/labels", body, key=key)
-                with _understood():
+                with _reading():
                     return _label(bought)
             except OutcomeUnknown as error:
                 if not error.extra.get("answered"):
@@ -82,25 +84,25 @@ class CarrierGateway:
             held = self.search_label(reference)
             if held is not None:
                 return held
-        raise OutcomeUnknown("The carrier goes on answering with errors")
+        raise OutcomeUnknown("The carrier keeps answering with errors")
 
     def search_label(self, reference: str) -> Label | None:
-        """What was bought under our reference and not voided since."""
+        """The label that was bought under our reference and is not voided, or None."""
         found = self._call("GET", f"/labels?reference={quote(reference, safe='')}")
-        with _understood():
+        with _reading():
             return next((_label(label) for label in found["labels"] if label["status"] == "purchased"), None)
 
     def void_label(self, label_id: str) -> None:
-        """Twice is once. Raises InvalidRequest where the parcel is on its way."""
+        """Idempotent. Raises InvalidRequest if the parcel is in transit."""
         self._call("POST", f"/labels/{quote(label_id, safe='')}/void", {})
 
     def track(self, tracking_number: str) -> list[CarrierEvent] | None:
-        """All that is known of a parcel, oldest first; None for one that the carrier has never seen."""
+        """The carrier events of a parcel, oldest first; None if the carrier doesn't know the number."""
         try:
             parcel = self._call("GET", f"/tracking/{quote(tracking_number, safe='')}")
         except NotFound:
             return None
-        with _understood():
+        with _reading():
             return [
                 carrier_event
                 for event in parcel["events"]
@@ -108,9 +110,10 @@ class CarrierGateway:
             ]
 
     def event(self, body: bytes, headers: Mapping[str, str]) -> CarrierEvent | None:
-        """A webhook, if the carrier signed these very bytes within five minutes; else BadSignature.
+        """Verifies and reads a webhook; None if it is not a tracking event.
 
-        None for one that is not about where a parcel is; BadRequest for what is signed and makes no sense.
+        Raises BadSignature unless the carrier signed exactly these bytes within five minutes; BadRequest for a
+        signed body of another shape.
         """
         try:
             self._webhook.verify(body, dict(headers), json_parse=False)
@@ -140,12 +143,12 @@ class CarrierGateway:
 
 
 @contextmanager
-def _understood() -> Iterator[None]:
-    """An answer of another shape says nothing about what was done."""
+def _reading() -> Iterator[None]:
+    """An answer of another shape leaves the outcome unknown."""
     try:
         yield
     except (ValueError, TypeError, KeyError) as error:
-        raise OutcomeUnknown("The carrier's answer makes no sense") from error
+        raise OutcomeUnknown("The carrier's answer can't be read") from error
 
 
 def _domain_error_of(answer: requests.Response) -> HoldfastError:
@@ -153,7 +156,7 @@ def _domain_error_of(answer: requests.Response) -> HoldfastError:
     if status in (401, 403, 429):
         return ProviderUnavailable(f"The carrier answered {status}")
     if status == 404:
-        return NotFound("The carrier knows nothing of it")
+        return NotFound("The carrier answered 404")
     if _code(answer) == "key_in_use":
         return OutcomeUnknown("An earlier request with this key is still running at the carrier")
     if 400 <= status < 500:
@@ -193,7 +196,7 @@ def _label(found: Json) -> Label:
 
 
 def _event(found: Json) -> CarrierEvent | None:
-    """None for a status that says nothing of its way. Raises ValueError (pydantic's is one), TypeError, KeyError."""
+    """None for a status that is not about transit. Raises ValueError (pydantic's is one), TypeError, KeyError."""
     if found["status"] not in CARRIER_STATUSES:
         return None
     location = found.get("location")

@@ -1,8 +1,8 @@
-"""A provider that has stopped answering costs a few buyers some seconds, and then nobody: a circuit breaker.
+"""A circuit breaker around each payment gateway.
 
-Only new payments are held back, and only after several calls in a row that nobody answered in time; whatever moves
-money that is there already is tried on by its own process. Any answer closes the circuit again. A refused payment names
-the providers that can take it instead, for the buyer to choose: a card's token means nothing to another provider.
+It opens after FAILURES authorisations in a row without an answer in time. While it is open, new authorisations are
+refused; all other calls go through, because their workflows retry them. Any answer closes it. The error of a refused
+authorisation names other providers, for the buyer to choose: a card's token is not valid at another provider.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from models.money import Money
 from models.payments.provider import AuthorisationRequest, Movement, ProviderEvent, ProviderPayment, ProviderRefund
 
 FAILURES = 8  # in a row
-PAUSE = 5.0  # seconds until one buyer may try again
+PAUSE = 5.0  # seconds until one authorisation is let through
 
 T = TypeVar("T")
 
 
 def guarded(gateways: Mapping[str, PaymentGateway], *, pause: float = PAUSE) -> dict[str, PaymentGateway]:
-    """The same gateways by name, each with a breaker of this process; `pause` in seconds."""
+    """The gateways by name, each with a circuit breaker of this process; `pause` in seconds."""
     found: dict[str, CircuitBreaker] = {}
     for name, gateway in gateways.items():
         found[name] = CircuitBreaker(gateway, found, pause)
@@ -33,7 +33,7 @@ def guarded(gateways: Mapping[str, PaymentGateway], *, pause: float = PAUSE) -> 
 
 
 class CircuitBreaker:
-    """A PaymentGateway that knows when its provider is down, and which of the `others` are not."""
+    """A PaymentGateway that knows whether its provider is down, and which of the `others` are not."""
 
     def __init__(self, gateway: PaymentGateway, others: Mapping[str, CircuitBreaker], pause: float) -> None:
         self._gateway = gateway
@@ -58,9 +58,9 @@ class CircuitBreaker:
         return bool(self._breaker.current_state == pybreaker.STATE_OPEN)
 
     def authorise(self, request: AuthorisationRequest) -> ProviderPayment:
-        """Raises ProviderUnavailable at once while the provider is down; its `alternatives` are names of others."""
+        """Raises ProviderUnavailable at once while the circuit is open; `alternatives` names other providers."""
         try:
-            # Not `call`: that would keep its lock for as long as the provider takes.
+            # Not `call`: that would hold its lock until the provider answers.
             with self._breaker.calling():
                 return self._gateway.authorise(request)
         except (pybreaker.CircuitBreakerError, ProviderUnavailable) as error:
@@ -77,17 +77,17 @@ class CircuitBreaker:
         )
 
     def _call(self, call: Callable[[], T]) -> T:
-        """An answer says that the provider lives, whatever it says; silence is for the caller to wait out."""
+        """Any answer closes the circuit, an error included; a call without an answer doesn't open it here."""
         try:
             answer = call()
         except HoldfastError as error:
             if not isinstance(error, OutcomeUnknown | ProviderUnavailable):
-                self._alive()
+                self._close()
             raise
-        self._alive()
+        self._close()
         return answer
 
-    def _alive(self) -> None:
+    def _close(self) -> None:
         if self._breaker.current_state != pybreaker.STATE_CLOSED or self._breaker.fail_counter:
             self._breaker.close()
 

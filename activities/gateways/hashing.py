@@ -1,6 +1,6 @@
-"""argon2id (RFC 9106), and the process that does nothing else: a JSON line for each question, one for each answer.
+"""argon2id (RFC 9106), and a process that only hashes: one JSON line per request, one per response.
 
-Run as a script it needs nothing of ours. It ends when its input does, so it outlives nobody.
+As a script it imports nothing of ours. It ends with its input, so it doesn't outlive its parent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def matches(hashed: str, password: str) -> bool:
 
 def main() -> None:
     os.nice(NICENESS)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who ask
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     for line in sys.stdin:
         hashed, password = json.loads(line)
         answer = HASHER.hash(password) if hashed is None else matches(hashed, password)

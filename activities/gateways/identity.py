@@ -1,7 +1,7 @@
-"""Google and Facebook, through Authlib: where to send a browser, and who it was that came back.
+"""Sign-in with Google and Facebook, through Authlib: authorization URLs, and identities from their codes.
 
-OpenID Connect's code flow with PKCE at both; RFC 9700 for what to beware of. Google by its discovery document;
-Facebook, which has none for this flow, as its "OIDC Code Flow with PKCE" and "Manually Build a Login Flow" say.
+OpenID Connect's code flow with PKCE at both; security follows RFC 9700. Google by its discovery document; Facebook,
+which has none for this flow, by its "OIDC Code Flow with PKCE" and "Manually Build a Login Flow".
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ FACEBOOK = "https://www.facebook.com"
 FACEBOOK_GRAPH = "https://graph.facebook.com/v23.0"
 FACEBOOK_DIALOG = "https://www.facebook.com/v23.0"
 
-KEPT_SECONDS = 3600.0  # discovery and keys
+KEPT_SECONDS = 3600.0  # cache of discovery documents and keys
 RETRY_SECONDS = 60.0
-LEEWAY_SECONDS = 30  # between their clock and ours
+LEEWAY_SECONDS = 30  # between the provider's clock and ours
 TIMEOUT = (2.0, 5.0)  # to connect, to answer
 AT_ONCE = 4
-WAITING = 40  # further ones are refused: behind a provider that hangs nobody should wait for minutes
+WAITING = 40  # calls beyond are refused, so that a provider that hangs doesn't keep sign-ins waiting for minutes
 
 log = structlog.get_logger()
 
@@ -45,7 +45,7 @@ Json = dict[str, Any]
 
 
 class _Provider:
-    """One of the two. Raises SignInRefused for what does not hold, SignInUnavailable when there is no answer."""
+    """Raises SignInRefused for an invalid sign-in, SignInUnavailable when the provider doesn't answer."""
 
     name: ProviderName
     real_issuer: str
@@ -55,16 +55,16 @@ class _Provider:
         self.client_id = client_id
         self._client_secret = client_secret
         self._redirect_uri = redirect_uri
-        self._base = base  # empty for the real one
+        self._base = base  # empty: the real provider
         self.issuer = base or self.real_issuer
-        self._kept: dict[str, tuple[float, Json]] = {}
+        self._cached: dict[str, tuple[float, Json]] = {}
 
     def metadata(self) -> Json:
-        """RFC 8414's names, as far as they are used here."""
+        """The fields of RFC 8414 that are used here, and `issuers`."""
         raise NotImplementedError
 
-    def person(self, session: OAuth2Session, claims: Json) -> Identity:
-        """Whom checked claims name."""
+    def identity(self, session: OAuth2Session, claims: Json) -> Identity:
+        """The identity that validated claims name."""
         raise NotImplementedError
 
     def authorization_url(self, state: str, nonce: str, verifier: str) -> str:
@@ -90,10 +90,10 @@ class _Provider:
                 raise SignInUnavailable("The provider does not accept us") from error
             raise SignInRefused("The provider does not accept this sign-in") from error
         claims = self._checked(token, nonce, metadata)
-        return self.person(session, claims)
+        return self.identity(session, claims)
 
     def _checked(self, token: Json, nonce: str, metadata: Json) -> Json:
-        """The claims of an ID token that is whole, of this provider, for us, in its time and for this sign-in."""
+        """Validates the ID token's signature, issuer, audience, times and nonce; returns its claims."""
         registry = JWSRegistry(algorithms=["RS256"], strict_check_header=False)
         options = {
             "iss": {"essential": True, "values": metadata["issuers"]},
@@ -103,15 +103,15 @@ class _Provider:
         try:
             try:
                 decoded = jwt.decode(token["id_token"], self._keys(metadata), registry=registry)
-            except InvalidKeyIdError:  # they have changed keys
+            except InvalidKeyIdError:  # the provider has rotated its keys
                 decoded = jwt.decode(token["id_token"], self._keys(metadata, afresh=True), registry=registry)
             claims = CodeIDToken(decoded.claims, decoded.header, options, context)
             claims.validate(leeway=LEEWAY_SECONDS)
         except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise SignInRefused("The provider's ID token does not hold") from error
+            raise SignInRefused("The provider's ID token is not valid") from error
         subject = claims["sub"]
         if not (isinstance(subject, str) and 0 < len(subject) <= 255 and subject.isprintable()):
-            raise SignInRefused("The provider's ID token names nobody")
+            raise SignInRefused("The provider's ID token has no usable subject")
         return dict(claims)
 
     def _keys(self, metadata: Json, *, afresh: bool = False) -> KeySet:
@@ -119,16 +119,16 @@ class _Provider:
         return KeySet.import_key_set(keys)
 
     def _get(self, url: str, *, afresh: bool = False) -> Json:
-        """What stands there, as of at most an hour ago, or as it last did while it can't be read."""
-        until, known = self._kept.get(url, (0.0, None))
+        """The document, cached for KEPT_SECONDS; the cached one also while the provider doesn't answer."""
+        until, known = self._cached.get(url, (0.0, None))
         if known is None or afresh or time.monotonic() > until:
             try:
-                known, keep = _json(requests.get(url, timeout=TIMEOUT, allow_redirects=False)), KEPT_SECONDS
+                known, lifetime = _json(requests.get(url, timeout=TIMEOUT, allow_redirects=False)), KEPT_SECONDS
             except (requests.RequestException, ValueError):
                 if known is None or afresh:
                     raise
-                keep = RETRY_SECONDS
-            self._kept[url] = (time.monotonic() + keep, known)
+                lifetime = RETRY_SECONDS
+            self._cached[url] = (time.monotonic() + lifetime, known)
         return known
 
     def _session(self) -> OAuth2Session:
@@ -149,11 +149,11 @@ class _Google(_Provider):
     def metadata(self) -> Json:
         found = self._get(f"{self.issuer}/.well-known/openid-configuration")
         if found.get("issuer") != self.issuer:  # OpenID Connect Discovery, 4.3
-            raise SignInUnavailable("The provider's discovery document is another's")
-        # Google signs with and without the scheme, and says so.
+            raise SignInUnavailable("The provider's discovery document names another issuer")
+        # Google documents both forms of its issuer, with and without the scheme.
         return {**found, "issuers": [self.issuer, self.issuer.removeprefix("https://")]}
 
-    def person(self, session: OAuth2Session, claims: Json) -> Identity:
+    def identity(self, session: OAuth2Session, claims: Json) -> Identity:
         return _identity(
             self.name, claims["sub"], claims.get("email"), claims.get("email_verified") is True, claims.get("name")
         )
@@ -174,18 +174,18 @@ class _Facebook(_Provider):
             "jwks_uri": f"{base or FACEBOOK}/.well-known/oauth/openid/jwks/",
         }
 
-    def person(self, session: OAuth2Session, claims: Json) -> Identity:
-        """Facebook says nothing of verification: `/me` leaves an address out that it does not hold for valid."""
+    def identity(self, session: OAuth2Session, claims: Json) -> Identity:
+        """Facebook has no `email_verified`: `/me` leaves out an address that it holds for invalid."""
         url = self.metadata()["userinfo_endpoint"]
         answer = session.get(url, params={"fields": "id,name,email"}, timeout=TIMEOUT, allow_redirects=False)
-        told = _json(answer)
-        if told.get("id") != claims["sub"]:
-            raise SignInRefused("The provider names two people")
-        return _identity(self.name, claims["sub"], told.get("email"), "email" in told, told.get("name"))
+        profile = _json(answer)
+        if profile.get("id") != claims["sub"]:
+            raise SignInRefused("The provider's profile is not of the ID token's subject")
+        return _identity(self.name, claims["sub"], profile.get("email"), "email" in profile, profile.get("name"))
 
 
 class IdentityProviders:
-    """Those that are configured. Their calls run in threads of their own: one that hangs takes none of the shop's."""
+    """The configured providers. Their calls have threads of their own: a provider that hangs blocks no other thread."""
 
     def __init__(self, providers: list[_Provider]) -> None:
         self._providers = {provider.name: provider for provider in providers}
@@ -210,26 +210,26 @@ class IdentityProviders:
         self._turns.shutdown(wait=False, cancel_futures=True)
 
     def offers(self, name: ProviderName) -> bool:
-        """Whether it is configured."""
+        """Whether the provider is configured."""
         return name in self._providers
 
     def issuer_is(self, name: ProviderName, issuer: str) -> bool:
-        """Whether an answer that names its issuer (RFC 9207) is this provider's."""
+        """Whether the issuer of an authorization response (RFC 9207) is this provider."""
         return issuer == self._providers[name].issuer
 
     async def authorization_url(self, name: ProviderName, *, state: str, nonce: str, verifier: str) -> str:
-        """Where to send the browser. Raises SignInUnavailable."""
+        """The URL to redirect the browser to. Raises SignInUnavailable."""
         provider = self._providers[name]
         return await self._request(lambda: provider.authorization_url(state, nonce, verifier))
 
     async def identify(self, name: ProviderName, *, code: str, nonce: str, verifier: str) -> Identity:
-        """Who the code is about. Raises SignInRefused, SignInUnavailable."""
+        """Exchanges the code for an identity. Raises SignInRefused, SignInUnavailable."""
         provider = self._providers[name]
         return await self._request(lambda: provider.identify(code, nonce, verifier))
 
     async def _request(self, call: Callable[[], T]) -> T:
         if self._waiting >= WAITING:
-            raise SignInUnavailable("Too many are signing in there")
+            raise SignInUnavailable("Too many sign-ins are in progress at the provider")
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._turns, call)
@@ -243,7 +243,7 @@ class IdentityProviders:
 
 
 def redirect_uri(settings: Settings, name: ProviderName) -> str:
-    """Registered at the provider, to the letter; made of settings alone, whatever a Host header says."""
+    """The exact URI that is registered at the provider; made of settings alone, never of a Host header."""
     return f"{settings.storefront_url}/v1/auth/oauth/{name}/callback"
 
 

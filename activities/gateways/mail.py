@@ -22,19 +22,19 @@ from runtime.tracing import trace_context
 MESSAGE_ID = "holdfast_message_id"
 
 
-# What the event webhook is subscribed to at SendGrid: whether it has taken a message on.
+# The events that the webhook is subscribed to at SendGrid: whether it has accepted a message.
 EVENTS = frozenset({"processed", "dropped"})
 
 
 class MailEvent(Record):
-    """What the provider says of one message: `processed`, `delivered`, `bounce`, …"""
+    """An event of one message; `type` is `processed`, `delivered`, `bounce`, …"""
 
     message_id: Storable
     type: str
 
 
 class MailGateway:
-    """Sends one message; answers within `timeout` seconds or OutcomeUnknown."""
+    """Sends messages; answers within `timeout` seconds or raises OutcomeUnknown."""
 
     def __init__(
         self, api_key: str, *, base: str = "", sender: str, webhook_key: str = "", timeout: float = 5.0
@@ -45,7 +45,7 @@ class MailGateway:
         self._webhook = EventWebhook(webhook_key) if webhook_key else None
 
     def send(self, message: EmailMessage) -> None:
-        """Raises ProviderUnavailable (certainly not sent), OutcomeUnknown, or InvalidRequest (never will be)."""
+        """Raises ProviderUnavailable (certainly not sent), OutcomeUnknown, or InvalidRequest (refused for good)."""
         mail = Mail(
             from_email=self._sender,
             to_emails=message.to,
@@ -61,11 +61,14 @@ class MailGateway:
         except URLError as error:
             refused = isinstance(error.reason, ConnectionRefusedError)
             raise (ProviderUnavailable() if refused else OutcomeUnknown()) from error
-        except OSError as error:  # a time-out or a reset once the request was on its way
+        except OSError as error:  # a timeout or a reset after the request was sent
             raise OutcomeUnknown() from error
 
     def events(self, body: bytes, signature: str, timestamp: str) -> list[MailEvent]:
-        """The events in a webhook, if SendGrid signed these very bytes; else BadSignature. BadRequest: no events."""
+        """The events of a webhook.
+
+        Raises BadSignature unless SendGrid signed exactly these bytes, BadRequest if they are no list of events.
+        """
         if self._webhook is None or not _verified(self._webhook, body, signature, timestamp):
             raise BadSignature()
         try:

@@ -1,4 +1,4 @@
-"""Passwords: hashed one at a time and behind everything else, so that a storm of sign-ins leaves the shop its cores."""
+"""Hashes passwords one at a time and at low priority, so that a burst of sign-ins leaves the CPU to other requests."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from activities.gateways import hashing
 from activities.gateways.hashing import HASHER
 from models.errors import Unavailable
 
-PATIENCE_SECONDS = 5
+STOP_SECONDS = 5
 
 
 class Passwords:
-    """Hashes and compares, in a process of its own with a low priority. A thread would not do: preempted between two
-    hashes it would keep Python's lock, and every request would wait for the thread that is to wait for them.
+    """Hashes and verifies in a process of its own with a low priority.
+
+    A thread would not do: preempted between two hashes it would hold the GIL, and every request would wait for it.
     """
 
     def __init__(self) -> None:
         self._turns = ThreadPoolExecutor(1, thread_name_prefix="passwords")
         self._process: subprocess.Popen[str] | None = None
-        self._nobody = HASHER.hash(os.urandom(16).hex())
+        self._dummy = HASHER.hash(os.urandom(16).hex())
 
     async def hash(self, password: str) -> str:
         return str(await self._request(None, password))
 
     async def verify(self, hashed: str | None, password: str) -> bool:
-        """False for a wrong password, and, after the same work, where there is none to compare with."""
-        matches = await self._request(hashed or self._nobody, password)
+        """False for a wrong password; with no hash to compare, False after the same work."""
+        matches = await self._request(hashed or self._dummy, password)
         return matches is True and hashed is not None
 
     def outdated(self, hashed: str) -> bool:
-        """Hashed with weaker parameters than today's: to be hashed again at the next sign-in."""
+        """Whether the hash has other parameters than today's; the next sign-in hashes again."""
         return HASHER.check_needs_rehash(hashed)
 
     def close(self) -> None:
@@ -46,7 +47,7 @@ class Passwords:
         return await asyncio.get_running_loop().run_in_executor(self._turns, self._answer, hashed, password)
 
     def _answer(self, hashed: str | None, password: str) -> str | bool:
-        """Raises Unavailable when the process dies twice over one question."""
+        """Raises Unavailable when the process dies twice during one request."""
         for _ in range(2):
             process = self._running()
             assert process.stdin is not None
@@ -76,7 +77,7 @@ class Passwords:
         if process is None:
             return
         try:
-            process.communicate(timeout=PATIENCE_SECONDS)  # it ends when its input does
+            process.communicate(timeout=STOP_SECONDS)  # it ends when its input does
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

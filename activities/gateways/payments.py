@@ -1,8 +1,8 @@
-"""What every payment provider does for the shop: one contract, and one test suite that runs on each (test_contract.py).
+"""The contract of every payment gateway; one test suite runs on each (test_contract.py).
 
-Three kinds of answer are kept apart. *It happened* (or the provider said no) is a result. *Nothing happened* is
-ProviderUnavailable. *Not known* is OutcomeUnknown, and then the caller looks it up before it tries again; its extra
-`answered` is true where the provider has finished with the key, so that only another key can try again.
+There are three kinds of outcome. *It happened*, or was declined, is a result. *Nothing happened* is
+ProviderUnavailable. *Not known* is OutcomeUnknown, which the caller resolves before a retry; its extra `answered` is
+true if the provider has finished with the key, so that a retry needs another key.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from models.payments.provider import AuthorisationRequest, Movement, ProviderEve
 
 
 class PaymentGateway(Protocol):
-    """Amounts in minor units; every effect under `key`, so that asking twice is asking once."""
+    """Amounts are in minor units. Every effect is idempotent under `key`."""
 
     @property
     def name(self) -> str: ...
@@ -25,52 +25,52 @@ class PaymentGateway(Protocol):
     def currencies(self) -> frozenset[str]: ...
 
     def authorise(self, request: AuthorisationRequest) -> ProviderPayment:
-        """Hold the money, to be captured later. A decline is a result.
+        """Authorise, for a later capture. A decline is a result.
 
         Raises PaymentMethodInvalid, ProviderUnavailable, OutcomeUnknown.
         """
 
     def retrieve(self, reference: str) -> ProviderPayment:
-        """The payment by the provider's own id.
+        """The payment by the provider's id.
 
-        Raises ProviderUnavailable or OutcomeUnknown, as everything below does.
+        Raises ProviderUnavailable or OutcomeUnknown, as all methods below do.
         """
 
     def complete(self, reference: str, key: str) -> ProviderPayment:
-        """Hold the money of a payment that is APPROVED; of any other, what it is. A decline is a result."""
+        """Authorise a payment that is APPROVED; return any other unchanged. A decline is a result."""
 
     def search(self, metadata: dict[str, str], not_before: datetime) -> ProviderPayment:
         """The payment by our metadata; ABSENT only when the provider is certain that it has none."""
 
     def capture(self, reference: str, amount: int, *, final: bool, key: str) -> ProviderPayment:
-        """Take part or all of what was authorised; `final=False` keeps the rest authorised.
+        """Capture part or all of the authorisation, `amount` minor units; `final=False` keeps the rest authorised.
 
-        Raises CaptureRefused (with its decline code) or AuthorisationGone: certain that nothing was taken.
+        Raises CaptureRefused (with its decline code) or AuthorisationGone: nothing was captured.
         """
 
     def cancel(self, reference: str) -> ProviderPayment:
-        """Release an authorisation; twice is once. Where it can't be (paid, or gone before), what it is instead."""
+        """Void the authorisation. Idempotent. Returns the payment as it is if it can't be voided (captured, gone)."""
 
     def refund_rest(self, reference: str) -> None:
-        """Refund all that was captured and is not yet refunded; nothing left is done."""
+        """Refund all that was captured and is not refunded yet. Idempotent."""
 
     def refund(self, reference: str, amount: Money, metadata: dict[str, str], key: str) -> ProviderRefund:
-        """Give back part or all of what was captured; `metadata` has `refund_id`. A refusal is FAILED with its reason.
+        """Refund part or all of the captures; `metadata` has `refund_id`. A refusal is FAILED with its reason.
 
-        Raises RefundExceedsBalance: certain that nothing was given.
+        Raises RefundExceedsBalance: nothing was refunded.
         """
 
     def retrieve_refund(self, reference: str) -> ProviderRefund:
-        """The refund by the provider's own id."""
+        """The refund by the provider's id."""
 
     def search_refund(self, reference: str, metadata: dict[str, str]) -> ProviderRefund:
         """The refund of that payment by our metadata (`refund_id`); ABSENT only when the provider has none."""
 
     def event(self, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
-        """A webhook, if the provider signed these very bytes lately; `headers` by lower-case name.
+        """Verifies and reads a webhook; `headers` by lower-case name.
 
-        Raises BadSignature, or BadRequest for what is signed but no event.
+        Raises BadSignature unless the provider signed exactly these bytes lately, BadRequest if they are no event.
         """
 
     def list_movements(self, since: datetime) -> Iterator[Movement]:
-        """The provider's own list of what moved, in no promised order."""
+        """The provider's list of movements since then, in no particular order."""

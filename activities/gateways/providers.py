@@ -1,4 +1,4 @@
-"""The payment providers that the shop is set up for, by name."""
+"""The configured payment providers, by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runtime.settings import Settings
 
 
 def payment_gateways(settings: Settings) -> dict[str, PaymentGateway]:
-    """Built once in each process, which then knows when one of them is down. Without a client id PayPal is off."""
+    """Call once per process: each gateway has a circuit breaker. Without a client id PayPal is off."""
     gateways: dict[str, PaymentGateway] = {
         StripeGateway.name: StripeGateway(
             settings.stripe_api_key.get_secret_value(),

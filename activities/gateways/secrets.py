@@ -1,4 +1,4 @@
-"""Keys that every process of one installation shares: from the settings, or, in development, made once on disk."""
+"""Keys that all processes of an installation share: from the settings or, in development, created once on disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECRET_FILE = "keys/secret"  # noqa: S105  a name
 
 
 class Vault:
-    """What is derived from the installation's one secret: link secrets, next refresh tokens, sealed values."""
+    """Derives values from the installation's secret: link secrets, next refresh tokens, sealed values."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
@@ -31,11 +31,11 @@ class Vault:
     def of(cls, settings: Settings) -> Vault:
         return cls(
             settings.secret_key.get_secret_value()
-            or _made_once(settings.data_dir / SECRET_FILE, lambda: secrets.token_urlsafe(48).encode())
+            or _create_once(settings.data_dir / SECRET_FILE, lambda: secrets.token_urlsafe(48).encode())
         )
 
     def token(self, purpose: str, *parts: str) -> str:
-        """256 bits, URL-safe; the same parts give the same token, so a repeated step needs nothing kept."""
+        """256 bits, URL-safe; the same parts give the same token, so a repeated step needs no stored token."""
         return base64.urlsafe_b64encode(self._derive(purpose, *parts)).rstrip(b"=").decode()
 
     def link_token(self, link_id: str) -> str:
@@ -43,15 +43,15 @@ class Vault:
         return self.token("link", link_id)
 
     def link_digest(self, link_id: str) -> bytes:
-        """What is kept of it."""
+        """The digest of the link's secret, which is stored."""
         return token_digest(self.link_token(link_id))
 
     def seal(self, plain: str) -> bytes:
-        """Encrypted and authenticated (Fernet), for what must be read again."""
+        """Encrypts and authenticates (Fernet) a value that must be read again."""
         return self._seal.encrypt(plain.encode())
 
     def open(self, sealed: bytes) -> str:
-        """Raises ValueError for what another secret has sealed."""
+        """Raises ValueError for a value that was sealed with another secret."""
         try:
             return self._seal.decrypt(sealed).decode()
         except InvalidToken as error:
@@ -63,21 +63,21 @@ class Vault:
 
 
 def token_digest(token: str) -> bytes:
-    """What is kept of a secret of 256 bits; for those a plain hash is enough."""
+    """The stored digest of a 256-bit secret; for such a secret a plain hash is enough."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def signing_key(settings: Settings) -> str:
     """The PEM that signs access tokens (further PEMs behind it only verify)."""
-    return settings.signing_key.get_secret_value() or _made_once(settings.data_dir / SIGNING_KEY_FILE, _new_pem)
+    return settings.signing_key.get_secret_value() or _create_once(settings.data_dir / SIGNING_KEY_FILE, _new_pem)
 
 
 def _new_pem() -> bytes:
     return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _made_once(path: Path, make: Callable[[], bytes]) -> str:
-    """By whichever process comes first; the others read it."""
+def _create_once(path: Path, make: Callable[[], bytes]) -> str:
+    """The first process creates the file; the others read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         draft = path.with_suffix(f".{os.getpid()}")

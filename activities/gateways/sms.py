@@ -1,4 +1,4 @@
-"""Twilio, through its own SDK. It has no idempotency key, so what may have been sent is looked up in its list.
+"""Twilio, through its own SDK. It has no idempotency key, so an unknown outcome is resolved by its list of messages.
 
 Source: Twilio's API reference, Message resource (https://www.twilio.com/docs/messaging/api/message-resource).
 """
@@ -20,22 +20,22 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 from models.errors import HoldfastError, InvalidRequest, OutcomeUnknown, ProviderUnavailable
 
 TWILIO = "https://api.twilio.com"
-# The list knows only Twilio's clock: look back generously.
+# The list has only Twilio's clock: start earlier.
 CLOCK_MARGIN = timedelta(minutes=5)
 
 _quiet = logging.getLogger("holdfast.twilio")
-_quiet.setLevel(logging.CRITICAL)  # the SDK would log each request, with the number that it is for
+_quiet.setLevel(logging.CRITICAL)  # the SDK would log each request with its phone number
 
 
 class SmsGateway:
-    """Sends one message; answers within `timeout` seconds or OutcomeUnknown. `base`: empty for the real Twilio."""
+    """Sends messages; answers within `timeout` seconds or raises OutcomeUnknown. `base`: empty for the real Twilio."""
 
     def __init__(self, account: str, token: str, *, base: str = "", sender: str, timeout: float = 5.0) -> None:
         self._client = Client(account, token, http_client=_Http(base or TWILIO, timeout))
         self._sender = sender
 
     def send(self, to: str, body: str) -> None:
-        """`to` in E.164. Raises ProviderUnavailable (certainly not sent), OutcomeUnknown, InvalidRequest (never)."""
+        """`to` in E.164. Raises ProviderUnavailable (not sent), OutcomeUnknown, InvalidRequest (refused for good)."""
         try:
             self._client.messages.create(to=to, from_=self._sender, body=body)
         except TwilioRestException as error:
@@ -44,7 +44,7 @@ class SmsGateway:
             raise (ProviderUnavailable() if _never_sent(error) else OutcomeUnknown()) from error
 
     def was_sent(self, to: str, body: str, since: datetime) -> bool:
-        """Whether Twilio has taken that very message. Raises ProviderUnavailable."""
+        """Whether Twilio has accepted exactly this message since then. Raises ProviderUnavailable."""
         try:
             listed = self._client.messages.stream(to=to, date_sent_after=since - CLOCK_MARGIN)
             return any(message.body == body for message in listed)

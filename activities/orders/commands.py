@@ -1,4 +1,4 @@
-"""The database steps of an order's process besides shipping, one transaction each."""
+"""The database steps of the Order workflow besides shipping, one transaction each."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ class OrderCommands:
 
     @activity.defn
     def load_order(self, ref: OrderRef) -> OrderSnapshot:
-        """How it stands, whoever changed it."""
+        """Loads the order for its workflow."""
         with self._database.autocommit() as connection:
             return self._orders.load_snapshot(connection, ref.order_id)
 
     @activity.defn
-    def cancel_order(self, steer: OrderRequest) -> OrderStatus:
-        """Raises InvalidTransition once anything has left."""
+    def cancel_order(self, command: OrderRequest) -> OrderStatus:
+        """Raises InvalidTransition if anything has shipped."""
         with self._database.transaction() as connection:
-            return self._orders.cancel(connection, steer.order_id, steer.initiator).order.status
+            return self._orders.cancel(connection, command.order_id, command.initiator).order.status
 
     @activity.defn
-    def cancel_remainder(self, steer: OrderRequest) -> OrderStatus:
-        """What has not left never will. Raises InvalidTransition."""
+    def cancel_remainder(self, command: OrderRequest) -> OrderStatus:
+        """Cancels the units that have not shipped. Raises InvalidTransition."""
         with self._database.transaction() as connection:
-            return self._orders.cancel_remainder(connection, steer.order_id, steer.initiator).order.status
+            return self._orders.cancel_remainder(connection, command.order_id, command.initiator).order.status
 
     @activity.defn
-    def hold_order(self, steer: OrderRequest) -> OrderStatus:
+    def hold_order(self, command: OrderRequest) -> OrderStatus:
         """Raises InvalidTransition."""
         with self._database.transaction() as connection:
-            return self._orders.hold(connection, steer.order_id, steer.initiator).order.status
+            return self._orders.hold(connection, command.order_id, command.initiator).order.status
 
     @activity.defn
-    def release_order(self, steer: OrderRequest) -> OrderStatus:
-        """Raises InvalidTransition for what is not on hold."""
+    def release_order(self, command: OrderRequest) -> OrderStatus:
+        """Raises InvalidTransition if the order is not on hold."""
         with self._database.transaction() as connection:
-            return self._orders.release(connection, steer.order_id, steer.initiator).order.status
+            return self._orders.release(connection, command.order_id, command.initiator).order.status

@@ -26,13 +26,13 @@ class Fulfilment:
 
     @activity.defn
     def plan_shipment(self, command: CreateShipment) -> ShipmentPlanned:
-        """What the parcel takes. Raises InvalidTransition, NotEnoughToShip, Conflict, NotFound."""
+        """Plans the shipment's units and capture. Raises InvalidTransition, NotEnoughToShip, Conflict, NotFound."""
         with self._database.transaction() as connection:
             return self._shipments.plan_shipment(connection, command)
 
     @activity.defn
     def confirm_shipment(self, command: CreateShipment, planned: ShipmentPlanned) -> None:
-        """The parcel is out: events, stock, ledger and the kept answer, in one transaction."""
+        """Records the shipment: events, stock, ledger and the stored response, in one transaction."""
         with self._database.transaction() as connection:
             stored = self._shipments.confirm_shipment(connection, command, planned.capture)
             answer = self._shipments.shipment_response(connection, stored, command.shipment_id)
@@ -40,13 +40,13 @@ class Fulfilment:
 
     @activity.defn
     def discard_shipment(self, command: CreateShipment) -> None:
-        """The undo of the plan: the parcel stays."""
+        """The undo of the plan."""
         with self._database.transaction() as connection:
             self._shipments.drop_plan(connection, command.shipment_id)
 
     @activity.defn
     def record_tracking_event(self, command: RecordTrackingEvent) -> None:
-        """A carrier's word. Raises InvalidTransition, NotFound."""
+        """Records a tracking event and the stored response. Raises InvalidTransition, NotFound."""
         with self._database.transaction() as connection:
             stored = self._parcels.record_tracking_event(connection, command)
             answer = self._shipments.shipment_response(connection, stored, command.shipment_id)
@@ -54,6 +54,6 @@ class Fulfilment:
 
     @activity.defn
     def complete_order(self, ref: OrderRef) -> OrderStatus:
-        """The return window has closed; what the order is now, for something of it may still be on its way back."""
+        """Completes the order after its return window, unless a return is open; returns the order's status."""
         with self._database.transaction() as connection:
             return self._orders.complete(connection, ref.order_id)

@@ -1,4 +1,4 @@
-"""What a buyer is told of an order, by one mail each."""
+"""Sends mails about an order to its buyer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Notifications:
 
     @activity.defn
     def send_order_confirmation(self, ref: OrderRef) -> str:
-        """As MailOnce.send."""
+        """As MailOnce.send. Raises NotFound."""
         with self._database.autocommit() as connection:
             stored = self._orders.read_order(connection, ref.order_id)
         if stored is None:
@@ -43,10 +43,10 @@ class Notifications:
         return self._mails.send(f"{ref.order_id}:1", "order_confirmed", ref.order_id, compose)
 
     def send_notice(self, order_id: str, kind: OrderNotice, subject: str) -> str:
-        """As MailOnce.send; for the outbox, whose every message is a step of its own already."""
+        """As MailOnce.send; a plain method, because the outbox delivers each message as a step of its own."""
         with self._database.autocommit() as connection:
             stored = self._orders.read_order(connection, order_id)
-        if stored is None or stored.email is None:  # who bought it has been erased
+        if stored is None or stored.email is None:  # the buyer's data has been erased
             return "failed"
         order, email = stored.order, stored.email
 

@@ -1,4 +1,4 @@
-"""Parcels at the carrier: labels bought once and taken back, and what it says where a parcel is."""
+"""Shipments at the carrier: labels bought once, labels voided, and tracking events."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Parcels:
 
     @activity.defn
     def buy_label(self, command: BuyLabel) -> None:
-        """For a planned parcel, key `{shipment_id}:label`. What a try before this one may have bought is looked up.
+        """Buys the label of a planned shipment, key `{shipment_id}:label`. A retry searches an earlier label first.
 
-        Raises InvalidRequest (the carrier will not have it), ProviderUnavailable, OutcomeUnknown.
+        Raises InvalidRequest (refused for good, or no carrier), ProviderUnavailable, OutcomeUnknown.
         """
         if self._carrier is None:
             raise InvalidRequest.at("/tracking_number", "is needed: there is no carrier to buy a label from")
@@ -52,7 +52,7 @@ class Parcels:
 
     @activity.defn
     def void_label(self, ref: ShipmentRef) -> None:
-        """The undo: whatever was bought for the parcel is taken back, also what nobody here was told of."""
+        """The undo: voids the label at the carrier, also one that is not recorded here."""
         if self._carrier is None:
             return
         label = self._carrier.search_label(ref.shipment_id)
@@ -61,26 +61,26 @@ class Parcels:
 
     @activity.defn
     def load_shipment(self, ref: ShipmentRef) -> ShipmentSnapshot:
-        """How it stands by everything that was heard of it."""
+        """Applies the stored carrier events and loads the shipment."""
         with self._database.transaction() as connection:
             return self._parcels.load(connection, ref)
 
     @activity.defn
     def poll_carrier(self, ref: ShipmentRef) -> ShipmentSnapshot:
-        """The same, once the carrier was asked. Raises ProviderUnavailable, OutcomeUnknown."""
-        stands = self.load_shipment(ref)
+        """Polls the carrier, stores its events and loads the shipment. Raises ProviderUnavailable, OutcomeUnknown."""
+        snapshot = self.load_shipment(ref)
         if self._carrier is None:
-            return stands
-        words = self._carrier.track(stands.tracking_number)
-        if words is None:  # another carrier's: what it doesn't know it can't have lost
-            return stands
+            return snapshot
+        events = self._carrier.track(snapshot.tracking_number)
+        if events is None:  # another carrier's parcel, which this one can't have lost
+            return snapshot
         with self._database.transaction() as connection:
-            self._parcels.store_carrier_events(connection, self._carrier.name, words)
-            stands = self._parcels.load(connection, ref)
-        return stands.model_copy(update={"polled": True})
+            self._parcels.store_carrier_events(connection, self._carrier.name, events)
+            snapshot = self._parcels.load(connection, ref)
+        return snapshot.model_copy(update={"polled": True})
 
     @activity.defn
     def declare_shipment_lost(self, command: DeclareShipmentLost) -> None:
-        """Nobody has heard of it for too long: somebody has to see to it, and the buyer is told."""
+        """Records the loss after too long a silence, opens a manual task and notifies the buyer."""
         with self._database.transaction() as connection:
             self._parcels.declare_shipment_lost(connection, command)

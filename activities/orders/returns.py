@@ -1,4 +1,4 @@
-"""The database steps of a return's process, one transaction each."""
+"""The database steps of the Return workflow, one transaction each."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ class Returns:
 
     @activity.defn
     def load_return(self, ref: ReturnRef) -> ReturnSnapshot:
-        """How it stands, whoever changed it."""
+        """Loads the return for its workflow."""
         with self._database.autocommit() as connection:
             return self._returns.load_snapshot(connection, ref.return_id)
 
     @activity.defn
     def receive_return(self, command: ReceiveReturn) -> ReturnSnapshot:
-        """It has arrived. Raises InvalidTransition, NotEnoughToReturn, InvalidRequest."""
+        """Receives the goods. Raises InvalidTransition, NotEnoughToReturn, InvalidRequest."""
         with self._database.transaction() as connection:
             self._returns.receive(connection, command)
             return self._returns.load_snapshot(connection, command.return_id)
 
     @activity.defn
     def refuse_return(self, command: RefuseReturn) -> ReturnSnapshot:
-        """It is not taken back. Raises InvalidTransition."""
+        """Raises InvalidTransition."""
         with self._database.transaction() as connection:
             self._returns.refuse(connection, command.return_id, command.initiator)
             return self._returns.load_snapshot(connection, command.return_id)
 
     @activity.defn
     def expire_return(self, ref: ReturnRef) -> ReturnSnapshot:
-        """Nothing has come in time; a receipt that was quicker stays."""
+        """Expires the return unless it has been received meanwhile."""
         with self._database.transaction() as connection:
             self._returns.expire(connection, ref.return_id)
             return self._returns.load_snapshot(connection, ref.return_id)

@@ -1,6 +1,6 @@
-"""Cards at the provider and in our book: whatever is done there is noted here in the same step.
+"""Saved cards at the provider and in the database: each step records what it has done at the provider.
 
-So no card, and none of the bank's secrets, travels through a workflow's history.
+So no card and no secret of a challenge is in a workflow's history.
 """
 
 from __future__ import annotations
@@ -55,14 +55,17 @@ class PaymentMethods:
 
     @activity.defn
     def begin_payment_method(self, begin: BeginPaymentMethod) -> PaymentMethodBegun:
-        """The row that all the rest is noted in. Raises Conflict (too many), IdempotencyKeyReused, NotFound."""
+        """Inserts the row of the set-up. Raises Conflict (too many), IdempotencyKeyReused, NotFound."""
         with self._database.transaction() as connection:
             return self._saving.begin(connection, begin)
 
     @activity.defn
     def ensure_payment_customer(self, command: EnsureCustomer) -> str:
-        """The provider's id of this person, key `{user_id}:customer`, so that two first cards make one (and after one
-        that is gone, a key that names it). Raises ProviderUnavailable, OutcomeUnknown."""
+        """The provider's id of the user; created under the key `{user_id}:customer`, so two first cards share one.
+
+        `gone` is an id that no longer exists at the provider; the key then contains it. Raises ProviderUnavailable,
+        OutcomeUnknown.
+        """
         with self._database.autocommit() as connection:
             known = self._methods.customer_of(connection, command.user_id)
         if known is not None and known != command.gone:
@@ -83,7 +86,7 @@ class PaymentMethods:
                     raise
             if (found := gateway.search_customer(command.user_id, command.not_before)) is not None:
                 return found
-        raise OutcomeUnknown("The provider goes on answering with errors")
+        raise OutcomeUnknown("The provider keeps answering with errors")
 
     @activity.defn
     def set_up_payment_method(self, command: SetUpMethod) -> SetupResult:
@@ -95,8 +98,11 @@ class PaymentMethods:
 
     @activity.defn
     def resolve_setup_outcome(self, command: SetUpMethod) -> SetupResult:
-        """What became of a set-up whose outcome is unknown: looked up, and only if absent asked again with the same
-        key. ABSENT when the provider has answered that key with an error and holds nothing."""
+        """Resolves the unknown outcome of a set-up: searches it, and if it is absent, sets up again with the same key.
+
+        ABSENT if the provider has answered that key with an error and has no set-up. Raises ProviderUnavailable,
+        OutcomeUnknown.
+        """
         gateway = self._gateways[command.provider]
         metadata = _metadata(command.payment_method_id, command.attempt)
         setup = gateway.search(command.customer, metadata)
@@ -106,7 +112,7 @@ class PaymentMethods:
             except OutcomeUnknown as error:
                 if not error.extra.get("answered"):
                     raise
-                # The provider has finished with this key, so what its list says now is final.
+                # The provider has finished with this key, so its list is final now.
                 setup = gateway.search(command.customer, metadata)
             failpoint("resolve_setup_outcome:unrecorded")
         return self._recorded(command.payment_method_id, setup)
@@ -120,7 +126,7 @@ class PaymentMethods:
         )
 
     def _recorded(self, payment_method_id: str, setup: ProviderSetup) -> SetupResult:
-        """Raises OutcomeUnknown when it can't be written down: something has happened, and nobody here knows."""
+        """Records the set-up. Raises OutcomeUnknown if that fails, because something has happened at the provider."""
         try:
             with self._database.autocommit() as connection:
                 self._saving.record(connection, payment_method_id, setup)
@@ -130,13 +136,13 @@ class PaymentMethods:
 
     @activity.defn
     def require_setup_action(self, command: RequireSetupAction) -> SetupActionRequired:
-        """The bank wants to see the card's owner; how is in the row."""
+        """Records the challenge of the set-up; the row has the next action."""
         with self._database.transaction() as connection:
             return self._saving.require_action(connection, command)
 
     @activity.defn
     def retrieve_setup(self, command: FindSetup) -> SetupResult:
-        """What the provider holds now."""
+        """Retrieves the set-up and records it."""
         return self._recorded(command.payment_method_id, self._find(command))
 
     def _find(self, command: FindSetup) -> ProviderSetup:
@@ -147,7 +153,7 @@ class PaymentMethods:
 
     @activity.defn
     def cancel_setup(self, command: FindSetup) -> SetupResult:
-        """Expiry asks the provider first: CANCELLED, or what it turned out to be instead."""
+        """Cancels an expired set-up at the provider; CANCELLED, or its state if it can't be cancelled."""
         assert command.reference is not None
         setup = self._gateways[command.provider].cancel(command.reference)
         failpoint("cancel_setup:unrecorded")
@@ -155,7 +161,7 @@ class PaymentMethods:
 
     @activity.defn
     def undo_setup(self, command: FindSetup) -> None:
-        """Nobody can complete the set-up any more, and a card that it kept is let go."""
+        """Cancels the set-up; detaches the card that it has saved, unless another entry uses it."""
         gateway = self._gateways[command.provider]
         setup = self._find(command)
         if setup.reference is None:
@@ -174,34 +180,34 @@ class PaymentMethods:
 
     @activity.defn
     def record_saved_payment_method(self, ref: PaymentMethodRef) -> CommandResponse:
-        """Saved, or merged into the entry that the card has already."""
+        """Records the card as saved, or merges it into its existing entry."""
         with self._database.transaction() as connection:
             return self._saving.save(connection, ref.payment_method_id)
 
     @activity.defn
     def save_checkout_payment_method(self, command: SaveCheckoutPaymentMethod) -> None:
-        """The card of a payment becomes one of its buyer's."""
+        """Saves the card of a payment for its buyer. Raises InvalidRequest if the provider has not saved it."""
         setup = self._gateways[command.provider].retrieve_for_payment(command.reference)
         if setup.state is not ProviderSetupStatus.SUCCEEDED:
-            raise InvalidRequest("The provider has not kept the method")
+            raise InvalidRequest("The provider has not saved the method")
         with self._database.transaction() as connection:
             self._saving.save_used(connection, command, setup)
 
     @activity.defn
     def close_payment_method(self, command: ClosePaymentMethod) -> CommandResponse:
-        """The end without a saved card."""
+        """Closes the set-up without a saved card."""
         with self._database.transaction() as connection:
             return self._saving.close(connection, command)
 
     @activity.defn
     def detach_payment_method(self, ref: PaymentMethodRef) -> PaymentMethodState:
-        """What its owner has removed goes at the provider too, unless it is another entry's card by now."""
+        """Detaches a removed card at the provider, unless another entry uses it; returns the state."""
         with self._database.autocommit() as connection:
-            kept = self._methods.at_provider(connection, ref.payment_method_id)
-        if kept.state is not PaymentMethodState.REMOVING:
-            return kept.state
-        if kept.reference is not None:
-            self._gateways[kept.provider].detach(kept.reference)
+            stored = self._methods.at_provider(connection, ref.payment_method_id)
+        if stored.state is not PaymentMethodState.REMOVING:
+            return stored.state
+        if stored.reference is not None:
+            self._gateways[stored.provider].detach(stored.reference)
         failpoint("detach_payment_method:unrecorded")
         with self._database.autocommit() as connection:
             self._methods.removed(connection, ref.payment_method_id)
@@ -209,7 +215,7 @@ class PaymentMethods:
 
     @activity.defn
     def record_removed_payment_method(self, ref: PaymentMethodRef) -> PaymentMethodState:
-        """A person has detached it at the provider."""
+        """Records a card that was detached manually at the provider."""
         with self._database.autocommit() as connection:
             self._methods.removed(connection, ref.payment_method_id)
         return PaymentMethodState.REMOVED

@@ -1,4 +1,4 @@
-"""An order's money at the provider: captured for each parcel; the authorisations left over are voided."""
+"""Captures an order's payment for each shipment, and voids its open authorisations."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ class OrderPayments:
 
     @activity.defn
     def capture_payment(self, command: CapturePayment) -> ProviderPayment:
-        """Key `{shipment_id}:capture`, so that a parcel is paid once. From the second time on, what the provider
-        holds is looked at before it is asked again. Raises CaptureRefused, AuthorisationGone, ProviderUnavailable,
-        OutcomeUnknown."""
+        """Captures once per shipment, key `{shipment_id}:capture`. A retry retrieves the payment first.
+
+        Raises CaptureRefused, AuthorisationGone, ProviderUnavailable, OutcomeUnknown.
+        """
         gateway = self._gateways[command.provider]
         if command.retrieve_first or activity.info().attempt > 1:
             held = gateway.retrieve(command.reference)
@@ -49,29 +50,28 @@ class OrderPayments:
             held = gateway.retrieve(command.reference)
             if _includes(held, command):
                 return held
-        raise OutcomeUnknown("The provider goes on answering with errors")
+        raise OutcomeUnknown("The provider keeps answering with errors")
 
     @activity.defn
     def release_authorisation(self, command: ReleaseAuthorisation) -> int:
-        """Cancelled at the provider, where twice is once, then recorded; returns the minor units given back.
+        """Voids the open authorisations at the provider, idempotently; returns the minor units that are released.
 
-        What was captured there without us is refunded: nobody meant to take it. Raises ProviderUnavailable,
-        OutcomeUnknown.
+        Refunds a capture that was made at the provider without us. Raises ProviderUnavailable, OutcomeUnknown.
         """
         with self._database.autocommit() as connection:
-            promises = self._payments.open_authorisations(connection, command.order_id)
-        for promise in promises:
-            gateway = self._gateways[promise.provider]
-            held = gateway.cancel(promise.reference)
-            taken = held.captured.amount if held.captured is not None else 0
-            if held.state is ProviderPaymentStatus.CAPTURED and taken > promise.captured and not promise.captured:
-                gateway.refund_rest(promise.reference)
+            authorisations = self._payments.open_authorisations(connection, command.order_id)
+        for open_ in authorisations:
+            gateway = self._gateways[open_.provider]
+            held = gateway.cancel(open_.reference)
+            captured = held.captured.amount if held.captured is not None else 0
+            if held.state is ProviderPaymentStatus.CAPTURED and captured > open_.captured and not open_.captured:
+                gateway.refund_rest(open_.reference)
             failpoint("release_authorisation:unrecorded")
             with self._database.transaction() as connection:
-                self._payments.record_release(connection, command.order_id, promise)
-        return sum(promise.amount for promise in promises)
+                self._payments.record_release(connection, command.order_id, open_)
+        return sum(open_.amount for open_ in authorisations)
 
 
 def _includes(held: ProviderPayment, command: CapturePayment) -> bool:
-    """Parcels of an order are paid one after the other, so this one is among what is taken if there is that much."""
+    """Shipments of an order are captured one after the other, so the captured amount tells whether this one is."""
     return held.captured is not None and held.captured >= command.captured_before + command.amount

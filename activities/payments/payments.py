@@ -1,4 +1,4 @@
-"""A checkout's money at the provider: authorise, look up, void. What must happen once names its idempotency key."""
+"""A checkout's payment at the provider: authorise, retrieve, void. Docstrings name the idempotency keys."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ class Payments:
 
     @activity.defn
     def resolve_payment_outcome(self, command: AuthorisePayment) -> ProviderPayment:
-        """What became of an attempt whose outcome is unknown: looked up, and only if absent asked again with
-        the same key. ABSENT when the provider has answered that key with an error and holds nothing."""
+        """Resolves the unknown outcome of an attempt: searches the payment, and if it is absent, authorises again with
+        the same key. ABSENT if the provider has answered that key with an error and has no payment. Raises
+        PaymentMethodInvalid, ProviderUnavailable, OutcomeUnknown."""
         gateway = self._gateways[command.provider]
         metadata = _metadata(command.checkout_id, command.attempt)
         found = gateway.search(metadata, command.not_before)
@@ -52,7 +53,7 @@ class Payments:
         except OutcomeUnknown as error:
             if not error.extra.get("answered"):
                 raise
-            # The provider has finished with this key, so what its list says now is final.
+            # The provider has finished with this key, so its list is final now.
             return gateway.search(metadata, command.not_before)
         return payment
 
@@ -75,7 +76,7 @@ class Payments:
 
     @activity.defn
     def retrieve_payment(self, command: FindPayment) -> ProviderPayment:
-        """What the provider holds now."""
+        """Retrieves the payment by the provider's id, or searches it by our metadata."""
         gateway = self._gateways[command.provider]
         if command.reference is not None:
             return gateway.retrieve(command.reference)
@@ -83,7 +84,7 @@ class Payments:
 
     @activity.defn
     def complete_payment(self, command: FindPayment) -> ProviderPayment:
-        """Its buyer has agreed: held now, key `{checkout_id}:complete:{attempt}`. Looked at first, for it may be."""
+        """Authorises an approved payment, key `{checkout_id}:complete:{attempt}`; retrieves it first."""
         assert command.reference is not None
         gateway = self._gateways[command.provider]
         held = gateway.retrieve(command.reference)
@@ -93,7 +94,7 @@ class Payments:
 
     @activity.defn
     def void_payment(self, command: VoidPayment) -> ProviderPayment:
-        """The undo of step 2: cancelled, or refunded where it was captured. ABSENT: there was nothing to undo."""
+        """The undo of step 2: voids the payment, or refunds it if it was captured. ABSENT: nothing to undo."""
         gateway = self._gateways[command.provider]
         reference = command.reference
         if reference is None:
@@ -110,12 +111,12 @@ class Payments:
         return payment
 
     def _recorded_reference(self, checkout_id: str) -> str | None:
-        """The payment that our books know where a provider's list does not yet show it (PayPal's is hours late)."""
+        """The recorded payment, for a provider's list that doesn't show it yet (PayPal's is hours late)."""
         with self._database.autocommit() as connection:
             return self._payments.open_reference(connection, checkout_id)
 
     @activity.defn
     def cancel_payment(self, command: VoidPayment) -> ProviderPayment:
-        """Expiry asks the provider first: CANCELLED, or what it turned out to be instead."""
+        """Cancels an expired payment at the provider; CANCELLED, or its state if it can't be cancelled."""
         assert command.reference is not None
         return self._gateways[command.provider].cancel(command.reference)

@@ -1,4 +1,4 @@
-"""The provider's list and our books, laid side by side: read, stored, compared, and each difference settled."""
+"""The steps of a reconciliation: read the provider's list, store it, compare it, resolve each difference."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ class Reconciliations:
 
     @activity.defn
     def begin_reconciliation(self, command: BeginRun) -> ReconciliationRun:
-        """From where the provider's last run ended, less the overlap."""
+        """Begins a run from the end of the provider's last run, less the overlap. Idempotent by the key."""
         with self._database.transaction() as connection:
             return self._runs.begin(connection, command)
 
     @activity.defn
     def read_movements(self, run: ReconciliationRun) -> int:
-        """Every line of the provider's list since then, stored once; how many. A heartbeat for each batch.
+        """Stores each movement of the provider's list once; returns how many it has read. Heartbeats after each batch.
 
-        Repeated, it reads from the beginning and stores nothing new. Raises ProviderUnavailable, OutcomeUnknown.
+        A retry reads from the beginning and stores nothing twice. Raises ProviderUnavailable, OutcomeUnknown.
         """
         read = 0
         listed = self._gateways[run.provider].list_movements(run.since)
@@ -67,20 +67,20 @@ class Reconciliations:
 
     @activity.defn
     def compare_ledger(self, command: CompareLedger) -> FoundDifferences:
-        """What has to be settled."""
+        """Compares the movements with the ledger and records the differences."""
         with self._database.transaction() as connection:
             found = self._runs.compare(connection, command)
         return FoundDifferences(ids=found)
 
     @activity.defn
     def list_unresolved_differences(self, run: ReconciliationRun) -> FoundDifferences:
-        """What is left of it."""
+        """The differences that are still to be resolved."""
         with self._database.autocommit() as connection:
             return FoundDifferences(ids=self._runs.list_unresolved(connection, run.run_id))
 
     @activity.defn
     def resolve_difference(self, difference_id: str) -> DifferenceResolved:
-        """Put right, or a person's. Raises ProviderUnavailable, OutcomeUnknown."""
+        """Resolves the difference, or opens a manual task. Raises ProviderUnavailable, OutcomeUnknown."""
         with self._database.autocommit() as connection:
             difference = self._differences.read(connection, difference_id)
             voidable = difference.kind == DifferenceKind.ORPHANED_AUTHORISATION and self._differences.has_no_owner(
@@ -101,7 +101,7 @@ class Reconciliations:
 
     @activity.defn
     def escalate_difference(self, difference_id: str) -> None:
-        """It can't be settled by a process: a person's."""
+        """Opens a manual task for a difference whose retries have run out."""
         with self._database.transaction() as connection:
             difference = self._differences.read(connection, difference_id)
             if difference.state == DifferenceState.FOUND:

@@ -1,4 +1,4 @@
-"""Refunds at the provider, and what the books make of its word: every part once, whatever is lost in between."""
+"""Refunds at the provider and in the ledger: each part is refunded once and recorded once."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ class Refunds:
 
     @activity.defn
     def load_refund(self, ref: RefundRef) -> RefundSnapshot | None:
-        """Where it stands; None where there is no such refund."""
+        """Loads the refund for its workflow; None if there is none."""
         with self._database.autocommit() as connection:
             return self._outcomes.snapshot(connection, ref.refund_id)
 
     @activity.defn
     def refund_payment(self, part: RefundPart) -> ProviderRefund:
-        """What the provider has for this part; asked of it only where it has none yet and none has ended.
+        """Retrieves the provider's refund of this part; creates it only if the part is pending and has none.
 
-        ABSENT only of a part that has ended. Raises ProviderUnavailable, OutcomeUnknown.
+        ABSENT only for a part that has ended. Raises ProviderUnavailable, OutcomeUnknown.
         """
         gateway = self._gateways[part.provider]
         if part.reference is not None:
             return gateway.retrieve_refund(part.reference)
         found = self._find(gateway, part)
-        if part.status is not RefundStatus.PENDING or _whole(found, part):
+        if part.status is not RefundStatus.PENDING or _is_complete(found, part):
             return found
         return self._refund(gateway, part)
 
@@ -56,7 +56,7 @@ class Refunds:
             try:
                 return gateway.refund(part.payment, part.amount, metadata, key)
             except RefundExceedsBalance as error:
-                found = self._find(gateway, part)  # perhaps it is ours that has taken it
+                found = self._find(gateway, part)  # our own refund may have used up the balance
                 if found.state is ProviderRefundStatus.ABSENT:
                     return ProviderRefund(state=ProviderRefundStatus.FAILED, payment=part.payment, reason=error.slug)
                 return found
@@ -64,22 +64,22 @@ class Refunds:
                 if not error.extra.get("answered"):
                     raise
             found = self._find(gateway, part)
-            if _whole(found, part):
+            if _is_complete(found, part):
                 return found
-        raise OutcomeUnknown("The provider goes on answering with errors")
+        raise OutcomeUnknown("The provider keeps answering with errors")
 
     def _find(self, gateway: PaymentGateway, part: RefundPart) -> ProviderRefund:
         return gateway.search_refund(part.payment, {"refund_id": part.name})
 
     @activity.defn
     def record_refund(self, part: RefundPart, found: ProviderRefund) -> None:
-        """The provider's word in the books: state, ledger, events, a mail, or a task, in one transaction."""
+        """Records the provider's status: refund, ledger, events, a mail or a manual task, in one transaction."""
         with self._database.transaction() as connection:
             self._outcomes.record(connection, part, found)
 
     @activity.defn
     def retry_refund(self, ref: RefundRef) -> None:
-        """A person wants it tried again. Where that can't be, the person is told why by another task."""
+        """Retries a failed refund after the outcome `retry`. If that is not possible, opens another manual task."""
         try:
             with self._database.transaction() as connection:
                 self._outcomes.retry(connection, ref.refund_id)
@@ -89,9 +89,10 @@ class Refunds:
 
     @activity.defn
     def adopt_refund(self, ref: RefundRef) -> bool:
-        """One that somebody made at the provider becomes the order's, once. False: there is nothing to adopt.
+        """Adopts a refund that was made at the provider, once. False: there is nothing to adopt.
 
-        Raises RefundExceedsBalance while refunds of ours have a claim on it.
+        Raises RefundExceedsBalance while refunds of ours have reserved the balance, ProviderUnavailable,
+        OutcomeUnknown.
         """
         assert ref.found is not None
         found = self._gateways[ref.found.provider].retrieve_refund(ref.found.reference)
@@ -101,6 +102,6 @@ class Refunds:
             return self._found.adopt(connection, ref, found)
 
 
-def _whole(found: ProviderRefund, part: RefundPart) -> bool:
-    """Where a provider takes it from several captures (PayPal), a lost worker may have left it half done."""
+def _is_complete(found: ProviderRefund, part: RefundPart) -> bool:
+    """False for a refund of several captures (PayPal) that a lost worker has left incomplete."""
     return found.state is not ProviderRefundStatus.ABSENT and (found.amount is None or found.amount >= part.amount)

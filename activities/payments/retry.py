@@ -1,4 +1,4 @@
-"""The steps of trying a payment again, one idempotent effect each."""
+"""The steps of a payment retry, one idempotent effect each."""
 
 from __future__ import annotations
 
@@ -53,27 +53,30 @@ class PaymentRetries:
 
     @activity.defn
     def fail_payment(self, command: FailPayment) -> bool:
-        """The capture was refused for good: the parcel stays, the order waits. False where it can't wait."""
+        """Records a declined capture: discards the shipment, and the order waits for another payment.
+
+        False if the order can't wait.
+        """
         with self._database.transaction() as connection:
             return self._retries.fail(connection, command)
 
     @activity.defn
     def begin_payment_retry(self, command: BeginRetry) -> RetrySnapshot:
-        """How things stand; the first time the ladder begins."""
+        """Loads the payment retry; the first call begins its schedule."""
         with self._database.transaction() as connection:
             return self._retries.begin(connection, command)
 
     @activity.defn
     def plan_payment_attempt(self, command: PlanAttempt) -> AttemptPlanned:
-        """What is due, of whom. Raises NotFound for a saved method that is not the buyer's."""
+        """Plans the charge: amount and method. Raises NotFound for a saved method that is not the buyer's."""
         with self._database.transaction() as connection:
             return self._attempts.plan(connection, command)
 
     @activity.defn
     def charge_order(self, command: ChargeOrder) -> AttemptResult:
-        """Key `{order_id}:retry:{number}`. From the second time on it is looked up before it is asked again.
+        """Charges, key `{order_id}:retry:{number}`. A retry of the activity searches the payment first.
 
-        ABSENT when the provider has answered that key with an error and holds nothing. Raises ProviderUnavailable,
+        ABSENT if the provider has answered that key with an error and has no payment. Raises ProviderUnavailable,
         OutcomeUnknown.
         """
         gateway = self._gateways[command.provider]
@@ -90,7 +93,7 @@ class PaymentRetries:
         except OutcomeUnknown as error:
             if not error.extra.get("answered"):
                 raise
-            # The provider has finished with this key, so what its list says now is final.
+            # The provider has finished with this key, so its list is final now.
             payment = gateway.search(metadata, command.not_before)
         failpoint("charge_order:unrecorded")
         return self._recorded(command, payment)
@@ -115,40 +118,40 @@ class PaymentRetries:
     def _recorded(self, command: ChargeOrder, payment: ProviderPayment) -> AttemptResult:
         with self._database.transaction() as connection:
             self._attempts.record_attempt(connection, command.order_id, command.payment_id, payment)
-        return _stands(payment)
+        return _result_of(payment)
 
     @activity.defn
-    def retrieve_payment_attempt(self, bank: ChallengedAttempt) -> AttemptResult:
-        """What the provider holds now; a refusal is noted."""
-        payment = self._gateways[bank.provider].retrieve(bank.reference)
+    def retrieve_payment_attempt(self, challenge: ChallengedAttempt) -> AttemptResult:
+        """Retrieves the payment; records a decline or cancellation."""
+        payment = self._gateways[challenge.provider].retrieve(challenge.reference)
         if payment.state in (ProviderPaymentStatus.DECLINED, ProviderPaymentStatus.CANCELLED):
             with self._database.transaction() as connection:
-                self._attempts.record_attempt(connection, bank.order_id, bank.payment_id, payment)
-        return _stands(payment)
+                self._attempts.record_attempt(connection, challenge.order_id, challenge.payment_id, payment)
+        return _result_of(payment)
 
     @activity.defn
     def accept_payment(self, command: AcceptPayment) -> RetryEnded:
-        """The order goes on with its new payment; one that no longer waits says how it ended."""
+        """Records the order's new payment. If the order no longer waits for one, returns how the retry ended."""
         with self._database.transaction() as connection:
             return self._attempts.accept(connection, command)
 
     @activity.defn
     def require_payer_action(self, command: RequirePayerAction) -> bool:
-        """The bank wants to see the buyer: what they are answered. True if the provider has said more meanwhile."""
+        """Records the next action for the buyer; true if a provider event has arrived in the meantime."""
         with self._database.transaction() as connection:
             return self._attempts.require_payer_action(connection, command)
 
     @activity.defn
     def record_retry_schedule(self, command: RecordRetrySchedule) -> None:
-        """Where it stands, for people to see; the buyer is told where only they can help."""
+        """Records the schedule for the API; notifies the buyer if the command says so."""
         with self._database.transaction() as connection:
             self._retries.record_schedule(connection, command)
 
     @activity.defn
     def void_payment_attempt(self, command: VoidPaymentAttempt) -> AttemptResult:
-        """Cancelled at the provider, where twice is once. A try that was taken after all is refunded.
+        """Voids the payment at the provider, idempotently; refunds an attempt that was captured.
 
-        One that the order goes on with is left alone: its acceptance may outlive the worker that was to tell of it.
+        An accepted payment is not voided: the acceptance may be recorded although the worker died before it returned.
         Raises ProviderUnavailable, OutcomeUnknown.
         """
         with self._database.autocommit() as connection:
@@ -156,23 +159,23 @@ class PaymentRetries:
                 return AttemptResult(state=ProviderPaymentStatus.AUTHORISED, reference=command.reference)
         gateway = self._gateways[command.provider]
         held = gateway.cancel(command.reference)
-        taken = held.state is ProviderPaymentStatus.CAPTURED and command.payment_id is not None
-        if taken:
+        captured = held.state is ProviderPaymentStatus.CAPTURED and command.payment_id is not None
+        if captured:
             gateway.refund_rest(command.reference)
         failpoint("void_payment_attempt:unrecorded")
         if command.payment_id is not None:
             with self._database.transaction() as connection:
-                self._attempts.void_attempt(connection, command.order_id, command.payment_id, given_back=taken)
-        return _stands(held)
+                self._attempts.void_attempt(connection, command.order_id, command.payment_id, given_back=captured)
+        return _result_of(held)
 
     @activity.defn
     def give_up_payment(self, command: GiveUpPayment) -> RetryEnded:
-        """The order, or what is left of it, is cancelled. Raises InvalidTransition while a parcel is handed over."""
+        """Cancels what has not shipped of the order. Raises InvalidTransition while a shipment is in progress."""
         with self._database.transaction() as connection:
             return self._retries.give_up(connection, command)
 
 
-def _stands(payment: ProviderPayment) -> AttemptResult:
+def _result_of(payment: ProviderPayment) -> AttemptResult:
     return AttemptResult(
         state=payment.state,
         reference=payment.reference,

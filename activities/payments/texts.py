@@ -1,7 +1,7 @@
-"""A text message to a buyer whose payment only they can mend, exactly once.
+"""Sends a text message, once, to a buyer whose payment needs another method.
 
-The intent is a row. Twilio takes no idempotency key, so a send without a known outcome is looked up in its list of
-messages before it is sent again; each message has a reference of its own, so that no two read alike.
+A row records the intent. Twilio takes no idempotency key, so an unknown outcome is searched in its list of messages
+before a retry; each message has a reference of its own, so that no two are equal.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TOPIC = "payment_failed"
 
 
 class PaymentTexts:
-    """`sms` is None where no provider is configured: then nothing is sent."""
+    """`sms` is None if no provider is configured: then nothing is sent."""
 
     def __init__(
         self, database: Database, sms: SmsGateway | None, *, shop: str, public_url: str, unknown_seconds: float
@@ -39,10 +39,10 @@ class PaymentTexts:
         self._tasks = tasks
 
     def send(self, order_id: str, subject: str) -> str:
-        """`sent`; `failed` when the provider will never take it; `unwanted` where there is no number, the buyer does
-        not want it, or the payment is no longer awaited.
+        """Returns `sent`; `failed` when the provider refuses it for good; `unwanted` if there is no number, the buyer
+        has opted out, or the order no longer waits for its payment.
 
-        Raises OutcomeUnknown while an earlier send may still be under way, ProviderUnavailable.
+        Raises OutcomeUnknown while an earlier send may still be in progress, ProviderUnavailable.
         """
         with self._database.autocommit() as connection:
             reader = self._reads.recipient_of(connection, order_id)
@@ -52,16 +52,16 @@ class PaymentTexts:
             return "unwanted"
         with self._database.autocommit() as connection:
             sending = self._messages.begin_sending(connection, subject, TOPIC, "sms", self._unknown_seconds)
-            begun = self._messages.sending_history(connection, sending.id)
+            earlier = self._messages.sending_history(connection, sending.id)
         if not sending.may_send:
             if sending.state == "sending":
-                raise OutcomeUnknown("An earlier send is unanswered: it is looked up later")
+                raise OutcomeUnknown("An earlier send is unanswered: its outcome is resolved later")
             return sending.state
         body = (
             f"{self._shop}: the payment for your order {reader.number} did not work. Please choose another way to pay:"
             f" {self._public_url}/orders/{order_id}/payment (ref. {sending.id[-8:]})"
         )
-        if begun.attempts > 1 and self._sms.was_sent(reader.phone, body, begun.since):
+        if earlier.attempts > 1 and self._sms.was_sent(reader.phone, body, earlier.since):
             return self._end(sending.id, "sent")
         return self._send(sending.id, order_id, reader.phone, body)
 

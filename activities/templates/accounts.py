@@ -1,6 +1,6 @@
-"""The words of mails about an account: plain text first, the same in HTML.
+"""Mail texts about an account: plain text, and the same in HTML.
 
-Nothing that a stranger typed (a name, say) stands in them, and only the mail that asks for it carries a link.
+They contain nothing that a stranger typed (a name, say); only mails that need a link have one.
 """
 
 from __future__ import annotations
@@ -74,15 +74,15 @@ def link_mail(
     known: bool,
     role: Role | None,
 ) -> EmailMessage:
-    """What asks its reader to follow a link. `known`: the account exists already, and this changes something of it."""
+    """A mail with a link. `known`: the account exists, and the link changes it. `lifetime_seconds`: of the link."""
     url = f"{public_url}{PATHS[purpose]}?token={token}"
     good_for = f"The link is good once, for {duration(lifetime_seconds)}."
-    subject, before, label, after = _asking(purpose, known=known, role=role, shop=shop)
+    subject, before, label, after = _link_texts(purpose, known=known, role=role, shop=shop)
     return _message(message_id, to, f"{shop}: {subject}", [before], [good_for, after], shop, link=(label, url))
 
 
-def _asking(purpose: LinkPurpose, *, known: bool, role: Role | None, shop: str) -> tuple[str, str, str, str]:
-    """Subject, what stands before the link, the link's words, what stands behind it."""
+def _link_texts(purpose: LinkPurpose, *, known: bool, role: Role | None, shop: str) -> tuple[str, str, str, str]:
+    """Subject, text before the link, label of the link, text after it."""
     if purpose is LinkPurpose.PASSWORD_RESET:
         return (
             "choose a new password",
@@ -113,13 +113,13 @@ def _asking(purpose: LinkPurpose, *, known: bool, role: Role | None, shop: str) 
 
 
 def notice_mail(message_id: str, kind: NoticeKind, to: str, *, shop: str) -> EmailMessage:
-    """What only tells."""
+    """A mail without a link."""
     subject, *paragraphs = NOTICES[kind]
     return _message(message_id, to, f"{shop}: {subject}", paragraphs, [], shop)
 
 
 def duration(seconds: float) -> str:
-    """`24 hours`, `90 minutes`, `60 minutes`, `5 seconds`: never longer than it is."""
+    """`24 hours`, `90 minutes`, `60 minutes`, `5 seconds`; rounded down."""
     for name, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{int(seconds // size)} {name}"
@@ -136,7 +136,7 @@ def _message(
     link: tuple[str, str] | None = None,
 ) -> EmailMessage:
     text = [*before, *([link[1]] if link else []), *after, shop]
-    html = [f"<p>{escape(words)}</p>" for words in (*before, *after, shop)]
+    html = [f"<p>{escape(paragraph)}</p>" for paragraph in (*before, *after, shop)]
     if link:
         html.insert(len(before), f'<p><a href="{escape(link[1])}">{escape(link[0])}</a></p>')
     return EmailMessage(id=message_id, to=to, subject=subject, text="\n\n".join(text), html="".join(html))

@@ -1,4 +1,4 @@
-"""The words of our mails: plain text first, the same in HTML, every value escaped."""
+"""The order confirmation mail: plain text, and the same in HTML with every value escaped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def money(amount: Money) -> str:
 
 
 def order_confirmation(message_id: str, order: Order, to: str, *, shop: str, public_url: str) -> EmailMessage:
-    """Thanks, what was bought, what it comes to, and where to look."""
+    """The mail: the order's lines, its totals, and a link to it."""
     link = f"{public_url}/orders/{order.id}"
     lines = [f"{line.quantity} × {line.title}: {money(line.total)}" for line in order.lines]
     totals = [

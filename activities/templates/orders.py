@@ -1,4 +1,4 @@
-"""The words of mails about an order on its way, by kind; those of its confirmation stand in order_confirmation.py."""
+"""Mail texts about an order, by kind of notice; order_confirmation.py has the confirmation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from models.delivery.mails import EmailMessage
 from models.orders.notices import OrderNotice
 from models.orders.orders import LineQuantity, Order
 
-Words = tuple[str, list[str]]
+MailText = tuple[str, list[str]]
 
 
 def order_mail(
     message_id: str, kind: OrderNotice, order: Order, subject: str, to: str, *, shop: str, public_url: str
 ) -> EmailMessage:
-    """`subject` is the id of what it is about: a shipment, a refund, a return."""
-    title, sentences = _WORDS[kind](order, subject)
+    """`subject` is the id of the shipment, refund, return or payment that the mail is about."""
+    title, sentences = _TEXTS[kind](order, subject)
     link = f"{public_url}/orders/{order.id}"
     text = "\n".join([*sentences, "", f"Your order: {link}", "", shop])
     html = (
@@ -27,14 +27,14 @@ def order_mail(
     return EmailMessage(id=message_id, to=to, subject=f"{shop}: {title} ({order.number})", text=text, html=html)
 
 
-def _shipped(order: Order, subject: str) -> Words:
+def _shipped(order: Order, subject: str) -> MailText:
     parcel = order.shipment(subject)
     tracking = [f"{parcel.carrier}, tracking number {parcel.tracking_number}"] if parcel else []
     more = ["The rest of your order follows."] if order.left_to_ship() else []
     return "your parcel is on its way", [*_items(order, parcel.lines if parcel else []), *tracking, *more]
 
 
-def _delivered(order: Order, subject: str) -> Words:
+def _delivered(order: Order, subject: str) -> MailText:
     parcel = order.shipment(subject)
     return "your parcel has arrived", [
         *_items(order, parcel.lines if parcel else []),
@@ -42,7 +42,7 @@ def _delivered(order: Order, subject: str) -> Words:
     ]
 
 
-def _parcel_lost(order: Order, subject: str) -> Words:
+def _parcel_lost(order: Order, subject: str) -> MailText:
     parcel = order.shipment(subject)
     number = f" {parcel.tracking_number}" if parcel else ""
     return "your parcel is lost", [
@@ -51,7 +51,7 @@ def _parcel_lost(order: Order, subject: str) -> Words:
     ]
 
 
-def _cancelled(order: Order, subject: str) -> Words:
+def _cancelled(order: Order, subject: str) -> MailText:
     return "your order is cancelled", [
         f"Your order {order.number} is cancelled.",
         "Nothing was taken from you; what was reserved at your bank is released."
@@ -60,13 +60,13 @@ def _cancelled(order: Order, subject: str) -> Words:
     ]
 
 
-def _refunded(order: Order, subject: str) -> Words:
+def _refunded(order: Order, subject: str) -> MailText:
     refund = order.refund(subject)
     amount = money(refund.amount) if refund else "Your money"
     return "your refund", [f"{amount} is on its way back to you. Your bank may take some days to show it."]
 
 
-def _return_requested(order: Order, subject: str) -> Words:
+def _return_requested(order: Order, subject: str) -> MailText:
     request = order.return_(subject)
     return "your return", [
         "You may send back:",
@@ -81,36 +81,36 @@ def _items(order: Order, units: list[LineQuantity]) -> list[str]:
     return [f"{item.quantity} × {titles[item.line_id]}" for item in units]
 
 
-def _return_received(order: Order, subject: str) -> Words:
+def _return_received(order: Order, subject: str) -> MailText:
     return "your return has arrived", ["We have received what you sent back. Your refund follows."]
 
 
-def _return_refused(order: Order, subject: str) -> Words:
+def _return_refused(order: Order, subject: str) -> MailText:
     return "your return", [
         f"We can't take back what you announced as {subject}: please don't send it.",
         "Answer this mail if you think that we are wrong.",
     ]
 
 
-def _return_expired(order: Order, subject: str) -> Words:
+def _return_expired(order: Order, subject: str) -> MailText:
     return "your return", [
         f"Nothing has reached us of what you announced as {subject}, so we no longer wait for it.",
         "If you have sent it, you have nothing to do: we take it when it comes.",
     ]
 
 
-def _payment_failed(order: Order, subject: str) -> Words:
+def _payment_failed(order: Order, subject: str) -> MailText:
     return "your payment did not work", [
         f"We could not take the payment for your order {order.number}, so it waits.",
         "Please choose another way to pay; the link below leads to your order.",
     ]
 
 
-def _payment_retried(order: Order, subject: str) -> Words:
+def _payment_retried(order: Order, subject: str) -> MailText:
     return "your payment has worked", ["Thank you: the payment has worked, and your order goes on."]
 
 
-_WORDS: Mapping[OrderNotice, Callable[[Order, str], Words]] = {
+_TEXTS: Mapping[OrderNotice, Callable[[Order, str], MailText]] = {
     OrderNotice.SHIPPED: _shipped,
     OrderNotice.DELIVERED: _delivered,
     OrderNotice.PARCEL_LOST: _parcel_lost,

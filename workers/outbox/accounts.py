@@ -1,4 +1,4 @@
-"""The consumer `accounts`: opens account requests, starts and ends the processes of mailed links."""
+"""The consumer `accounts`: opens account requests, starts and signals the workflows of mailed links."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Accounts:
         )
 
     async def open_request(self, event: AccountRequested) -> None:
-        """Decided now, when no caller can measure how long that takes."""
+        """Opens the request here and not in the API, so that a caller can't measure how long it takes."""
         await asyncio.to_thread(self._open, event.request_id)
 
     async def start_link(self, link: Link) -> None:
         await start(self._client, starts.mailed_link(self._settings, link))
 
     async def expire_link(self, event: LinkEnded) -> None:
-        """Of one that was used or replaced."""
+        """Signals that the link was used or replaced."""
         await signal(self._client, event.workflow_id, "ended", event.how)
 
     def _open(self, request_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Finds the file of each consumer, `workers/outbox/{consumer}.py`: the `QUEUE` whose worker runs it, its `handlers`."""
+"""Finds the module of each consumer, `workers/outbox/{consumer}.py`, with its `QUEUE` and `handlers`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ def file_of(consumer: Consumer) -> ConsumerFile:
 
 
 def consumers_of(queues: Iterable[str]) -> Iterator[Consumer]:
-    """That a worker of these queues runs."""
+    """The consumers that a worker of these queues runs."""
     served = set(queues)
     return (consumer for consumer in Consumer if file_of(consumer).QUEUE in served)

@@ -1,4 +1,4 @@
-"""The outbox's metrics, at the worker's endpoint beside the SDK's, and what each reports of the whole table.
+"""The outbox's metrics, at the worker's endpoint beside the SDK's.
 
 | metric | labels | |
 | --- | --- | --- |
@@ -56,8 +56,10 @@ class Metrics:
 
 
 class Monitor:
-    """Reports the backlog and the dead letters, gives rows of older builds to their consumers, and logs an error while
-    rows wait for a consumer that this build doesn't know: a newer one delivers them."""
+    """Reports the backlog and the dead letters, and assigns the rows of older builds to their consumers.
+
+    Logs an error while rows wait for a consumer that this build doesn't have: a newer build delivers them.
+    """
 
     def __init__(self, database: Database, metrics: Metrics) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""The consumer `notifications`: mails and text messages, each sent once however often it is delivered."""
+"""The consumer `notifications`: sends mails and text messages, idempotently."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.registry import account_mails, order_mails, payment_texts
 from workflows import queues
 
 QUEUE = queues.NOTIFICATIONS
-THREADS = 4  # of its own: a mail that takes seconds holds up no other consumer
+THREADS = 4  # of its own: a mail that takes seconds delays no other consumer
 
 
 def handlers(context: Context) -> Handlers:

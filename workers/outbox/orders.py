@@ -1,4 +1,4 @@
-"""The consumer `orders`: applies to orders what providers and carriers report, in a transaction each."""
+"""The consumer `orders`: applies disputes and carrier events to orders, in one transaction each."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def handlers(context: Context) -> Handlers:
 
 
 class Processes:
-    """A signal to a workflow that has ended is none: it has nothing left to do, or reads the fact when it restarts."""
+    """A signal to a workflow that has ended is dropped: it has nothing left to do, or loads the fact at its restart."""
 
     def __init__(self, context: Context) -> None:
         self._settings = context.settings
@@ -74,7 +74,7 @@ class Processes:
         await self.signal_payment_retry(event)
 
     async def start_shipment(self, event: ShipmentChanged) -> None:
-        """Also one that an operator has ended."""
+        """Starts also a workflow that an operator has terminated."""
         process = starts.shipment(self._settings, event.order_id, event.shipment_id)
         await start(self._client, process, signal=Shipment.changed)
 
@@ -82,7 +82,7 @@ class Processes:
         await signal(self._client, ids.checkout_workflow(event.checkout_id), Checkout.payment_changed)
 
     async def start_payment_retry(self, event: OrderRef) -> None:
-        """The signal also keeps one that is just ending."""
+        """The signal reaches also a workflow that is about to end, and makes it continue."""
         await start(self._client, starts.payment_retry(self._settings, event.order_id), signal=PaymentRetry.changed)
 
     async def signal_payment_retry(self, event: OrderRef) -> None:
@@ -99,11 +99,11 @@ class Processes:
         await start(self._client, starts.refund(event.order_id, event.refund_id))
 
     async def signal_refund(self, event: RefundChanged) -> None:
-        """Also of one whose process has ended: a bank may send money back."""
+        """Starts also a workflow that has ended: a bank may send money back."""
         await start(self._client, starts.refund(event.order_id, event.refund_id), signal=Refund.changed)
 
     async def adopt_refund(self, event: RefundFound) -> None:
-        """One that was made at the provider by hand."""
+        """Starts the workflow of a refund that was made at the provider by hand."""
         found = FoundRefund.model_validate(event.model_dump())
         await start(self._client, starts.refund(event.order_id, event.refund_id, found), signal=Refund.changed)
 

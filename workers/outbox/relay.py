@@ -32,12 +32,12 @@ BATCH = 100  # aggregates
 AT_ONCE = 8
 LEASE_SECONDS = 10.0
 POLL_SECONDS = 5.0  # without a wake-up
-PAUSE_SECONDS = 0.05  # after a small batch: what is published meanwhile is the next one
-RECOVERY_SECONDS = 1.0  # while the database is away
+PAUSE_SECONDS = 0.05  # after a small batch, so that the next one is larger
+RECOVERY_SECONDS = 1.0  # while the database is unavailable
 SET_ASIDE_SECONDS = 30.0
 ATTEMPTS = 1450  # a day: each after a minute, the first ones sooner
 
-FAILURES = (Unavailable, RPCError, RuntimeError, OSError)  # the SDK says RuntimeError for "no connection"
+FAILURES = (Unavailable, RPCError, RuntimeError, OSError)  # the SDK raises RuntimeError for "no connection"
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ Handlers = Mapping[str, Handler]
 
 
 def on(topic: Topic[P], handle: Callable[[P], Awaitable[None]]) -> tuple[str, Handler]:
-    """A handler that needs the payload alone."""
+    """A handler that gets only the payload."""
 
     async def handler(message: Message) -> None:
         await handle(topic.payload.model_validate(message.data))
@@ -57,7 +57,7 @@ def on(topic: Topic[P], handle: Callable[[P], Awaitable[None]]) -> tuple[str, Ha
 
 @dataclass
 class _Round:
-    """What came of the messages claimed; of those in none of the lists nothing was tried."""
+    """The outcomes of the claimed messages; those in none of the lists were not tried."""
 
     claimed: list[Message]
     delivered: list[Message] = field(default_factory=list)
@@ -71,7 +71,7 @@ class _Round:
 
 
 class Relay:
-    """`run` goes on until cancelled. `wake_up` is set when there may be messages."""
+    """`run` runs until it is cancelled. `wake_up` is set when there may be messages."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Relay:
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def round(self) -> int:
-        """One batch; how many messages were claimed."""
+        """Delivers one batch; returns how many messages were claimed."""
         messages = await asyncio.to_thread(self._claim)
         if not messages:
             return 0
@@ -131,8 +131,8 @@ class Relay:
         return len(messages)
 
     async def _deliver_in_order(self, messages: list[Message], done: _Round, slots: asyncio.Semaphore) -> None:
-        """Up to the first that fails. One that the next repeats is delivered with it: a hundred webhooks about one
-        payment are one signal."""
+        """Delivers until the first failure. A message that the next one repeats is delivered with that one: a hundred
+        webhooks about one payment are one signal."""
         async with slots:
             for message, following in zip(messages, [*messages[1:], None], strict=True):
                 if following is None or not message.repeats(following):
@@ -148,7 +148,7 @@ class Relay:
                 done.delivered.append(message)
 
     async def _handle(self, handler: Handler, message: Message) -> str | None:
-        """None, or why it failed. No message ends the worker that all others are in."""
+        """Returns None, or the error. Catches every exception, so that no message ends the worker."""
         token = context.attach(propagate.extract(message.trace or {}))
         about = {"id": message.id, "consumer": self._consumer, "topic": message.topic}
         try:

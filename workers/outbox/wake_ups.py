@@ -1,4 +1,4 @@
-"""Wakes this process's relays when something is published for their consumers, by whatever process."""
+"""Wakes this process's relays when any process publishes a message for their consumers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class WakeUps:
         return self._events.setdefault(consumer, asyncio.Event())
 
     async def run(self) -> None:
-        """Everyone is woken whenever the connection is new: what was published before was not heard."""
+        """A new connection wakes all relays, because notifications before it are lost."""
         while True:
             try:
                 async for consumer in listen(self._conninfo):

@@ -1,8 +1,8 @@
-"""PayPal's own SDK, pointed where the settings say, and its errors in our words.
+"""PayPal's own SDK with a configurable base URL, and its errors as domain errors.
 
-Certain and unknown outcomes are told apart here, for all calls. Source: developer.paypal.com/api/rest/responses and
-/api/rest/reference/idempotency: a request that broke down may be repeated under its PayPal-Request-Id, and gets the
-answer of the one that succeeded.
+Certain and unknown outcomes are distinguished here, for all calls. Source: developer.paypal.com/api/rest/responses and
+/api/rest/reference/idempotency: a failed request may be repeated under its PayPal-Request-Id, and gets the response of
+the request that succeeded.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Json = dict[str, Any]
 
 
 class PayPalRefused(Exception):
-    """PayPal is certain: nothing happened, and here is its issue (`ORDER_NOT_APPROVED`), or `NOT_FOUND`."""
+    """PayPal refused the request: nothing happened. `issue` is PayPal's (`ORDER_NOT_APPROVED`), or `NOT_FOUND`."""
 
     def __init__(self, issue: str) -> None:
         super().__init__(issue)
@@ -41,16 +41,16 @@ class PayPalRefused(Exception):
 
     @property
     def code(self) -> str:
-        """As decline codes and reasons are written."""
+        """The issue as a decline code or reason, in lower case."""
         return self.issue.lower()
 
 
 class _TokenRefused(Exception):
-    """The access token does not hold."""
+    """PayPal refused the access token."""
 
 
-class _Elsewhere(Configuration):  # type: ignore[misc]
-    """The SDK knows PayPal's two hosts; ours may stand anywhere."""
+class _Configuration(Configuration):  # type: ignore[misc]
+    """With any base URL; the SDK has only PayPal's two hosts."""
 
     def __init__(self, base: str, **settings: Any) -> None:
         self._base = base
@@ -61,7 +61,7 @@ class _Elsewhere(Configuration):  # type: ignore[misc]
 
 
 class _Traced(HttpCallBack):  # type: ignore[misc]
-    """The buyer's trace goes along (W3C Trace Context)."""
+    """Sends the trace context (W3C Trace Context) with every request."""
 
     def on_before_request(self, request: Any) -> None:
         for name, value in (trace_context() or {}).items():
@@ -72,7 +72,7 @@ class _Traced(HttpCallBack):  # type: ignore[misc]
 
 
 class PayPalClient:
-    """For all threads; every call answers within `timeout` seconds and the second that a connection may take."""
+    """Thread-safe; every call answers within `timeout` seconds, plus one second to connect."""
 
     def __init__(self, client_id: str, secret: str, base: str, timeout: float) -> None:
         self._credentials = (client_id, secret)
@@ -86,7 +86,7 @@ class PayPalClient:
 
     def _connect(self) -> PaypalServersdkClient:
         return PaypalServersdkClient(
-            config=_Elsewhere(
+            config=_Configuration(
                 self._base,
                 http_client_instance=self._session,
                 http_call_back=_Traced(),
@@ -104,14 +104,14 @@ class PayPalClient:
         self._session.close()
 
     def call(self, operation: Callable[[PaypalServersdkClient], Callable[[Json], Any]], options: Json) -> Json:
-        """One of the SDK's operations, `lambda sdk: sdk.orders.get_order`; its answer as PayPal wrote it.
+        """Calls an operation of the SDK, `lambda sdk: sdk.orders.get_order`; returns PayPal's JSON.
 
         Raises PayPalRefused, ProviderUnavailable (nothing happened) or OutcomeUnknown.
         """
         try:
             return self._send(operation, options)
         except _TokenRefused:
-            self._sdk = self._connect()  # taken back before its time; nothing has happened
+            self._sdk = self._connect()  # the token was revoked before it expired; nothing has happened
         try:
             return self._send(operation, options)
         except _TokenRefused as error:
@@ -121,14 +121,14 @@ class PayPalClient:
         self._authenticate()
         try:
             answer = operation(self._sdk)({"prefer": "return=representation", **options})
-            return _understood(answer.text)
+            return _parse(answer.text)
         except ApiException as error:
             raise _domain_error(error) from error
         except requests.RequestException as error:
-            raise _lost(error) from error
+            raise _connection_error(error) from error
 
     def _authenticate(self) -> None:
-        """Before the effect, so that what fails here is certain to have had none. Raises ProviderUnavailable."""
+        """Runs before the effect, so a failure here certainly had none. Raises ProviderUnavailable."""
         try:
             if not self._sdk.oauth_2.is_valid():
                 raise ProviderUnavailable("PayPal gives no access token")
@@ -136,7 +136,7 @@ class PayPalClient:
             raise ProviderUnavailable("PayPal gives no access token") from error
 
     def post_raw(self, path: str, body: bytes) -> Json:
-        """What the SDK has no operation for, with its token. Raises PayPalRefused or ProviderUnavailable."""
+        """Posts what the SDK has no operation for, with its token. Raises PayPalRefused or ProviderUnavailable."""
         self._authenticate()
         try:
             answer = self._session.post(
@@ -157,24 +157,24 @@ class PayPalClient:
             raise PayPalRefused("INVALID_REQUEST")
         if answer.status_code >= 400:
             raise ProviderUnavailable(f"PayPal answered {answer.status_code}")
-        return _understood(answer.text)
+        return _parse(answer.text)
 
 
 def order_of(client: PayPalClient, reference: str) -> Json:
-    """PayPal's order, with everything that belongs to it. Raises as `call` does."""
+    """PayPal's order, with its authorisations, captures and refunds. Raises as `call` does."""
     return client.call(lambda sdk: sdk.orders.get_order, {"id": reference})
 
 
-def _understood(text: str) -> Json:
+def _parse(text: str) -> Json:
     try:
         found = json.loads(text) if text else {}
     except ValueError as error:
-        raise OutcomeUnknown("PayPal's answer makes no sense") from error
+        raise OutcomeUnknown("PayPal's answer can't be read") from error
     return found if isinstance(found, dict) else {}
 
 
-def _lost(error: requests.RequestException) -> HoldfastError:
-    """A connection that was never made has carried nothing; any other silence is unknown."""
+def _connection_error(error: requests.RequestException) -> HoldfastError:
+    """ProviderUnavailable if no connection was made, so nothing was sent; else OutcomeUnknown."""
     reason: Any = error.args[0] if error.args else None
     if isinstance(reason, MaxRetryError):
         reason = reason.reason

@@ -1,4 +1,4 @@
-"""What PayPal says by itself: webhooks, verified by asking it, and the list of all that moved.
+"""PayPal's webhooks, verified by a call to PayPal, and its list of movements.
 
 Source: developer.paypal.com/api/rest/webhooks/rest (Verify webhook signature), /docs/api/transaction-search/v1 and its
 transaction event codes.
@@ -16,7 +16,7 @@ from activities.gateways.paypal.shapes import DECIMALS, read_amount, refund_of, 
 from models.errors import BadRequest, BadSignature, OutcomeUnknown, ProviderUnavailable
 from models.payments.provider import Movement, MovementKind, ProviderDispute, ProviderDisputeStatus, ProviderEvent
 
-# What the shop's webhook is subscribed to at PayPal: whatever decides what somebody waits for.
+# The events that the shop's webhook is subscribed to at PayPal: those that a workflow waits for.
 EVENTS = frozenset(
     {
         "CHECKOUT.ORDER.APPROVED",
@@ -33,7 +33,7 @@ EVENTS = frozenset(
     }
 )
 VERIFY = "/v1/notifications/verify-webhook-signature"
-# PayPal delivers for three days; what is older was kept by somebody else.
+# PayPal delivers for three days; an older webhook is a replay.
 STALE = timedelta(days=3, hours=1)
 AHEAD = timedelta(minutes=5)
 WINDOW = timedelta(days=31)
@@ -54,13 +54,13 @@ _OUTCOMES = {
     "RESOLVED_SELLER_FAVOUR": ProviderDisputeStatus.WON,
     "CANCELED_BY_BUYER": ProviderDisputeStatus.WON,
     "RESOLVED_BUYER_FAVOUR": ProviderDisputeStatus.LOST,
-    "RESOLVED_WITH_PAYOUT": ProviderDisputeStatus.WON,  # PayPal pays the buyer out of its own pocket
+    "RESOLVED_WITH_PAYOUT": ProviderDisputeStatus.WON,  # PayPal itself pays the buyer
     "ACCEPTED": ProviderDisputeStatus.LOST,
 }
 
 
 def read(client: PayPalClient, body: bytes, headers: Mapping[str, str], webhook_id: str) -> ProviderEvent:
-    """Raises BadSignature, BadRequest (no event) or ProviderUnavailable (PayPal can't be asked: it sends it again)."""
+    """Raises BadSignature, BadRequest (no event) or ProviderUnavailable (not verified: PayPal delivers it again)."""
     fields = {name.replace("-", "_"): headers.get(f"paypal-{name}", "") for name in _HEADERS}
     if not all(fields.values()) or _stale(fields["transmission_time"]):
         raise BadSignature()
@@ -71,7 +71,7 @@ def read(client: PayPalClient, body: bytes, headers: Mapping[str, str], webhook_
         raise BadRequest("The body is not JSON") from error
     if not isinstance(event, dict):
         raise BadRequest("The body is not an event")
-    # The event goes along as it came: written anew, it would have another checksum.
+    # The event is sent exactly as received: serialised again, it would have another checksum.
     request = json.dumps({**fields, "webhook_id": webhook_id})[:-1].encode() + b', "webhook_event": ' + body + b"}"
     try:
         answer = client.post_raw(VERIFY, request)
@@ -104,12 +104,15 @@ def _event(client: PayPalClient, event: Json) -> ProviderEvent:
             refund=refund_of([resource], order) if is_refund else None,
             dispute=dispute,
         )
-    except (ValueError, TypeError, LookupError, AttributeError, OutcomeUnknown) as error:  # or in a strange currency
+    except (ValueError, TypeError, LookupError, AttributeError, OutcomeUnknown) as error:  # or an unsupported currency
         raise BadRequest("The body is not an event") from error
 
 
 def _order_of(client: PayPalClient, resource: Json) -> str | None:
-    """Refunds and disputes name a capture, which PayPal knows the order of. Raises ProviderUnavailable."""
+    """The order of a resource; refunds and disputes name a capture, whose order PayPal knows.
+
+    Raises ProviderUnavailable.
+    """
     if "purchase_units" in resource:
         return str(resource["id"])
     if found := _related(resource):
@@ -125,7 +128,7 @@ def _related(resource: Json) -> str | None:
 
 
 def _order_of_capture(client: PayPalClient, capture: str) -> str | None:
-    """None for a payment that no order of ours led to."""
+    """None for a capture without an order."""
     try:
         return _related(client.call(lambda sdk: sdk.payments.get_captured_payment, {"capture_id": capture}))
     except PayPalRefused:
@@ -135,7 +138,7 @@ def _order_of_capture(client: PayPalClient, capture: str) -> str | None:
 
 
 def _checkout_of(resource: Json) -> str | None:
-    """Out of `custom_id`, `checkout:attempt`, wherever this kind of resource keeps it."""
+    """The checkout's id in `custom_id` (`checkout:attempt`), whose place depends on the kind of resource."""
     held = resource.get("custom_id")
     if held is None and resource.get("purchase_units"):
         held = resource["purchase_units"][0].get("custom_id")
@@ -161,7 +164,7 @@ def _dispute(resource: Json, order: str | None) -> ProviderDispute:
 
 
 def transactions(client: PayPalClient, since: datetime) -> Iterator[Json]:
-    """All that PayPal lists since then, in windows as long as it allows."""
+    """PayPal's transactions since then, listed in windows of the longest length that PayPal allows."""
     until = datetime.now(UTC) + AHEAD
     start = since.astimezone(UTC)
     while start < until:
@@ -190,9 +193,8 @@ def _page(client: PayPalClient, start: datetime, end: datetime, number: int) -> 
 
 
 def list_movements(client: PayPalClient, since: datetime) -> Iterator[Movement]:
-    """What succeeded or waits; what PayPal denied did not move, but a refund may have been listed as it waited.
-
-    Authorisations come last: those still to be used.
+    """Movements that succeeded or are pending. A denied refund is a refund and its failure: an earlier list may have
+    shown it pending. Open authorisations come last.
     """
     seen = set()
     ended = set()
@@ -220,7 +222,7 @@ def list_movements(client: PayPalClient, since: datetime) -> Iterator[Movement]:
 
 
 def _payment(client: PayPalClient, kind: MovementKind, info: Json, orders: dict[str, str | None]) -> str | None:
-    """The order that it belongs to; PayPal is asked for it where the list only names what came just before."""
+    """The order of the transaction; retrieved from PayPal where the list names only the preceding transaction."""
     name, before = str(info["transaction_id"]), str(info.get("paypal_reference_id", ""))
     found: str | None = None
     if info.get("paypal_reference_id_type") == "ODR":

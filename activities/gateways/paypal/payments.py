@@ -1,8 +1,8 @@
-"""PayPal, through its own SDK: an order that its payer approves, held by one authorisation, taken in parts.
+"""PayPal, through its own SDK: a payment is an order that the payer approves, one authorisation, and its captures.
 
-The payment's reference is PayPal's order, from which everything else is found. Our ids travel as `custom_id`
-(`checkout:attempt`; of a refund, the refund) and `invoice_id`. Every effect carries its PayPal-Request-Id, which PayPal
-answers with what the first such request did (developer.paypal.com/api/rest/reference/idempotency).
+The payment's reference is PayPal's order id; the order has everything else. Our ids are sent as `custom_id`
+(`checkout:attempt`; of a refund, the refund) and `invoice_id`. Every effect has a PayPal-Request-Id; a repeated request
+gets the result of the first one (developer.paypal.com/api/rest/reference/idempotency).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from models.payments.provider import (
     ProviderRefund,
 )
 
-METHOD = "paypal"  # the buyer chooses what to pay with at PayPal's page
+METHOD = "paypal"  # the buyer chooses the means of payment on PayPal's page
 CLOCK_MARGIN = timedelta(minutes=5)
 
 _GONE = {
@@ -37,7 +37,7 @@ _GONE = {
 
 
 class PayPalGateway:
-    """For all threads; see PaymentGateway for what every method promises."""
+    """Thread-safe; PaymentGateway documents the methods."""
 
     name = "paypal"
     currencies = frozenset(shapes.DECIMALS)
@@ -60,9 +60,9 @@ class PayPalGateway:
         self._client.close()
 
     def authorise(self, request: AuthorisationRequest) -> ProviderPayment:
-        """An order for its payer to approve: always REQUIRES_ACTION; `complete` holds the money afterwards.
+        """Creates an order for its payer to approve: always REQUIRES_ACTION; `complete` authorises it afterwards.
 
-        Nothing is kept at PayPal for later, so nothing can be charged without the buyer: PaymentMethodInvalid.
+        Raises PaymentMethodInvalid for a saved method, a method to save or an off-session payment: none is supported.
         """
         value = shapes.write_amount(request.amount)
         if request.method != METHOD or request.customer is not None or request.save or request.off_session:
@@ -84,7 +84,7 @@ class PayPalGateway:
                     "experience_context": {
                         "return_url": back,
                         "cancel_url": f"{back}?cancelled=true",
-                        "shipping_preference": "NO_SHIPPING",  # the shop has asked already
+                        "shipping_preference": "NO_SHIPPING",  # the cart has the address
                         "user_action": "PAY_NOW",
                     }
                 }
@@ -97,12 +97,12 @@ class PayPalGateway:
         except PayPalRefused as error:
             raise _unusable(f"PayPal refused it: {error.issue}") from error
         except OutcomeUnknown as error:
-            # An order whose page nobody was sent to holds nothing: should it stay unknown, another may be made.
+            # An order without a redirected payer holds no money: if it stays unknown, another may be created.
             raise OutcomeUnknown(error.detail, answered=True) from error
         return shapes.payment_of(order)
 
     def complete(self, reference: str, key: str) -> ProviderPayment:
-        """Hold what the payer has approved. A decline is a result; what was done before is found as it is."""
+        """Authorises an approved order. A decline is a result; an order in another state is retrieved."""
         try:
             return shapes.payment_of(
                 self._client.call(
@@ -116,7 +116,7 @@ class PayPalGateway:
             return ProviderPayment(state=ProviderPaymentStatus.DECLINED, reference=reference, decline_code=error.code)
 
     def retrieve(self, reference: str) -> ProviderPayment:
-        """CANCELLED also for an order that nobody approved in time: PayPal no longer knows it."""
+        """CANCELLED also for an order that was not approved in time: PayPal no longer has it."""
         try:
             return shapes.payment_of(order_of(self._client, reference))
         except PayPalRefused:
@@ -125,9 +125,8 @@ class PayPalGateway:
             )
 
     def search(self, metadata: dict[str, str], not_before: datetime) -> ProviderPayment:
-        """Among what was authorised: an order whose id nobody learnt has a page that nobody was sent to.
-
-        So nothing was held for it, and asking again under the same key gives that very order.
+        """Searches authorised orders only. An order whose id we didn't receive has no payer, so it holds no money, and
+        a repeated request with the same key returns it.
         """
         ours = _custom_id(metadata)
         for info in events.transactions(self._client, not_before - CLOCK_MARGIN):
@@ -136,7 +135,7 @@ class PayPalGateway:
         return ProviderPayment(state=ProviderPaymentStatus.ABSENT)
 
     def capture(self, reference: str, amount: int, *, final: bool, key: str) -> ProviderPayment:
-        """PayPal honours an authorisation for three days. What it declines later is tried once more, renewed."""
+        """PayPal honours an authorisation for three days. A capture declined later is retried once, reauthorised."""
         order = self._existing(reference)
         before = shapes.payment_of(order)
         assert before.amount is not None
@@ -154,10 +153,10 @@ class PayPalGateway:
             if renewed is None:
                 raise
             self._capture(renewed, wanted, final, f"{key}:renewed")
-        taken = before.captured + wanted
-        done = final or taken == before.amount
+        captured = before.captured + wanted
+        done = final or captured == before.amount
         state = ProviderPaymentStatus.CAPTURED if done else ProviderPaymentStatus.AUTHORISED
-        return before.model_copy(update={"captured": taken, "state": state})
+        return before.model_copy(update={"captured": captured, "state": state})
 
     def _existing(self, reference: str) -> Json:
         try:
@@ -174,7 +173,7 @@ class PayPalGateway:
                 {"authorization_id": authorisation, "body": body, "paypal_request_id": key},
             )
         except PayPalRefused as error:
-            if error.issue == "DUPLICATE_INVOICE_ID":  # taken under this key a moment ago
+            if error.issue == "DUPLICATE_INVOICE_ID":  # captured under this key a moment ago
                 raise OutcomeUnknown() from error
             if error.issue in _GONE:
                 raise AuthorisationGone(decline_code=_GONE[error.issue]) from error
@@ -184,7 +183,7 @@ class PayPalGateway:
             raise CaptureRefused("PayPal declined the capture", decline_code=str(reason).lower())
 
     def _renew(self, authorisation: str, key: str) -> str | None:
-        """The new authorisation, where PayPal allows one: after three days, once."""
+        """Reauthorises, which PayPal allows once, after three days. None where it doesn't."""
         try:
             renewed = self._client.call(
                 lambda sdk: sdk.payments.reauthorize_payment,
@@ -195,9 +194,9 @@ class PayPalGateway:
         return str(renewed["id"])
 
     def cancel(self, reference: str) -> ProviderPayment:
-        """Voids what is held. An order that is not yet held can't be cancelled at PayPal, and need not be.
+        """Voids the authorisation. An order without one can't be cancelled at PayPal, and needn't be.
 
-        Only `complete` could hold it, and whoever cancels no longer calls that; PayPal forgets it in hours.
+        Only `complete` could authorise it, which is not called after a cancellation; PayPal drops the order in hours.
         """
         try:
             order = order_of(self._client, reference)
@@ -209,7 +208,7 @@ class PayPalGateway:
                 update={"state": ProviderPaymentStatus.CANCELLED, "next_action": None}
             )
         if held["status"] in ("CREATED", "PARTIALLY_CAPTURED", "PENDING"):
-            with contextlib.suppress(PayPalRefused):  # captured, voided or expired in between: it says so itself
+            with contextlib.suppress(PayPalRefused):  # captured, voided or expired meanwhile: see below
                 self._client.call(
                     lambda sdk: sdk.payments.void_payment,
                     {"authorization_id": held["id"], "paypal_request_id": f"{held['id']}:void"},
@@ -217,27 +216,27 @@ class PayPalGateway:
         return self.retrieve(reference)
 
     def refund_rest(self, reference: str) -> None:
-        """A refund of every capture's rest."""
+        """Refunds the rest of every capture."""
         refunds.refund_rest(self._client, reference)
 
     def refund(self, reference: str, amount: Money, metadata: dict[str, str], key: str) -> ProviderRefund:
-        """One refund of ours may take a part from each capture, and is as far along as its slowest part."""
+        """A refund of ours may have a part for each capture; its status is that of its slowest part."""
         return refunds.refund(self._client, reference, amount, metadata["refund_id"], key)
 
     def retrieve_refund(self, reference: str) -> ProviderRefund:
-        """`reference` names all parts."""
+        """`reference` has the ids of all parts."""
         return refunds.retrieve(self._client, reference)
 
     def search_refund(self, reference: str, metadata: dict[str, str]) -> ProviderRefund:
-        """The order lists them all, at once."""
+        """Reads the order, which lists all refunds at once."""
         return refunds.search(self._client, reference, metadata["refund_id"])
 
     def event(self, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
-        """A webhook, if PayPal itself says that it signed these very bytes. Raises also ProviderUnavailable."""
+        """Verified by PayPal for exactly these bytes. Raises also ProviderUnavailable."""
         return events.read(self._client, body, headers, self._webhook_id)
 
     def list_movements(self, since: datetime) -> Iterator[Movement]:
-        """PayPal's transaction search, which shows what moved up to three hours late."""
+        """PayPal's transaction search, which shows movements up to three hours late."""
         return events.list_movements(self._client, since)
 
 
@@ -250,7 +249,7 @@ def _unusable(detail: str) -> PaymentMethodInvalid:
 
 
 def _may_renew(error: CaptureRefused) -> bool:
-    """A bank that said no may honour a fresh promise; what is gone or already taken won't come back."""
+    """An issuer that declined may accept a new authorisation; one that is gone or captured can't be renewed."""
     return not isinstance(error, AuthorisationGone) and error.extra.get("decline_code") not in (
         "authorization_already_captured",
         "max_capture_amount_exceeded",

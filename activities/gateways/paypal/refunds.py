@@ -1,8 +1,8 @@
-"""Refunds at PayPal, which are of captures: one of ours may have a part for each parcel's capture.
+"""Refunds at PayPal. PayPal refunds captures, so one refund of ours may have a part for each capture.
 
 Source: developer.paypal.com/docs/api/payments/v2, "Refund captured payment". All parts carry our refund's id as
-`custom_id`, and the order lists them at once, so that a lost answer is settled by reading the order. Where one part
-fails the refund has failed, and says what the others have given all the same.
+`custom_id`, and the order lists them at once, so a lost answer is resolved by reading the order. If one part fails, the
+refund has failed; it reports what the other parts have refunded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _EXCEEDS = ("REFUND_AMOUNT_EXCEEDED", "CAPTURE_FULLY_REFUNDED")
 
 
 def refund_rest(client: PayPalClient, reference: str) -> None:
-    """A refund of every capture's rest."""
+    """Refunds the rest of every capture."""
     order = _order(client, reference)
     for capture in shapes.captures_of(order):
         left = shapes.left_of(order, capture)
@@ -29,7 +29,7 @@ def refund_rest(client: PayPalClient, reference: str) -> None:
                 _refund(client, capture["id"], amount, None, key)
             except PayPalRefused as error:
                 if error.issue not in _EXCEEDS:
-                    raise OutcomeUnknown(f"PayPal refused to give it back: {error.issue}") from error
+                    raise OutcomeUnknown(f"PayPal refused the refund: {error.issue}") from error
 
 
 def _order(client: PayPalClient, reference: str) -> Json:
@@ -40,9 +40,9 @@ def _order(client: PayPalClient, reference: str) -> Json:
 
 
 def refund(client: PayPalClient, reference: str, amount: Money, refund_id: str, key: str) -> ProviderRefund:
-    """PayPal refunds captures, so one refund may take a part from each. All parts carry our refund's id.
+    """Refunds what is missing of `amount`, capture by capture.
 
-    Every round reads anew what is there, so that a lost answer or somebody else's refund changes nothing.
+    Every round reads the order again, so a lost answer or another refund does no harm.
     """
     for _ in range(ROUNDS):
         order = _order(client, reference)
@@ -67,7 +67,7 @@ def refund(client: PayPalClient, reference: str, amount: Money, refund_id: str, 
                 _refund(client, capture, Money.of(part, amount.currency), refund_id, f"{key}:{capture}:{part}")
             except PayPalRefused as error:
                 if error.issue in _EXCEEDS:
-                    break  # somebody was quicker: the next round sees it
+                    break  # another refund was faster: the next round reads it
                 refused = ProviderRefund(
                     state=ProviderRefundStatus.FAILED,
                     payment=reference,
@@ -77,7 +77,7 @@ def refund(client: PayPalClient, reference: str, amount: Money, refund_id: str, 
                 )
                 return shapes.failed(shapes.refunds_of(_order(client, reference), refund_id), refused)
             missing -= part
-    raise OutcomeUnknown("Refunds of this payment go on elsewhere")
+    raise OutcomeUnknown("Other refunds of this payment are running")
 
 
 def _refund(client: PayPalClient, capture: str, amount: Money, refund_id: str | None, key: str) -> Json:
@@ -91,7 +91,7 @@ def _refund(client: PayPalClient, capture: str, amount: Money, refund_id: str | 
 
 
 def retrieve(client: PayPalClient, reference: str) -> ProviderRefund:
-    """`reference` names all parts."""
+    """`reference` has the ids of all parts. ABSENT if PayPal doesn't know one."""
     parts = []
     for name in reference.split(","):
         try:
@@ -102,6 +102,6 @@ def retrieve(client: PayPalClient, reference: str) -> ProviderRefund:
 
 
 def search(client: PayPalClient, reference: str, refund_id: str) -> ProviderRefund:
-    """The order lists them all, at once."""
+    """Reads the order, which lists all refunds at once."""
     parts = shapes.refunds_of(_order(client, reference), refund_id)
     return shapes.refund_of(parts, reference) if parts else ProviderRefund(state=ProviderRefundStatus.ABSENT)

@@ -1,4 +1,4 @@
-"""PayPal's order as a payment: its decimal strings, its statuses, and what belongs to it.
+"""Reads PayPal's order as a payment: decimal strings, statuses, captures and refunds.
 
 Source: developer.paypal.com/docs/api/orders/v2 and …/payments/v2; decimals: …/rest/reference/currency-codes.
 """
@@ -13,7 +13,7 @@ from models.payments.provider import ProviderPayment, ProviderPaymentStatus, Pro
 
 Json = dict[str, Any]
 
-# PayPal takes no decimals for HUF, JPY and TWD, and no KWD at all. Of the shop's currencies:
+# PayPal takes no decimals for HUF, JPY and TWD, and doesn't support KWD. Of the shop's currencies:
 DECIMALS = {"USD": 2, "EUR": 2, "JPY": 0}
 
 _ORDERS = {
@@ -49,7 +49,7 @@ _LIVE = ("COMPLETED", "PENDING")
 
 
 def write_amount(amount: Money) -> Json:
-    """`{"currency_code": "USD", "value": "19.90"}`. Raises PaymentMethodInvalid for what PayPal doesn't take."""
+    """`{"currency_code": "USD", "value": "19.90"}`. Raises PaymentMethodInvalid for an unsupported currency."""
     decimals = DECIMALS.get(amount.currency)
     if decimals is None:
         raise PaymentMethodInvalid(
@@ -62,27 +62,27 @@ def write_amount(amount: Money) -> Json:
 
 
 def read_amount(found: Json) -> Money:
-    """Raises OutcomeUnknown for what the shop can't count in."""
+    """Raises OutcomeUnknown for a currency that the shop doesn't have, or an amount that can't be read."""
     try:
         currency = found["currency_code"]
         return Money.of(parse_major(found["value"].removeprefix("-"), currency), currency)
     except (KeyError, ValueError, AttributeError) as error:
-        raise OutcomeUnknown("PayPal's amount makes no sense") from error
+        raise OutcomeUnknown("PayPal's amount can't be read") from error
 
 
 def payment_of(order: Json) -> ProviderPayment:
-    """The order as it stands."""
+    """The order as a payment."""
     held = authorisation_of(order)
     state = _ORDERS.get(order["status"], ProviderPaymentStatus.PROCESSING)
     if held is not None:
         state = _AUTHORISATIONS.get(held["status"], ProviderPaymentStatus.PROCESSING)
     amount = read_amount(_unit(order)["amount"])
-    taken = sum(read_amount(one["amount"]).amount for one in captures_of(order))
+    captured = sum(read_amount(one["amount"]).amount for one in captures_of(order))
     return ProviderPayment(
         state=state,
         reference=order["id"],
         amount=amount,
-        captured=Money.of(taken, amount.currency),
+        captured=Money.of(captured, amount.currency),
         next_action=_next_action(order) if state is ProviderPaymentStatus.REQUIRES_ACTION else None,
         decline_code="approval_cancelled" if order["status"] == "VOIDED" else None,
     )
@@ -98,13 +98,13 @@ def _belonging(order: Json, kind: str) -> list[Json]:
 
 
 def authorisation_of(order: Json) -> Json | None:
-    """The one that counts: a renewed one stands behind those that it replaced."""
+    """The current authorisation: the newest that is not voided, since a renewal adds one."""
     held = _belonging(order, "authorizations")
     return max(held, key=lambda one: (one["status"] != "VOIDED", one["create_time"])) if held else None
 
 
 def captures_of(order: Json) -> list[Json]:
-    """What was taken, oldest first."""
+    """The captures that moved money, oldest first."""
     return [one for one in _belonging(order, "captures") if one["status"] in _TAKEN]
 
 
@@ -114,7 +114,7 @@ def refunds_of(order: Json, refund_id: str) -> list[Json]:
 
 
 def left_of(order: Json, capture: Json) -> int:
-    """What of a capture is neither refunded nor about to be, in minor units."""
+    """The part of a capture that is neither refunded nor pending to be, in minor units."""
     given = [one for one in _belonging(order, "refunds") if one["status"] in _LIVE and up(one) == capture["id"]]
     return read_amount(capture["amount"]).amount - sum(read_amount(one["amount"]).amount for one in given)
 
@@ -126,7 +126,7 @@ def up(refund: Json) -> str:
 
 
 def refund_of(parts: list[Json], payment: str | None) -> ProviderRefund:
-    """One refund of ours, which PayPal may hold in a part for each capture: as far along as its slowest part."""
+    """The refund of these parts, one per capture; its status is that of the slowest part."""
     states = [_REFUNDS.get(one["status"], ProviderRefundStatus.PENDING) for one in parts]
     state = next(state for state in _SLOWEST if state in states)
     reasons = [one["status_details"]["reason"] for one in parts if one.get("status_details", {}).get("reason")]
@@ -142,7 +142,7 @@ def refund_of(parts: list[Json], payment: str | None) -> ProviderRefund:
 
 
 def failed(parts: list[Json], found: ProviderRefund) -> ProviderRefund:
-    """With what these parts have given all the same."""
+    """Adds what the completed parts have refunded."""
     given = [one for one in parts if one["status"] == "COMPLETED"]
     return found.model_copy(
         update={

@@ -1,8 +1,8 @@
-"""Cards kept at Stripe, through its own SDK: Customers, SetupIntents and PaymentMethods.
+"""Saved cards at Stripe, through its own SDK: Customers, SetupIntents and PaymentMethods.
 
-A set-up is created and confirmed in one call, for use while its owner is away; Stripe's API reference and its guide
-"Save a customer's payment method without making a payment" are the source. Certain and unknown outcomes are told
-apart as in payments.py. Stripe has no search for SetupIntents; the list of one customer's is short, and consistent.
+A set-up is created and confirmed in one call, for off-session use. Sources: Stripe's API reference and its guide "Save
+a customer's payment method without making a payment". Certain and unknown outcomes are distinguished as in payments.py.
+Stripe has no search for SetupIntents; the list of one customer's is short, and consistent.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CARD = ["payment_method"]  # what to expand
 
 
 class StripeCards:
-    """One client for all threads; answers within `timeout` seconds or OutcomeUnknown."""
+    """Thread-safe; answers within `timeout` seconds or raises OutcomeUnknown."""
 
     name = "stripe"
 
@@ -37,14 +37,14 @@ class StripeCards:
         self._client = client_of(api_key, base, timeout)
 
     def create_customer(self, user_id: str, key: str) -> str:
-        """Stripe's id of this person, of whom it is told no more than our id. Raises as `set_up` does."""
+        """Creates a customer with our user id as its only data; returns Stripe's id. Raises as `set_up` does."""
         try:
             return str(self._client.v1.customers.create({"metadata": {"user_id": user_id}}, options(key)).id)
         except stripe.StripeError as error:
             raise _domain_error(error) from error
 
     def search_customer(self, user_id: str, not_before: datetime) -> str | None:
-        """The one created since; None only when the list, which is consistent, has none."""
+        """The id of the customer that was created since then; None only if the list, which is consistent, has none."""
         since = int((not_before - CLOCK_MARGIN).timestamp())
         try:
             listed = self._client.v1.customers.list({"created": {"gte": since}, "limit": 100}, options())
@@ -90,14 +90,14 @@ class StripeCards:
         return _setup(intent)
 
     def retrieve(self, reference: str) -> ProviderSetup:
-        """The set-up by Stripe's own id. Raises ProviderUnavailable or OutcomeUnknown."""
+        """The set-up by Stripe's id. Raises ProviderUnavailable or OutcomeUnknown."""
         try:
             return _setup(self._client.v1.setup_intents.retrieve(reference, {"expand": _CARD}, options()))
         except stripe.StripeError as error:
             raise _domain_error(error) from error
 
     def retrieve_for_payment(self, reference: str) -> ProviderSetup:
-        """The method of a payment that has kept it. Raises ProviderUnavailable or OutcomeUnknown."""
+        """The method that a payment has saved, or ABSENT. Raises ProviderUnavailable or OutcomeUnknown."""
         try:
             intent = self._client.v1.payment_intents.retrieve(reference, {"expand": _CARD}, options())
         except stripe.StripeError as error:
@@ -131,7 +131,7 @@ class StripeCards:
         return ProviderSetup(state=ProviderSetupStatus.ABSENT)
 
     def cancel(self, reference: str) -> ProviderSetup:
-        """Nobody can confirm it any more. Where it can't be cancelled (done, or cancelled before), what it is."""
+        """Cancels the set-up. Returns it as it is if it can't be cancelled (succeeded, or cancelled before)."""
         try:
             return _setup(self._client.v1.setup_intents.cancel(reference, {}, options()))
         except stripe.InvalidRequestError as error:
@@ -142,7 +142,7 @@ class StripeCards:
             raise _domain_error(error) from error
 
     def detach(self, method: str) -> None:
-        """The card can never be charged again. Done before counts as done, so it needs no key of ours."""
+        """Detaches the card, which can't be charged any more. Idempotent, so it needs no idempotency key."""
         try:
             self._client.v1.payment_methods.detach(method, {}, options())
         except stripe.InvalidRequestError as error:

@@ -1,7 +1,7 @@
-"""Stripe's client and its errors in our words: certain and unknown outcomes are told apart here, for all calls.
+"""Stripe's client, and its errors as domain errors: certain and unknown outcomes are distinguished here, for all calls.
 
 Source: Stripe's API reference (Errors; Idempotent requests; "low-level error handling": a 5xx or a lost answer is
-indeterminate until looked up).
+indeterminate until it is retrieved).
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from runtime.tracing import trace_context
 
 
 def client_of(api_key: str, base: str, timeout: float) -> stripe.StripeClient:
-    """Answers or fails within `timeout` seconds and the second that a connection may take."""
+    """Its calls answer or fail within `timeout` seconds, plus one second to connect."""
     return stripe.StripeClient(
         api_key,
         base_addresses={"api": base} if base else None,
         http_client=stripe.RequestsClient(timeout=(1.0, timeout)),
-        max_network_retries=0,  # Temporal retries, and looks up first
+        max_network_retries=0,  # activities retry, after they have resolved the outcome
     )
 
 
 def options(key: str | None = None) -> stripe.RequestOptions:
-    """What goes with a call beside its parameters: our key, and the buyer's trace (W3C Trace Context)."""
+    """Options of a call: our idempotency key and the trace context (W3C Trace Context)."""
     options: stripe.RequestOptions = {"headers": trace_context()}
     if key is not None:
         options["idempotency_key"] = key
@@ -37,14 +37,14 @@ def decline_code(error: stripe.CardError) -> str:
 
 
 def message_of(error: object) -> str:
-    """Stripe leaves out what does not apply: a failed authentication has a code but no decline code."""
+    """The decline code, or else the code: a failed authentication has no decline code."""
     return str(getattr(error, "decline_code", None) or getattr(error, "code", None) or "declined")
 
 
 def domain_error(error: stripe.StripeError, pointer: str = "/payment/method") -> HoldfastError:
-    """What we can be certain of. Anything else is unknown, and is looked up before it is tried again.
+    """The domain error; OutcomeUnknown where the outcome is not certain.
 
-    `pointer` says where a body names the payment method.
+    `pointer` is the JSON pointer of the payment method in the request body.
     """
     if isinstance(error, stripe.APIConnectionError):
         return ProviderUnavailable() if _never_sent(error) else OutcomeUnknown()

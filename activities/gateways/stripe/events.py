@@ -1,4 +1,4 @@
-"""What Stripe says by itself: webhooks, verified over their raw bytes, and the list of all that moved.
+"""Stripe's webhooks, verified over their raw bytes, and its list of movements.
 
 Source: Stripe's "Check the webhook signatures", its types of events, and "Balance transaction types".
 """
@@ -25,7 +25,7 @@ from models.payments.provider import (
     ProviderRefundStatus,
 )
 
-# What the shop's webhook endpoint is subscribed to at Stripe: whatever decides what somebody waits for.
+# The events that the shop's webhook endpoint is subscribed to at Stripe: those that a workflow waits for.
 EVENTS = frozenset(
     {
         "payment_intent.amount_capturable_updated",
@@ -65,7 +65,7 @@ _KINDS = {
 
 
 def read(body: bytes, signature: str, secret: str) -> ProviderEvent:
-    """Raises BadSignature, or BadRequest for what is signed but is no event."""
+    """Raises BadSignature, or BadRequest for a signed body that is no event."""
     try:
         event = stripe.Webhook.construct_event(body, signature, secret)
         subject = event.data.object.to_dict()
@@ -112,7 +112,7 @@ def _money(held: dict[str, Any]) -> Money:
 
 
 def list_movements(client: stripe.StripeClient, since: datetime) -> Iterator[Movement]:
-    """What was booked on the balance, and what was authorised and is not yet captured or released."""
+    """The balance transactions, and the authorisations that are neither captured nor voided."""
     created: Any = {"gte": int(since.timestamp())}
     try:
         booked = client.v1.balance_transactions.list(
@@ -137,7 +137,7 @@ def list_movements(client: stripe.StripeClient, since: datetime) -> Iterator[Mov
 
 
 def _movement(entry: dict[str, Any]) -> Movement | None:
-    """None for what is no buyer's money: payouts, fees."""
+    """None for transactions without a payment: payouts, fees."""
     source = entry.get("source") or {}
     kind = _KINDS.get(entry["type"])
     if kind is None and source.get("object") == "dispute":

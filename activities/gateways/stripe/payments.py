@@ -1,7 +1,7 @@
-"""Stripe, through its own SDK: what happened, what did not, and what is not known are three different answers.
+"""Stripe, through its own SDK. Results, certain failures and unknown outcomes are distinguished.
 
 Statuses, error types and idempotency follow Stripe's API reference (Payment Intents; Errors; Idempotent requests;
-"low-level error handling": a 5xx or a lost answer is indeterminate until looked up).
+"low-level error handling": a 5xx or a lost answer is indeterminate until it is retrieved).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from models.payments.provider import (
     ProviderRefund,
 )
 
-# The list is consistent at once, unlike the search, but knows only Stripe's clock: look back generously.
+# The list is consistent at once, unlike the search, but has only Stripe's clock: start earlier.
 CLOCK_MARGIN = timedelta(minutes=5)
 
 _STATES = {
@@ -41,7 +41,7 @@ _EXPIRED = ("charge_expired_for_capture", "capture_charge_authorization_expired"
 
 
 class StripeGateway:
-    """One client for all threads; answers within `timeout` seconds or OutcomeUnknown."""
+    """Thread-safe; answers within `timeout` seconds or raises OutcomeUnknown."""
 
     name = "stripe"
     currencies = frozenset(CURRENCIES)
@@ -51,7 +51,7 @@ class StripeGateway:
         self._webhook_secret = webhook_secret
 
     def authorise(self, request: AuthorisationRequest) -> ProviderPayment:
-        """Create and confirm in one call, to be captured later. A decline is a result, not an error.
+        """Creates and confirms in one call, for a later capture. A decline is a result, not an error.
 
         Raises PaymentMethodInvalid, ProviderUnavailable (nothing happened) or OutcomeUnknown.
         """
@@ -92,20 +92,20 @@ class StripeGateway:
         return _payment(intent)
 
     def retrieve(self, reference: str) -> ProviderPayment:
-        """The payment by Stripe's own id. Raises ProviderUnavailable or OutcomeUnknown."""
+        """The payment by Stripe's id. Raises ProviderUnavailable or OutcomeUnknown."""
         try:
             return _payment(self._client.v1.payment_intents.retrieve(reference, {}, options()))
         except stripe.StripeError as error:
             raise domain_error(error) from error
 
     def complete(self, reference: str, key: str) -> ProviderPayment:
-        """Stripe holds the money by itself as soon as the buyer has agreed."""
+        """Retrieves the payment: Stripe itself authorises after the buyer's action."""
         return self.retrieve(reference)
 
     def search(self, metadata: dict[str, str], not_before: datetime) -> ProviderPayment:
-        """The payment by our metadata; ABSENT only when the list, which is consistent, has none.
+        """The payment by our metadata; ABSENT only if the list, which is consistent, has none.
 
-        Raises ProviderUnavailable or OutcomeUnknown when it can't be looked up.
+        Raises ProviderUnavailable or OutcomeUnknown.
         """
         try:
             query = " AND ".join(f"metadata['{name}']:'{value}'" for name, value in metadata.items())
@@ -122,7 +122,7 @@ class StripeGateway:
         return ProviderPayment(state=ProviderPaymentStatus.ABSENT)
 
     def capture(self, reference: str, amount: int, *, final: bool, key: str) -> ProviderPayment:
-        """Take `amount` minor units of what was authorised; `final=False` keeps the rest authorised (multicapture).
+        """Captures `amount` minor units; `final=False` keeps the rest authorised (multicapture).
 
         Raises CaptureRefused, AuthorisationGone, ProviderUnavailable or OutcomeUnknown.
         """
@@ -138,7 +138,7 @@ class StripeGateway:
             raise self._not_captured(error, reference) from error
 
     def _not_captured(self, error: stripe.StripeError, reference: str) -> HoldfastError:
-        """Why; a card's issuer, or a payment that has nothing left to capture."""
+        """The domain error: a decline of the issuer, or a payment that has nothing left to capture."""
         if isinstance(error, stripe.CardError):
             return CaptureRefused(f"Stripe refused the capture: {error.code}", decline_code=decline_code(error))
         if not isinstance(error, stripe.InvalidRequestError):
@@ -153,9 +153,9 @@ class StripeGateway:
         return CaptureRefused(f"Stripe refused the capture: {error.code}", decline_code=message_of(error))
 
     def cancel(self, reference: str) -> ProviderPayment:
-        """Release an authorisation. Where it can't be cancelled (paid, or cancelled before), what it is instead.
+        """Voids the authorisation. Returns the payment as it is if it can't be voided (captured, or voided before).
 
-        Twice is once without a key of ours; with one, Stripe would repeat a 500 for a day (Idempotent requests).
+        Idempotent without a key of ours; with one, Stripe would repeat a 500 for a day (Idempotent requests).
         """
         try:
             return _payment(self._client.v1.payment_intents.cancel(reference, {}, options()))
@@ -167,15 +167,15 @@ class StripeGateway:
             raise domain_error(error) from error
 
     def refund_rest(self, reference: str) -> None:
-        """Refund all that is left; done before counts as done, so it needs no key of ours either."""
+        """Refunds all that is left. Idempotent, so it needs no idempotency key either."""
         refunds.refund_rest(self._client, reference)
 
     def refund(self, reference: str, amount: Money, metadata: dict[str, str], key: str) -> ProviderRefund:
-        """Give back part or all. Raises RefundExceedsBalance, ProviderUnavailable or OutcomeUnknown."""
+        """Refunds part or all. Raises RefundExceedsBalance, ProviderUnavailable or OutcomeUnknown."""
         return refunds.refund(self._client, reference, amount, metadata, key)
 
     def retrieve_refund(self, reference: str) -> ProviderRefund:
-        """The refund by Stripe's own id. Raises ProviderUnavailable or OutcomeUnknown."""
+        """The refund by Stripe's id. Raises ProviderUnavailable or OutcomeUnknown."""
         return refunds.retrieve(self._client, reference)
 
     def search_refund(self, reference: str, metadata: dict[str, str]) -> ProviderRefund:
@@ -183,11 +183,11 @@ class StripeGateway:
         return refunds.search(self._client, reference, metadata)
 
     def event(self, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
-        """A webhook, if Stripe signed these very bytes within five minutes; else BadSignature."""
+        """Raises BadSignature unless Stripe signed exactly these bytes within five minutes, or BadRequest."""
         return events.read(body, headers.get("stripe-signature", ""), self._webhook_secret)
 
     def list_movements(self, since: datetime) -> Iterator[Movement]:
-        """Stripe's balance, and what is authorised. Raises ProviderUnavailable or OutcomeUnknown."""
+        """Stripe's balance, and open authorisations. Raises ProviderUnavailable or OutcomeUnknown."""
         return events.list_movements(self._client, since)
 
 

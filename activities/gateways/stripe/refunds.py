@@ -1,4 +1,4 @@
-"""Refunds at Stripe: never above what is left there, looked up by our metadata when an answer was lost.
+"""Refunds at Stripe: never above the rest of the payment there, searched by our metadata after a lost answer.
 
 Statuses and errors follow Stripe's API reference (Refunds; Error codes: `amount_too_large`,
 `charge_already_refunded`, `charge_disputed`).
@@ -26,7 +26,7 @@ _EXCEEDS = ("amount_too_large", "charge_already_refunded")
 def refund(
     client: stripe.StripeClient, reference: str, amount: Money, metadata: dict[str, str], key: str
 ) -> ProviderRefund:
-    """See PaymentGateway. A refund that Stripe refuses for good (a charge under dispute) is FAILED with its code."""
+    """See PaymentGateway. A refund that Stripe refuses for good (a disputed charge) is FAILED with its code."""
     try:
         made = client.v1.refunds.create(
             {"payment_intent": reference, "amount": amount.amount, "metadata": metadata}, options(key)
@@ -45,7 +45,7 @@ def refund(
 
 
 def refund_rest(client: stripe.StripeClient, reference: str) -> None:
-    """All that is left, whatever it is; nothing is done already."""
+    """Refunds all that is left; a payment that is refunded already is no error."""
     try:
         client.v1.refunds.create({"payment_intent": reference}, options())
     except stripe.InvalidRequestError as error:
@@ -56,7 +56,7 @@ def refund_rest(client: stripe.StripeClient, reference: str) -> None:
 
 
 def retrieve(client: stripe.StripeClient, reference: str) -> ProviderRefund:
-    """By Stripe's own id; ABSENT where there is none."""
+    """The refund by Stripe's id, or ABSENT."""
     try:
         return refund_of(client.v1.refunds.retrieve(reference, {}, options()))
     except stripe.InvalidRequestError as error:
@@ -68,7 +68,7 @@ def retrieve(client: stripe.StripeClient, reference: str) -> ProviderRefund:
 
 
 def search(client: stripe.StripeClient, reference: str, metadata: dict[str, str]) -> ProviderRefund:
-    """Among all refunds of the payment; the list is consistent at once."""
+    """Searches all refunds of the payment; the list is consistent at once."""
     try:
         listed = client.v1.refunds.list({"payment_intent": reference, "limit": 100}, options())
         for made in listed.auto_paging_iter():
@@ -81,7 +81,7 @@ def search(client: stripe.StripeClient, reference: str, metadata: dict[str, str]
 
 
 def refund_of(made: stripe.Refund) -> ProviderRefund:
-    """Stripe's refund in our words."""
+    """Stripe's refund as a ProviderRefund."""
     held = made.metadata.to_dict() if made.metadata else {}
     payment = made.payment_intent
     return ProviderRefund(
