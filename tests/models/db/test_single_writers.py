@@ -14,9 +14,9 @@ REPOSITORIES = "models/db/repositories"
     ("statement", "writer"),
     [
         ("INSERT INTO ledger_entries", f"{REPOSITORIES}/ledger.py"),
-        ("INSERT INTO webhook_events", f"{REPOSITORIES}/webhook_events.py"),
-        ("INSERT INTO stock_levels", f"{REPOSITORIES}/inventory.py"),
-        ("UPDATE stock_levels", f"{REPOSITORIES}/inventory.py"),
+        ("INSERT INTO webhook_events", f"{REPOSITORIES}/delivery/webhook_events.py"),
+        ("INSERT INTO stock_levels", f"{REPOSITORIES}/catalogue/inventory.py"),
+        ("UPDATE stock_levels", f"{REPOSITORIES}/catalogue/inventory.py"),
     ],
 )
 def test_a_statement_is_in_one_file(statement, writer):
