@@ -152,7 +152,7 @@ class SignInRefused(Unauthenticated):
 
 
 class PaymentDeclined(HoldfastError):
-    """`extra`: decline_code (the provider's word)."""
+    """`extra`: decline_code (the provider's)."""
 
     status, slug, title = 402, "payment-declined", "The payment was declined"
 
