@@ -61,9 +61,7 @@ TASK_KINDS: Mapping[str, TaskKind] = {
     "refund-unknown": TaskKind(
         _MONEY, "check the refund at the provider, which has not answered for days; polling goes on"
     ),
-    "refund-unexplained": TaskKind(
-        _MONEY, "more was refunded at the provider than the ledger has left: find out why"
-    ),
+    "refund-unexplained": TaskKind(_MONEY, "more was refunded at the provider than the ledger has left: find out why"),
     "dispute": TaskKind(_MONEY, "answer the buyer's bank at the provider before its deadline, or accept it"),
     "unknown-payment": TaskKind(_MONEY, "find its buyer at the provider, then refund it or record it"),
     "orphaned-authorisation": TaskKind(_MONEY, "void it at the provider: no order belongs to it"),
