@@ -1,6 +1,6 @@
-"""What people do to orders, returns and tasks: the fact, its note, its audit entry and its response, one function each.
+"""Commands to orders, returns and tasks: each function makes the change, its note, its audit entry and the response.
 
-In the caller's transaction. What a buyer does to an order of their own isn't audited.
+They run in the caller's transaction. Commands of the order's buyer are not audited.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def _steer(
     return stored.view()
 
 
-def add_note(connection: Connection, order_id: str, initiator: By, words: str) -> StoredResponse:
-    return StoredResponse.of(201, note_view(order_commands.add_note(connection, order_id, words, initiator)))
+def add_note(connection: Connection, order_id: str, initiator: By, text: str) -> StoredResponse:
+    return StoredResponse.of(201, note_view(order_commands.add_note(connection, order_id, text, initiator)))
 
 
 def note_view(note: Note) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _return(status: int, standing: ReturnOfOrder) -> StoredResponse:
 def resolve_task(
     connection: Connection, task_id: str, outcome: TaskOutcome, note: str | None, caller: Principal
 ) -> StoredResponse:
-    """Raises Forbidden for a task about money without the scope to refund."""
+    """Raises Forbidden without the scope of the task's kind, NotFound, InvalidTransition."""
     needed = kind_of(tasks.read(connection, task_id).kind).scope
     if not caller.has(needed):
         raise Forbidden(f"This needs the scope {needed}")
