@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     facebook_client_id: str = SANDBOX_FACEBOOK_CLIENT
     facebook_client_secret: SecretStr = SecretStr("sandbox-facebook-secret")
 
-    # `signing_key` signs access tokens: an Ed25519 private key as PEM; the keys after it only verify, during a rotation.
+    # `signing_key` signs access tokens: an Ed25519 private key as PEM; keys after it only verify, during a rotation.
     # `secret_key` derives the secrets of links and the like. Development generates both in the data folder.
     signing_key: SecretStr = SecretStr("")
     secret_key: SecretStr = SecretStr("")
@@ -140,7 +140,7 @@ class Settings(BaseSettings):
     login_failures_ceiling: int = Field(100, ge=1)  # in a row: then the password must be reset by mail
     max_body_bytes: int = Field(1_048_576, gt=0)
 
-    # Rolling upgrades (docs/operations.md): a worker with a build id gets only the tasks that its deployment routes to it.
+    # Rolling upgrades (docs/operations.md): a worker with a build id gets only what its deployment routes to it.
     worker_deployment: str = Field("holdfast", pattern=r"^[^.:\s]+$")  # the server joins the two with these characters
     worker_build_id: str = ""
 

@@ -95,7 +95,7 @@ def _fewest(wanted: Mapping[str, int], free: Free, locations: Sequence[str]) -> 
 
 
 def _few(wanted: Mapping[str, int], free: Free, locations: Sequence[str]) -> list[str]:
-    """Greedy: adds the location that has most of the missing units (the nearest on a tie), then drops redundant ones."""
+    """Greedy: adds the location with most of the missing units (the nearest on a tie), then drops redundant ones."""
     missing = dict(wanted)
     chosen: list[str] = []
     while any(missing.values()):

@@ -30,7 +30,7 @@ class ImportFile(Record):
 
 
 class FileImported(Record):
-    """Counts entities (products, levels, rates), not rows. Entities with an error were not written; `errors` are by row."""
+    """Counts products, levels, rates …, not rows. Those with an error were not written; `errors` are by row."""
 
     kind: ImportKind
     created: int

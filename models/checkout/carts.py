@@ -1,4 +1,4 @@
-"""A cart and its quote: the present prices and the missing requirements. The page, the early check and the hold share it."""
+"""A cart and its quote: present prices and missing requirements. The page, the early check and the hold share it."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class OrderLine(Record):
     refunded: int = 0
 
     def share(self, quantity: int) -> int:
-        """The cost of the first `quantity` units with discount and tax, in minor units; of all units exactly `total`."""
+        """The cost of `quantity` units with discount and tax, in minor units; of all units exactly `total`."""
         return self.total.amount * quantity // self.quantity
 
     def tax_share(self, quantity: int) -> int:

@@ -89,8 +89,8 @@ class ProviderSetupStatus(StrEnum):
 
 
 class ProviderSetup(Record):
-    """A set-up at the provider; never a workflow payload. `method` and `fingerprint` (equal for equal card numbers) once
-    there is a card; `next_action` is passed to the owner's browser unchanged."""
+    """A set-up at the provider; never a workflow payload. `method` and `fingerprint` (equal for equal card numbers) are
+    set once there is a card; `next_action` is passed to the owner's browser unchanged."""
 
     state: ProviderSetupStatus
     reference: str | None = None

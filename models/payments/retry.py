@@ -116,8 +116,8 @@ class ChallengedAttempt(Record):
 
 
 class RetrySnapshot(Record):
-    """A payment retry as stored. `failed_reference`: the failed payment at the provider, to be voided there; `captured`:
-    minor units captured of it. `open_attempt`: one without a recorded outcome; `attempts`: how many there were.
+    """A payment retry as stored. `failed_reference`: the failed payment at the provider, to be voided there;
+    `captured`: minor units captured of it. `open_attempt`: without a recorded outcome; `attempts`: their number.
     """
 
     state: RetryState

@@ -1,4 +1,4 @@
-"""The ledger: posts entries, computes balances, and checks the entries against the payments. Only this file writes it."""
+"""The ledger: posts entries, computes balances and checks entries against payments. Only this file writes entries."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def list_products(
 
 
 def find_product(connection: Connection, key: str, currency: str) -> Product | None:
-    """Finds by id or slug (a slug has no underscore). Finds archived products, for links of old orders, but no drafts."""
+    """Finds by id or slug (a slug has no underscore): also archived products, for links of old orders; no drafts."""
     row = connection.execute(_BY_ID if "_" in key else _BY_SLUG, {"key": key}).mappings().first()
     return Product.model_validate(_document(row, currency)) if row else None
 
@@ -139,7 +139,7 @@ def _filters(query: ProductQuery, branch: Sequence[str] | None) -> list[ColumnEl
 
 
 def _priced_between(query: ProductQuery) -> ColumnElement[bool]:
-    """Whether a variant's price is in range. The product's price range, already joined, excludes most products first."""
+    """Whether a variant's price is in range. The product's price range, already joined, first excludes most products."""
     priced = variants.join(variant_prices, variant_prices.c.sku == variants.c.sku)
     wanted = [variants.c.product_id == products.c.id, variant_prices.c.currency == query.currency]
     likely: list[ColumnElement[bool]] = []
