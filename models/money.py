@@ -114,7 +114,7 @@ def allocate(total: int, weights: Sequence[int]) -> list[int]:
         raise ValueError("weights can't be negative")
     if not weights:
         if total:
-            raise ValueError("nobody to allocate to")
+            raise ValueError("there are no weights")
         return []
     whole = sum(weights)
     shares, whole = (list(weights), whole) if whole else ([1] * len(weights), len(weights))

@@ -35,7 +35,7 @@ class RequestKind(StrEnum):
 class NoticeKind(StrEnum):
     """Security mails to an account's owner, who may not have caused the event."""
 
-    ACCOUNT_EXISTS = "account_exists"  # somebody tried to register with their address
+    ACCOUNT_EXISTS = "account_exists"  # a registration with the address of an account
     ADDRESS_CHANGE_REQUESTED = "address_change_requested"
     ADDRESS_CHANGED = "address_changed"  # sent to the old address
     PASSWORD_CHANGED = "password_changed"  # noqa: S105  a kind of notice

@@ -58,7 +58,7 @@ def merged(chosen: Choices, changes: Choices) -> dict[str, dict[str, bool]]:
     if refused:
         detail = "can't be turned off"
         raise InvalidRequest(
-            "What concerns your account's security is always told",
+            "Notifications about your account's security can't be turned off",
             errors=[{"pointer": pointer, "detail": detail} for pointer in refused],
         )
     found = {channel: dict(topics) for channel, topics in chosen.items()}

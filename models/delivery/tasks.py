@@ -78,14 +78,14 @@ TASK_KINDS: Mapping[str, TaskKind] = {
     "parcel-silent": TaskKind(_ORDERS, "ask the carrier where it is, and record what it says"),
     "void-label": TaskKind(_ORDERS, "void the label at the carrier, or retry"),
     "confirmation-mail": TaskKind(_ORDERS, "call the buyer"),
-    "mail-refused": TaskKind(_ORDERS, "call the person"),
+    "mail-refused": TaskKind(_ORDERS, "call the recipient"),
     "sms-refused": TaskKind(_ORDERS, "call the buyer; their payment has failed, and the mail about it was sent"),
     "payment-retry": TaskKind(
         _ORDERS, "an order can't be cancelled: finish the shipment that is in progress, or retry"
     ),
     "payment-retry-unknown": TaskKind(_MONEY, "look the charge up at the provider by its order and number, then retry"),
     "save-payment-method": TaskKind(_ORDERS, "the order is paid; ask the buyer to save the card again"),
-    "password-reset-mail": TaskKind(_ORDERS, "tell the person that their password was changed"),
+    "password-reset-mail": TaskKind(_ORDERS, "tell the owner of the account that its password was changed"),
 }
 OTHER = TaskKind(_ORDERS, "look into it")
 

@@ -267,7 +267,7 @@ class Order(Record):
         for item in parcel:
             if left.get(item.line_id, 0) < item.quantity:
                 raise NotEnoughToShip(
-                    f"{item.line_id} has {left.get(item.line_id, 0)} left to ship, {item.quantity} asked",
+                    f"{item.line_id} has {left.get(item.line_id, 0)} left to ship, {item.quantity} requested",
                     line_id=item.line_id,
                     left=left.get(item.line_id, 0),
                 )
@@ -301,7 +301,7 @@ class Order(Record):
             left = line.shipped - line.refunded if line else 0
             if line is None or item.quantity > left:
                 raise RefundExceedsBalance(
-                    f"{item.line_id} has {left} units left to refund, {item.quantity} asked",
+                    f"{item.line_id} has {left} units left to refund, {item.quantity} requested",
                     line_id=item.line_id,
                     left=self.refundable.model_dump(),
                 )
@@ -332,7 +332,7 @@ class Order(Record):
         for item in lines:
             if left.get(item.line_id, 0) < item.quantity:
                 raise NotEnoughToReturn(
-                    f"{item.line_id} has {left.get(item.line_id, 0)} units to return, {item.quantity} asked",
+                    f"{item.line_id} has {left.get(item.line_id, 0)} units to return, {item.quantity} requested",
                     line_id=item.line_id,
                     left=left.get(item.line_id, 0),
                 )

@@ -46,9 +46,9 @@ def _words(text: str) -> Iterator[str]:
     """The words between white space and control characters, without surrounding punctuation."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     for word in "".join(" " if unicodedata.category(each)[0] == "C" else each for each in folded).split():
-        kept = [place for place, character in enumerate(word) if _is_letter(character)]
-        if kept:
-            yield word[kept[0] : kept[-1] + 1]
+        letters = [place for place, character in enumerate(word) if _is_letter(character)]
+        if letters:
+            yield word[letters[0] : letters[-1] + 1]
 
 
 def _parts(word: str) -> Iterator[str]:

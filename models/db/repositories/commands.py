@@ -86,7 +86,7 @@ def request_refund(
     lines: list[LineQuantity],
     reason: str,
 ) -> StoredResponse:
-    asked = refunds.request(
+    requested = refunds.request(
         connection,
         order_id,
         amount=amount,
@@ -96,9 +96,9 @@ def request_refund(
         refund_id=refund_id,
         reason=reason,
     )
-    shown = next(view for view in refunds.views(connection, asked.stored.order) if view["id"] == refund_id)
+    shown = next(view for view in refunds.views(connection, requested.stored.order) if view["id"] == refund_id)
     _audit(connection, initiator, "refund.requested", order_id, refund=refund_id, amount=shown["amount"])
-    return StoredResponse.of(201, {**shown, "order": asked.stored.view()})
+    return StoredResponse.of(201, {**shown, "order": requested.stored.view()})
 
 
 def request_return(
@@ -111,7 +111,7 @@ def request_return(
     window_seconds: float,
     expires_seconds: float,
 ) -> StoredResponse:
-    standing = returns.request(
+    current = returns.request(
         connection,
         order_id,
         lines,
@@ -121,23 +121,23 @@ def request_return(
         expires_seconds=expires_seconds,
     )
     _audit(connection, initiator, "return.requested", return_id, order=order_id)
-    return _return(201, standing)
+    return _return(201, current)
 
 
 def receive_return(connection: Connection, command: ReceiveReturn) -> StoredResponse:
-    standing = returns.receive(connection, command)
-    _audit(connection, command.initiator, "return.received", command.return_id, order=standing.row.order_id)
-    return _return(200, standing)
+    current = returns.receive(connection, command)
+    _audit(connection, command.initiator, "return.received", command.return_id, order=current.row.order_id)
+    return _return(200, current)
 
 
 def refuse_return(connection: Connection, return_id: str, initiator: By, reason: str | None) -> StoredResponse:
-    standing = returns.refuse(connection, return_id, initiator, reason)
-    _audit(connection, initiator, "return.refused", return_id, order=standing.row.order_id)
-    return _return(200, standing)
+    current = returns.refuse(connection, return_id, initiator, reason)
+    _audit(connection, initiator, "return.refused", return_id, order=current.row.order_id)
+    return _return(200, current)
 
 
-def _return(status: int, standing: ReturnOfOrder) -> StoredResponse:
-    return StoredResponse.of(status, {**standing.view(), "order": standing.stored.view()})
+def _return(status: int, current: ReturnOfOrder) -> StoredResponse:
+    return StoredResponse.of(status, {**current.view(), "order": current.stored.view()})
 
 
 def resolve_task(

@@ -27,24 +27,24 @@ WHERE p.order_id = :order_id ORDER BY l.id
 
 # One row for every sum of a payment that differs from its entries.
 _PAYMENTS = text("""
-WITH books AS (
+WITH posted AS (
     SELECT payment_id,
         coalesce(sum(amount) FILTER (WHERE kind = 'authorise'), 0)
-            - coalesce(sum(amount) FILTER (WHERE kind IN ('void', 'authorisation_used')), 0) AS promised,
+            - coalesce(sum(amount) FILTER (WHERE kind IN ('void', 'authorisation_used')), 0) AS open_amount,
         coalesce(sum(amount) FILTER (WHERE kind = 'capture'), 0) AS captured,
         coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0)
             - coalesce(sum(amount) FILTER (WHERE kind = 'refund_failed'), 0) AS refunded,
         coalesce(sum(amount) FILTER (WHERE kind = 'dispute'), 0)
             - coalesce(sum(amount) FILTER (WHERE kind = 'dispute_won'), 0) AS disputed
     FROM ledger_entries GROUP BY payment_id),
-given_back AS (
+refunded_parts AS (
     SELECT payment_id, sum(amount) AS amount FROM refund_parts WHERE state = 'succeeded' GROUP BY payment_id),
 both_sides AS (
     SELECT p.id, v.what, v.ours, v.entries FROM payments p
-    LEFT JOIN books b ON b.payment_id = p.id LEFT JOIN given_back g ON g.payment_id = p.id
+    LEFT JOIN posted b ON b.payment_id = p.id LEFT JOIN refunded_parts g ON g.payment_id = p.id
     CROSS JOIN LATERAL (VALUES
-        ('promised', CASE WHEN p.state IN ('authorised', 'captured') THEN p.amount - p.captured - p.released ELSE 0 END,
-            coalesce(b.promised, 0)),
+        ('open', CASE WHEN p.state IN ('authorised', 'captured') THEN p.amount - p.captured - p.released ELSE 0 END,
+            coalesce(b.open_amount, 0)),
         ('captured', p.captured, coalesce(b.captured, 0)),
         ('refunded', coalesce(g.amount, 0), coalesce(b.refunded, 0)),
         ('disputed', p.disputed, coalesce(b.disputed, 0))) AS v (what, ours, entries))
@@ -118,14 +118,14 @@ def check(connection: Connection) -> Checked:
     """Checks the whole ledger in one snapshot. Call it within a transaction."""
     connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
     connection.execute(text("SET LOCAL statement_timeout = 0"))
-    standing: dict[str, dict[str, int]] = {}
+    found: dict[str, dict[str, int]] = {}
     for currency, account, amount in connection.execute(_BALANCES):
-        standing.setdefault(currency, {})[account] = int(amount)
+        found.setdefault(currency, {})[account] = int(amount)
     faults = [
         f"{currency}: the accounts sum to {total}, not to 0"
-        for currency, accounts in standing.items()
+        for currency, accounts in found.items()
         if (total := sum(accounts.values()))
     ]
     rows: Any = connection.execute(_PAYMENTS)
     faults += [f"{row.id}: {row.ours} {row.what}, its entries say {row.entries}" for row in rows]
-    return Checked(int(connection.execute(_COUNT).scalar_one()), standing, faults)
+    return Checked(int(connection.execute(_COUNT).scalar_one()), found, faults)

@@ -41,7 +41,7 @@ _LIFT = text("""
 UPDATE sessions SET second_factor = :passed WHERE id = :id AND user_id = :user_id AND ended_at IS NULL
 """)
 
-_LOWER = text("UPDATE sessions SET second_factor = :standing WHERE user_id = :id AND ended_at IS NULL")
+_LOWER = text("UPDATE sessions SET second_factor = :status WHERE user_id = :id AND ended_at IS NULL")
 
 
 def read_secret(connection: Connection, user_id: str) -> tuple[bytes, bool] | None:
@@ -73,8 +73,8 @@ def confirm(connection: Connection, user_id: str, recovery_digests: list[bytes])
 def remove(connection: Connection, user_id: str, *, to_be_replaced: bool) -> None:
     """Deletes the second factor. `to_be_replaced`: live sessions have no scopes until another one is enrolled."""
     connection.execute(_REMOVE, {"id": user_id})
-    standing = SecondFactor.PENDING if to_be_replaced else SecondFactor.NONE
-    connection.execute(_LOWER, {"id": user_id, "standing": standing})
+    status = SecondFactor.PENDING if to_be_replaced else SecondFactor.NONE
+    connection.execute(_LOWER, {"id": user_id, "status": status})
 
 
 def lift(connection: Connection, user_id: str, session_id: str) -> None:

@@ -106,7 +106,7 @@ def invite(
     if user is None:
         raise Conflict("That account was deleted at this moment: try again")
     if user.disabled or user.role in STAFF:
-        raise Conflict("That person is staff already" if user.role in STAFF else "That account is disabled")
+        raise Conflict("That account is staff already" if user.role in STAFF else "That account is disabled")
     link = links.create(
         connection,
         digest,

@@ -205,8 +205,8 @@ def _merged(
     named = {variant.sku: (ids.get(variant.sku) or new_id("var"), variant) for variant in wanted}
     if ids.keys() <= named.keys():
         return list(named.values())
-    kept = [named.pop(variant.sku, (key, variant)) for key, variant in stored]
-    return [*kept, *named.values()]
+    matched = [named.pop(variant.sku, (key, variant)) for key, variant in stored]
+    return [*matched, *named.values()]
 
 
 def _content(variant: VariantImport) -> dict[str, Any]:

@@ -58,7 +58,7 @@ WITH checkout AS (
         VALUES (:checkout_id, :cart_id, :order_id, :customer_id, 'processing', :key_digest, :currency, :total,
             CAST(:snapshot AS jsonb), CAST(:contact AS jsonb), now() + make_interval(secs => :hold_seconds))
         RETURNING hold_expires_at),
-    kept AS (INSERT INTO kept_answers (key_digest, fingerprint) VALUES (:key_digest, :fingerprint)
+    response AS (INSERT INTO kept_answers (key_digest, fingerprint) VALUES (:key_digest, :fingerprint)
         ON CONFLICT (key_digest) DO NOTHING),
     payment AS (
         INSERT INTO payments (id, checkout_id, order_id, provider, state, currency, amount, payment_method_id)
@@ -90,7 +90,7 @@ def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
     """T1: reprices the cart as of now and holds its stock and promotions. Changes nothing if it raises."""
     if not lock_cart(connection, begin.cart_id):
         raise NotFound("There is no such cart")
-    standing = (
+    state = (
         connection.execute(
             _STATE,
             {"checkout_id": begin.checkout_id, "cart_id": begin.cart_id, "key_digest": begin.key_digest},
@@ -98,17 +98,17 @@ def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
         .mappings()
         .one()
     )
-    if standing["mine"]:
-        return _held_before(connection, begin, standing["mine"])
-    if standing["fingerprint"] not in (None, begin.fingerprint):
+    if state["mine"]:
+        return _held_before(connection, begin, state["mine"])
+    if state["fingerprint"] not in (None, begin.fingerprint):
         raise IdempotencyKeyReused()
     found = read_cart(connection, begin.cart_id)
     assert found is not None
     cart = found[0]
     if cart.merged_into or cart.customer_id != begin.customer_id:
         raise NotFound("The cart has become a customer's since")
-    if standing["other"]:
-        raise CheckoutInProgress(checkout_id=standing["other"])
+    if state["other"]:
+        raise CheckoutInProgress(checkout_id=state["other"])
     if cart.discount_codes:  # their limits can't change between check and use
         connection.execute(_LOCK_PROMOTIONS, {"codes": list(cart.discount_codes)})
     rules = read_rules(connection, cart)
@@ -220,7 +220,7 @@ WITH waiting AS (
     WHERE id = :checkout_id AND {one_of("status", LIVE_CHECKOUT)} RETURNING id, key_digest),
     payment AS (UPDATE payments p SET state = 'requires_action', reference = :reference
         FROM waiting w WHERE p.checkout_id = w.id AND p.state IN ('pending', 'requires_action')),
-    kept AS (UPDATE kept_answers k SET status = 202, body = :body FROM waiting w WHERE k.key_digest = w.key_digest)
+    response AS (UPDATE kept_answers k SET status = 202, body = :body FROM waiting w WHERE k.key_digest = w.key_digest)
 SELECT id FROM waiting
 """)  # noqa: S608  constants
 

@@ -217,7 +217,7 @@ def load_snapshot(connection: Connection, order_id: str) -> OrderSnapshot:
     return OrderSnapshot(
         status=order.status,
         fulfilment=order.fulfilment,
-        unused_authorisation=0 if needed else row.promised,
+        unused_authorisation=0 if needed else row.open_amount,
         since_delivery=row.since_delivery,
         unfinished=shipments.unfinished(connection, order_id)[0] if row.preparing else None,
     )
@@ -226,7 +226,7 @@ def load_snapshot(connection: Connection, order_id: str) -> OrderSnapshot:
 _SNAPSHOT = text("""
 SELECT o.document,
     (SELECT coalesce(sum(amount - captured - released), 0) FROM payments p
-        WHERE p.order_id = o.id AND p.state IN ('authorised', 'captured')) AS promised,
+        WHERE p.order_id = o.id AND p.state IN ('authorised', 'captured')) AS open_amount,
     coalesce((SELECT extract(epoch FROM now() - e.at) FROM order_events e
         WHERE e.order_id = o.id AND e.type = 'order.delivered' ORDER BY e.version DESC LIMIT 1), 0)::float
         AS since_delivery,

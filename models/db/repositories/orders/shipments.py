@@ -87,12 +87,12 @@ def plan_shipment(connection: Connection, command: CreateShipment) -> ShipmentPl
     """
     stored, now = lock_order(connection, command.order_id)
     order = stored.order
-    begun = unfinished(connection, order.id)
-    again = any(parcel.shipment_id == command.shipment_id for parcel in begun)
-    if order.shipment(command.shipment_id) is not None or (command.resume_only and not again):
+    started = unfinished(connection, order.id)
+    planned = any(parcel.shipment_id == command.shipment_id for parcel in started)
+    if order.shipment(command.shipment_id) is not None or (command.resume_only and not planned):
         return _no_plan(order, finished=True)
-    if begun and not again:
-        return _no_plan(order, unfinished=begun[0])
+    if started and not planned:
+        return _no_plan(order, unfinished=started[0])
     if order.status is OrderStatus.CONFIRMED:
         order = append(
             connection,
@@ -105,7 +105,7 @@ def plan_shipment(connection: Connection, command: CreateShipment) -> ShipmentPl
     order.step(_status_after(order, command.lines))
     order.check_parcel(command.lines)
     capture = order.amount_to_capture(command.lines)
-    if not again:
+    if not planned:
         _plan(connection, order, command, capture)
     payment = connection.execute(_PAYMENT, {"payment_id": order.payment.id}).first()
     paid = payment is not None and capture.amount > 0
@@ -115,7 +115,7 @@ def plan_shipment(connection: Connection, command: CreateShipment) -> ShipmentPl
         final=_status_after(order, command.lines) is OrderStatus.SHIPPED,
         provider=payment.provider if payment and paid else None,
         reference=payment.reference if payment and paid else None,
-        repeated=again,
+        repeated=planned,
     )
 
 

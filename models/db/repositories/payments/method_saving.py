@@ -37,7 +37,7 @@ SELECT
 """)
 
 _BEGIN = text("""
-WITH kept AS (INSERT INTO kept_answers (key_digest, fingerprint)
+WITH response AS (INSERT INTO kept_answers (key_digest, fingerprint)
     SELECT :key_digest, :fingerprint WHERE CAST(:key_digest AS text) IS NOT NULL
     ON CONFLICT (key_digest) DO NOTHING)
 INSERT INTO payment_methods (id, user_id, provider, state, token, key_digest)
@@ -49,12 +49,12 @@ def begin(connection: Connection, command: BeginPaymentMethod) -> PaymentMethodB
     """Raises Conflict if the account has MAX_METHODS already, IdempotencyKeyReused, NotFound without an account."""
     lock_account(connection, command.user_id)
     values = command.model_dump(include={"payment_method_id", "user_id", "provider", "method", "key_digest"})
-    standing = connection.execute(_STATE, values).mappings().one()
-    if standing["mine"]:
-        return _existing(connection, command, PaymentMethodState(standing["mine"]["state"]))
-    if standing["fingerprint"] not in (None, command.fingerprint):
+    state = connection.execute(_STATE, values).mappings().one()
+    if state["mine"]:
+        return _existing(connection, command, PaymentMethodState(state["mine"]["state"]))
+    if state["fingerprint"] not in (None, command.fingerprint):
         raise IdempotencyKeyReused()
-    if standing["saved"] >= MAX_METHODS:
+    if state["saved"] >= MAX_METHODS:
         raise Conflict(f"An account keeps at most {MAX_METHODS} payment methods")
     connection.execute(_BEGIN, {**values, "fingerprint": command.fingerprint})
     return PaymentMethodBegun()

@@ -21,7 +21,7 @@ def view(connection: Connection, stored: StoredOrder) -> dict[str, Any]:
     row = found.mappings().first()
     if row is None:
         raise NotFound("The order's payment has not failed")
-    tries = connection.execute(ATTEMPTS, {"order_id": order.id}).mappings().all()
+    attempts = connection.execute(ATTEMPTS, {"order_id": order.id}).mappings().all()
     retrying = row["state"] == RetryState.RETRYING
     return {
         "order_id": order.id,
@@ -31,7 +31,7 @@ def view(connection: Connection, stored: StoredOrder) -> dict[str, Any]:
         "decline_code": row["decline_code"],
         "verdict": row["verdict"],
         "step": row["step"],
-        "tries": len(tries),
+        "tries": len(attempts),
         "extensions": row["extensions"],
         "amount_due": (order.due - order.payment.captured).model_dump() if retrying else None,
         "next_try_at": _moment(row["next_try_at"]),
