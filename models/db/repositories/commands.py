@@ -41,20 +41,20 @@ def change_address(connection: Connection, order_id: str, initiator: By, address
 
 
 def hold_order(connection: Connection, order_id: str, initiator: By, reason: str | None) -> StoredResponse:
-    return StoredResponse.of(200, _steer(connection, order_id, initiator, "hold", reason, order_commands.hold))
+    return StoredResponse.of(200, _execute(connection, order_id, initiator, "hold", reason, order_commands.hold))
 
 
 def release_order(connection: Connection, order_id: str, initiator: By, reason: str | None) -> StoredResponse:
-    return StoredResponse.of(200, _steer(connection, order_id, initiator, "release", reason, order_commands.release))
+    return StoredResponse.of(200, _execute(connection, order_id, initiator, "release", reason, order_commands.release))
 
 
 def resend_confirmation(connection: Connection, order_id: str, initiator: By) -> StoredResponse:
     return StoredResponse.of(
-        202, _steer(connection, order_id, initiator, "resend", None, order_commands.resend_confirmation)
+        202, _execute(connection, order_id, initiator, "resend", None, order_commands.resend_confirmation)
     )
 
 
-def _steer(
+def _execute(
     connection: Connection,
     order_id: str,
     initiator: By,

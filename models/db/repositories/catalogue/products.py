@@ -139,7 +139,7 @@ def _filters(query: ProductQuery, branch: Sequence[str] | None) -> list[ColumnEl
 
 
 def _priced_between(query: ProductQuery) -> ColumnElement[bool]:
-    """Whether a variant's price is in range. The product's price range, already joined, first excludes most products."""
+    """Whether a variant's price is in range. The product's price range, already joined, excludes most products."""
     priced = variants.join(variant_prices, variant_prices.c.sku == variants.c.sku)
     wanted = [variants.c.product_id == products.c.id, variant_prices.c.currency == query.currency]
     likely: list[ColumnElement[bool]] = []

@@ -22,7 +22,7 @@ WHERE kept_answers.fingerprint = excluded.fingerprint
 
 
 class KeyState(NamedTuple):
-    """`running`: the first request with that key is not finished. `spent`: the checkouts with it that ended in a 5xx."""
+    """`running`: the first request with that key has not ended. `spent`: the checkouts with it that ended in a 5xx."""
 
     answer: StoredResponse | None
     running: bool
