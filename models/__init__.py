@@ -1,1 +1,1 @@
-"""The language of the shop: pure data and rules, no I/O."""
+"""Domain records and rules, without I/O (except `models/db`)."""

@@ -1,4 +1,4 @@
-"""A postal address as the contract shapes it; the rules of countries are checked at the door (api/addresses.py)."""
+"""A postal address in the API's shape. `api/addresses.py` validates it by country."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two kinds of data that travel: frozen records between our own parts, strict bodies from outside."""
+"""`Record`, the base of commands, results and stored documents, and `Storable` text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _storable(value: str) -> str:
 
 
 Storable = Annotated[str, AfterValidator(_storable)]
-"""Text of other people's choosing, on its way to the database."""
+"""Text from a request that PostgreSQL can store (no NUL, no lone surrogates)."""
 
 
 class Record(BaseModel):

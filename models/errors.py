@@ -1,4 +1,4 @@
-"""Every refusal the shop can give, in one tree.
+"""Every domain error, in one tree.
 
 HoldfastError                      status  slug
 ├── BadRequest                     400     bad-request
@@ -85,7 +85,7 @@ class HoldfastError(Exception):
 
     @property
     def stored(self) -> bool:
-        """Whether the same Idempotency-Key gets this answer again: refusals of what had begun, never a 5xx."""
+        """Whether a repeated Idempotency-Key gets this response again: a 402 or 409, never a 5xx."""
         return self.status in (402, 409)
 
     def problem(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class BadSignature(BadRequest):
 
 
 class SignInExpired(BadRequest):
-    """It was not begun in this browser, or too long ago, or it has been completed: begin again."""
+    """The sign-in was started in another browser, or too long ago, or has been completed."""
 
     slug, title = "sign-in-expired", "This sign-in was not begun here, has expired or has been used"
 
@@ -134,37 +134,37 @@ class Unauthenticated(HoldfastError):
 
 
 class InvalidCredentials(Unauthenticated):
-    """The same for a wrong password, an unknown address, and one that is not verified."""
+    """The same response for a wrong password, an unknown address and an unverified one."""
 
     slug, title = "invalid-credentials", "The address or the password is not right"
 
 
 class SecondFactorRequired(Unauthenticated):
-    """The password was right; the same call again, with `code`."""
+    """The password was right: repeat the call with `code`."""
 
     slug, title = "second-factor-required", "A code from your authenticator is needed as well"
 
 
 class SignInRefused(Unauthenticated):
-    """The person said no at Google or Facebook, or what came back from there does not hold."""
+    """The user refused consent at Google or Facebook, or the provider's response failed verification."""
 
     slug, title = "sign-in-refused", "Signing in there did not work"
 
 
 class PaymentDeclined(HoldfastError):
-    """`extra`: decline_code (the provider's word)."""
+    """`extra`: decline_code (the provider's)."""
 
     status, slug, title = 402, "payment-declined", "The payment was declined"
 
 
 class CaptureRefused(HoldfastError):
-    """Certain that nothing was taken. `extra`: decline_code (the provider's word)."""
+    """Nothing was captured, for certain. `extra`: decline_code (the provider's)."""
 
     status, slug, title = 402, "capture-refused", "The payment could not be taken"
 
 
 class AuthorisationGone(CaptureRefused):
-    """It has expired or was cancelled: only a new payment can be taken. `extra`: decline_code."""
+    """The authorisation has expired or was voided: only a new payment can be captured. `extra`: decline_code."""
 
     slug, title = "authorisation-gone", "The payment is no longer authorised"
 
@@ -212,7 +212,7 @@ class CartCompleted(Conflict):
 
 
 class CheckoutInProgress(Conflict):
-    """`extra`: checkout_id. Nothing has begun for this key, so it is free to try again."""
+    """`extra`: checkout_id. Not stored: the key can be used again."""
 
     slug, title = "checkout-in-progress", "Another checkout of this cart is under way"
 
@@ -310,7 +310,7 @@ class PaymentMethodInvalid(InvalidRequest):
 
 
 class PasswordRefused(InvalidRequest):
-    """`errors` says why: too short, too long, or among those that are tried first."""
+    """`extra`: errors with the reason: too short, too long, too common, …"""
 
     slug, title = "password-refused", "Choose another password"
 
@@ -363,7 +363,7 @@ class Unavailable(HoldfastError):
 
 
 class ProviderUnavailable(Unavailable):
-    """The provider is certain, or was never reached: nothing happened there."""
+    """Nothing happened at the provider: it said so, or the request never reached it."""
 
     slug, title = "provider-unavailable", "The payment provider is not available for the moment"
 
@@ -373,13 +373,13 @@ class SignInUnavailable(Unavailable):
 
 
 class OutcomeUnknown(Unavailable):
-    """The effect may have taken place: look it up before trying again."""
+    """The effect may have taken place: retrieve it from the provider before retrying."""
 
     slug, title = "outcome-unknown", "It is not yet known whether this took effect"
 
 
 def error_named(name: str) -> type[HoldfastError] | None:
-    """The class of that name, wherever it stands in the tree."""
+    """The class of that name in the tree, or None."""
     return _NAMED.get(name)
 
 
@@ -394,7 +394,7 @@ _NAMED = _tree(HoldfastError)
 
 
 class Refusal(Record):
-    """A domain error on its way through Temporal: class name, detail and extra members."""
+    """A domain error as a Temporal payload: class name, detail and extra members."""
 
     error: str
     detail: str
@@ -406,7 +406,7 @@ class Refusal(Record):
 
     @property
     def certain(self) -> bool:
-        """Final, and known to have had no effect."""
+        """Whether the error is final and had no effect."""
         return not type(self.raised()).retryable
 
     def raised(self) -> HoldfastError:

@@ -1,4 +1,4 @@
-"""Every id is formed here: time-ordered for things, derived for attempts, `<kind>/<id>` for workflows."""
+"""Makes every id: time-ordered for entities, derived for attempts, `<kind>/<id>` for workflows."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def new_id(prefix: str) -> str:
 
 
 def derived_id(prefix: str, *parts: str) -> str:
-    """The same parts give the same id (UUIDv8 over SHA-256): a repeated request names the same thing."""
+    """A UUIDv8 over SHA-256: the same parts give the same id, so a repeated request gets the same entity."""
     assert prefix in PREFIXES, prefix
     digest = bytearray(digest_of(*parts)[:16])
     digest[6] = digest[6] & 0x0F | 0x80
@@ -54,7 +54,7 @@ def derived_id(prefix: str, *parts: str) -> str:
 
 
 def digest_of(*parts: str) -> bytes:
-    """SHA-256 over length-prefixed parts: no two lists of parts run together into one."""
+    """SHA-256 over length-prefixed parts, so different lists of parts never have the same input."""
     hashed = hashlib.sha256()
     for part in parts:
         data = part.encode()
@@ -63,16 +63,16 @@ def digest_of(*parts: str) -> bytes:
     return hashed.digest()
 
 
-RECONCILIATION = "reconciliation"  # the schedule; its executions have the time behind it
+RECONCILIATION = "reconciliation"  # the schedule; its executions' ids have the time appended
 
 
 def order_of(checkout_id: str) -> str:
-    """The order that a checkout becomes: known before it exists, so every trace of the attempt names it."""
+    """The id of a checkout's order. It is known before the order exists, so traces of the checkout can name it."""
     return derived_id("ord", checkout_id)
 
 
 def payment_of(checkout_id: str, attempt: int = 1) -> str:
-    """The first is the checkout's own; a later one stands in for one that failed after the order was placed."""
+    """Attempt 1 is the checkout's payment; later ones replace a payment that failed after the order was placed."""
     return derived_id("pay", checkout_id, *([str(attempt)] if attempt > 1 else []))
 
 

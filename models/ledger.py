@@ -1,4 +1,4 @@
-"""The books' accounts and the kinds of entry: closed lists, which the database mirrors in a CHECK (docs/ledger.md)."""
+"""The ledger's accounts and entry kinds: closed lists, which a CHECK in the database repeats (docs/ledger.md)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import NamedTuple
 
 
 class Account(StrEnum):
-    """Σ of debits less credits over all of them is 0 in every currency."""
+    """The sum of debits less credits over all accounts is 0 in every currency."""
 
-    PROVIDER_AUTHORISED = "provider_authorised"  # promised by buyers' banks, and not taken
-    AUTHORISATIONS = "authorisations"  # its counterpart: what the shop may still take
+    PROVIDER_AUTHORISED = "provider_authorised"  # open authorisations: held by buyers' banks, not captured
+    AUTHORISATIONS = "authorisations"  # its counterpart: what the shop may still capture
     PROVIDER_BALANCE = "provider_balance"  # the shop's money at its providers
     SALES = "sales"
-    DISPUTES = "disputes"  # taken back by banks that have not decided
+    DISPUTES = "disputes"  # withdrawn by banks in disputes without a decision
     WRITE_OFFS = "write_offs"
     FEES = "fees"
 
 
 class EntryKind(StrEnum):
     AUTHORISE = "authorise"
-    AUTHORISATION_USED = "authorisation_used"  # beside each capture
+    AUTHORISATION_USED = "authorisation_used"  # posted with each capture
     VOID = "void"
     CAPTURE = "capture"
     REFUND = "refund"
-    REFUND_FAILED = "refund_failed"  # it had succeeded, and its money came back
+    REFUND_FAILED = "refund_failed"  # it had succeeded, and the money was returned to the shop
     DISPUTE = "dispute"
     DISPUTE_WON = "dispute_won"
     WRITE_OFF = "write_off"  # a dispute that was lost
@@ -54,6 +54,6 @@ POSTINGS: Mapping[EntryKind, Posting] = {
 
 
 def closed_list() -> str:
-    """The CHECK that lets nothing else into the books."""
+    """The SQL condition of the ledger's CHECK: only these postings."""
     rows = (f"('{kind}', '{debit}', '{credit}')" for kind, (debit, credit) in POSTINGS.items())
     return f"(kind, debit, credit) IN ({', '.join(rows)})"

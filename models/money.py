@@ -1,9 +1,8 @@
-"""Money is whole minor units and a currency: no float ever touches it, and splitting it loses nothing.
+"""Money: whole minor units and a currency. No floats; a split always sums to the whole.
 
 Rounding policy, the only one in the code base: **half away from zero** (`divide_rounded`), on exact
-integers, at the one place where a fraction of a minor unit can arise: a percentage discount of a cart and
-the tax of a line. Whatever is then spread over lines is spread by largest remainder (`allocate`), so that
-the parts always sum to the whole.
+integers, at the only places where a fraction of a minor unit can arise: a percentage discount of a cart and
+the tax of a line. The result is spread over lines by largest remainder (`allocate`).
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 from models.errors import CurrencyMismatch
 
 CURRENCIES: Final = MappingProxyType({"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3})
-"""ISO 4217 exponents: how many decimals the minor unit is away from the major one."""
+"""ISO 4217 exponents: the number of decimals of the currency."""
 
 SMALLEST: Final = MappingProxyType({"KWD": 10})
-"""Where a payment can't be made to the last minor unit: card networks want the third decimal to be 0."""
+"""The step of payable amounts, if more than one minor unit: card networks require the third decimal to be 0."""
 
 MAX_AMOUNT: Final = 2**53 - 1
-"""What every JSON reader keeps exactly; the database holds more (bigint)."""
+"""The largest integer that every JSON reader keeps exactly; the database's bigint is larger."""
 
 PPM: Final = 1_000_000
 """Rates are whole parts per million: 8.875 % is 88 750."""
@@ -85,12 +84,12 @@ class Money(BaseModel):
 
 
 def sum_money(amounts: Iterable[Money], currency: str) -> Money:
-    """Zero of that currency for nothing. Raises CurrencyMismatch."""
+    """The sum; zero of `currency` without amounts. Raises CurrencyMismatch."""
     return sum(amounts, Money.zero(currency))
 
 
 def payable(amount: Money) -> Money:
-    """The most of it that a provider can move: 4.567 KWD are 4.560."""
+    """The amount rounded down to what a provider can move: 4.567 KWD gives 4.560."""
     return Money(amount=amount.amount - amount.amount % SMALLEST.get(amount.currency, 1), currency=amount.currency)
 
 
@@ -109,13 +108,13 @@ def allocate(total: int, weights: Sequence[int]) -> list[int]:
 
     Ties go to the earlier weight. A part never exceeds its weight where `total` doesn't exceed their sum. A
     zero weight gets nothing, unless all are zero: then all count the same. Raises ValueError for a negative
-    weight, or when there is something to split and nobody to take it.
+    weight, or for a total that isn't 0 without weights.
     """
     if any(weight < 0 for weight in weights):
         raise ValueError("weights can't be negative")
     if not weights:
         if total:
-            raise ValueError("nobody to allocate to")
+            raise ValueError("there are no weights")
         return []
     whole = sum(weights)
     shares, whole = (list(weights), whole) if whole else ([1] * len(weights), len(weights))
@@ -132,10 +131,10 @@ _DECIMAL = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,6}))?")
 
 
 def parse_major(text: str, currency: str) -> int:
-    """A price as people write it, in minor units: `"19.9"` USD → 1990, `"2980"` JPY → 2980.
+    """Parses a decimal price into minor units: `"19.9"` USD → 1990, `"2980"` JPY → 2980.
 
-    Raises ValueError, in words for the person who wrote it, for anything else: a sign, a thousands
-    separator, an exponent, or more decimals than the currency has.
+    Raises ValueError, with a message for the merchant, for anything else: a sign, a thousands separator, an
+    exponent, or more decimals than the currency has.
     """
     decimals = CURRENCIES[_known(currency)]
     match = _DECIMAL.fullmatch(text)

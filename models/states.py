@@ -1,4 +1,4 @@
-"""What may follow what: one transition table per aggregate, asked through one `advance()`."""
+"""States and their transition tables, one per aggregate; `advance()` checks a transition."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.errors import InvalidTransition
 
 
 class CheckoutStatus(StrEnum):
-    """`processing` is what a buyer sees of an attempt whose stock is held and whose payment runs."""
+    """`processing`: the stock is held and the payment is running."""
 
     PROCESSING = "processing"
     REQUIRES_ACTION = "requires_action"
@@ -35,7 +35,7 @@ class OrderStatus(StrEnum):
     RETURNED = "returned"
 
 
-# Nothing more leaves until it goes on where it was; a return puts nothing aside, the next parcel leaves all the same.
+# Nothing ships in these states; the order then resumes its previous status. A return does not stop shipping.
 PUT_ASIDE = (OrderStatus.ON_HOLD, OrderStatus.PAYMENT_RETRYING)
 
 
@@ -54,21 +54,21 @@ class ShipmentStatus(StrEnum):
     SHIPPED = "shipped"
     IN_TRANSIT = "in_transit"
     OUT_FOR_DELIVERY = "out_for_delivery"
-    EXCEPTION = "exception"  # the carrier is in trouble with it; it may still arrive
+    EXCEPTION = "exception"  # the carrier reports a problem; the parcel may still arrive
     DELIVERED = "delivered"
-    REFUSED = "refused"  # at the door: on its way back
+    REFUSED = "refused"  # by the recipient; on its way back
     LOST = "lost"
     RETURNED_TO_SENDER = "returned_to_sender"
 
 
-# A parcel has come to its end: nothing that a carrier says later moves it.
+# Final: later tracking events don't change these.
 PARCEL_ENDS = (ShipmentStatus.DELIVERED, ShipmentStatus.LOST, ShipmentStatus.RETURNED_TO_SENDER)
 
 
 class RefundStatus(StrEnum):
     PENDING = "pending"
     SUCCEEDED = "succeeded"
-    FAILED = "failed"  # the provider will not: the money is the shop's until a person finds another way
+    FAILED = "failed"  # refused by the provider; a manual task decides how to pay the buyer back
 
 
 class ReturnStatus(StrEnum):
@@ -87,7 +87,7 @@ class HoldState(StrEnum):
 
 
 class AttemptState(StrEnum):
-    """One payment attempt, as the shop knows it."""
+    """The state of a row of `payments`."""
 
     PENDING = "pending"
     REQUIRES_ACTION = "requires_action"
@@ -208,14 +208,14 @@ SHIPMENT_TRANSITIONS: Mapping[ShipmentStatus, frozenset[ShipmentStatus]] = {
     ShipmentStatus.IN_TRANSIT: _ON_THE_WAY,
     ShipmentStatus.OUT_FOR_DELIVERY: _ON_THE_WAY - {ShipmentStatus.OUT_FOR_DELIVERY},
     ShipmentStatus.EXCEPTION: _ON_THE_WAY,
-    # Delivered all the same where a second try at the door goes better.
+    # A second delivery attempt may succeed.
     ShipmentStatus.REFUSED: frozenset(PARCEL_ENDS),
     **{end: frozenset() for end in PARCEL_ENDS},
 }
 
 REFUND_TRANSITIONS: Mapping[RefundStatus, frozenset[RefundStatus]] = {
     RefundStatus.PENDING: frozenset({RefundStatus.SUCCEEDED, RefundStatus.FAILED}),
-    # Stripe: a refund that had succeeded may still bounce at the buyer's bank; a person may find another way.
+    # Stripe: a refund that has succeeded may still bounce at the buyer's bank.
     RefundStatus.SUCCEEDED: frozenset({RefundStatus.FAILED}),
     RefundStatus.FAILED: frozenset({RefundStatus.PENDING, RefundStatus.SUCCEEDED}),
 }
@@ -225,12 +225,12 @@ RETURN_TRANSITIONS: Mapping[ReturnStatus, frozenset[ReturnStatus]] = {
     ReturnStatus.RECEIVED: frozenset({ReturnStatus.REFUNDED}),
     ReturnStatus.REFUNDED: frozenset(),
     ReturnStatus.REFUSED: frozenset(),
-    ReturnStatus.EXPIRED: frozenset({ReturnStatus.RECEIVED}),  # it arrived after all, and the shop is generous
+    ReturnStatus.EXPIRED: frozenset({ReturnStatus.RECEIVED}),  # a late arrival is accepted
 }
 
 
 def advance(table: Mapping[S, frozenset[S]], state: S, to: S) -> S:
-    """`to`, if it may follow `state`; else InvalidTransition naming both, with nothing changed."""
+    """Returns `to` if it may follow `state`. Raises InvalidTransition with both."""
     if to not in table[state]:
         raise InvalidTransition(f"{state} can't become {to}", state=str(state), requested=str(to))
     return to

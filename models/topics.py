@@ -1,9 +1,8 @@
-"""Every topic of the outbox: its name, its payload record, and the consumers that get each event of it.
+"""Every topic of the outbox: its name, its payload record and its consumers.
 
-A name is `<aggregate>.<past participle>` and permanent: it stands in rows that another build delivers. A payload names
-what changed; a handler reads the rest from the database. A new consumer is a member of `Consumer`, its place in the
-topics it wants, and one file in `workers/outbox/`. It gets the events that are published from then on, by processes
-that know it.
+A name is `<aggregate>.<past participle>` and permanent, because another build may deliver the row. A payload holds ids;
+the handler reads the rest from the database. A new consumer needs a member of `Consumer`, an entry in its topics and
+one file in `workers/outbox/`. It gets the events that processes of its build publish from then on.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ P = TypeVar("P", bound=Record)
 
 
 class Consumer(StrEnum):
-    """Delivered to independently: what one of them can't take yet delays no other."""
+    """Consumers are delivered to independently: a postponed message of one delays no other."""
 
     PROCESSES = "processes"  # starts and signals workflows
     ORDERS = "orders"  # applies to orders what providers and carriers report
@@ -43,7 +42,7 @@ class OrderRef(Record):
 
 
 class OrderConfirmed(Record):
-    """`resumed`: its process was lost and starts again."""
+    """`resumed`: the order's workflow was lost and is restarted."""
 
     order_id: str
     number: str | None = None
@@ -56,7 +55,7 @@ class RefundChanged(Record):
 
 
 class RefundFound(Record):
-    """`payment` and `reference` are the provider's ids, the second of the refund itself."""
+    """A refund that was made at the provider by hand. Provider's ids: `payment`, and `reference` of the refund."""
 
     refund_id: str
     order_id: str
@@ -125,7 +124,7 @@ class PriceChanged(Record):
 
 
 class StockChanged(Record):
-    """On hand or reserved, at any location."""
+    """`on_hand` or `reserved` of the SKU has changed at some location."""
 
     sku: str
 
@@ -173,4 +172,4 @@ RENAMED = {
     "notice.order": ORDER_NOTIFICATION_REQUESTED.name,
     "notice.sms": TEXT_MESSAGE_REQUESTED.name,
 }
-"""What builds before named consumers wrote; one of them may still run during an upgrade."""
+"""Topic names that builds before named consumers publish; such a build may still run during an upgrade."""

@@ -1,1 +1,1 @@
-"""What every process needs beside its work: settings, logs, traces, failpoints, gc tuning."""
+"""Plumbing of every process: settings, logs, traces, failpoints, gc tuning."""

@@ -1,10 +1,10 @@
-"""Named places where a crash test may stop the process; nothing at all in production.
+"""Named places where a crash test stops the process. Production refuses to start with any of them armed.
 
 `workers/interceptors.py` gives every activity two: `<activity>:before` and `<activity>:after`. An activity that calls a
 provider and then records the outcome has a third in between: `<activity>:unrecorded`.
 
 Armed by `HOLDFAST_FAILPOINTS="NAME=ACTION[@MARKER];…"`, ACTION `kill` (SIGKILL to the process itself) or `error`
-(an unexpected exception). With a MARKER, a path, it strikes once: whoever creates the file strikes.
+(an unexpected exception). With a MARKER (a path) a failpoint fires once: in the process that creates the file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _armed: dict[str, tuple[str, Path | None]] = {}
 
 
 def arm(spec: str) -> None:
-    """Replaces what was armed; an empty spec disarms. Settings refuse a spec in production."""
+    """Replaces the armed failpoints by those of `spec`; an empty spec disarms all. Raises ValueError."""
     _armed.clear()
     for part in filter(None, (piece.strip() for piece in spec.split(";"))):
         name, _, action = part.partition("=")
@@ -28,7 +28,7 @@ def arm(spec: str) -> None:
 
 
 def failpoint(name: str) -> None:
-    """Strikes if it is armed: `confirm_order:before`, `void_payment:unrecorded`."""
+    """Fires if a failpoint of this name is armed: `confirm_order:before`, `void_payment:unrecorded`."""
     if not _armed or name not in _armed:
         return
     action, marker = _armed[name]

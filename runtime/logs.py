@@ -1,4 +1,4 @@
-"""How our processes log: one JSON line an event, tracebacks without the values in them."""
+"""Logging of every process: one JSON line per event, tracebacks without local variables."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from temporalio import activity, workflow
 from models.errors import HoldfastError
 
 _TIME = structlog.processors.TimeStamper(fmt="iso", utc=True)
-# What a library adds to a record and an operator needs; `error` and `cause` are ours.
+# Extra fields of a library's record that are logged; `without_traceback_where_foreseen` sets `error` and `cause`.
 _FIELDS = ("temporal_activity", "temporal_workflow", "error", "cause")
 
 
 def configure(level: str) -> None:
-    """Once per process. A traceback with every local variable takes seconds and holds people's data."""
+    """Call it once per process. A traceback with every local variable takes seconds and contains personal data."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -27,11 +27,11 @@ def configure(level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         cache_logger_on_first_use=False,
     )
-    _tell_libraries()
+    _configure_libraries()
 
 
-def _tell_libraries() -> None:
-    """Warnings of what logs through the standard library, in the same shape."""
+def _configure_libraries() -> None:
+    """Formats the warnings of libraries, which use the standard library's logging, the same way."""
     activity.logger.activity_info_on_message = workflow.logger.workflow_info_on_message = False
     last = logging.lastResort
     assert last is not None
@@ -50,15 +50,15 @@ def _tell_libraries() -> None:
 
 
 def without_traceback_where_foreseen(record: logging.LogRecord) -> bool:
-    """Our own errors are results that a process expects: their words tell all. Every record is kept."""
+    """A logging filter: replaces the traceback of a HoldfastError, an expected result, by its message. Drops none."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HoldfastError):
-        record.error = _words(error)
+        record.error = _message(error)
         if error.__cause__ is not None:
-            record.cause = _words(error.__cause__)
+            record.cause = _message(error.__cause__)
         record.exc_info = None
     return True
 
 
-def _words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"

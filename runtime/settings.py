@@ -1,4 +1,4 @@
-"""Every setting of every process, read from `HOLDFAST_*` once per entry point and handed down frozen."""
+"""Every setting of every process. Each entry point reads `HOLDFAST_*` once and passes a frozen `Settings` on."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SANDBOX_SENDGRID_WEBHOOK_KEY = (
 )
 SANDBOX_CARRIER_KEY = "ck_sandbox"
 SANDBOX_CARRIER_WEBHOOK_SECRET = "whsec_c2FuZGJveC1jYXJyaWVyLXdlYmhvb2stc2VjcmV0"  # noqa: S105  as above
-# Whom the sandbox's identity providers know the shop as.
+# The shop's client ids at the sandbox's identity providers.
 SANDBOX_GOOGLE_CLIENT = "sandbox-google"
 SANDBOX_FACEBOOK_CLIENT = "sandbox-facebook"
 SANDBOX_TWILIO_ACCOUNT = "AC" + "0" * 32
 DEVELOPMENT_DATABASE_PASSWORD = "holdfast"  # noqa: S105  as above
 
-DEMO_PASSWORD = "try-the-whole-shop"  # noqa: S105  of accounts that production doesn't have
+DEMO_PASSWORD = "try-the-whole-shop"  # noqa: S105  of accounts that exist in development only
 
 WEAK_SECRETS = frozenset({"", "secret", "password", "changeme", "holdfast", "sandbox", "test"})
 
@@ -48,10 +48,10 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".holdfast")
     log_level: str = "INFO"
 
-    # Where things listen.
+    # Addresses and ports to listen on.
     api_host: str = "127.0.0.1"
     api_port: int = 8000
-    trusted_proxies: str = ""  # whose X-Forwarded-For is believed: addresses and networks, by comma
+    trusted_proxies: str = ""  # addresses and networks whose X-Forwarded-For is believed, separated by commas
     postgres_port: int = 5433
     valkey_port: int = 6380
     temporal_port: int = 7233
@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     temporal_address: str = ""
     temporal_namespace: str = "default"
 
-    # What buyers see.
+    # Shown to buyers.
     public_url: str = ""
     shop_name: str = "Holdfast Outfitters"
     mail_from: str = "shop@holdfast.example"
@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     stripe_api_key: SecretStr = SecretStr(SANDBOX_STRIPE_KEY)
     stripe_api_base: str = ""
     stripe_webhook_secret: SecretStr = SecretStr(SANDBOX_STRIPE_WEBHOOK_SECRET)
-    paypal_client_id: str = SANDBOX_PAYPAL_CLIENT  # empty: nobody pays with PayPal
+    paypal_client_id: str = SANDBOX_PAYPAL_CLIENT  # empty: PayPal is off
     paypal_client_secret: SecretStr = SecretStr("sandbox-paypal-secret")
     paypal_api_base: str = ""
     paypal_webhook_id: str = SANDBOX_PAYPAL_WEBHOOK_ID
@@ -89,7 +89,7 @@ class Settings(BaseSettings):
     twilio_api_base: str = ""
     sms_from: str = "+15005550006"
 
-    # The parcel carrier; without a key there is none: no labels are bought, and nobody is asked about parcels.
+    # The parcel carrier; without a key there is none: no labels are bought and no tracking is polled.
     carrier_api_key: SecretStr = SecretStr(SANDBOX_CARRIER_KEY)
     carrier_api_base: str = ""
     carrier_webhook_secret: SecretStr = SecretStr(SANDBOX_CARRIER_WEBHOOK_SECRET)
@@ -100,12 +100,12 @@ class Settings(BaseSettings):
     facebook_client_id: str = SANDBOX_FACEBOOK_CLIENT
     facebook_client_secret: SecretStr = SecretStr("sandbox-facebook-secret")
 
-    # Access tokens: an Ed25519 private key as PEM, and behind it those that only verify, while keys are rotated; and
-    # the secret from which links and the like are derived. In development both are made in the data folder.
+    # `signing_key` signs access tokens: an Ed25519 private key as PEM; keys after it only verify, during a rotation.
+    # `secret_key` derives the secrets of links and the like. Development generates both in the data folder.
     signing_key: SecretStr = SecretStr("")
     secret_key: SecretStr = SecretStr("")
 
-    # Of the accounts that the demo shop has in development, one for each role.
+    # The password of the development accounts, one for each role.
     demo_password: SecretStr = Field(SecretStr(DEMO_PASSWORD), min_length=12)
 
     # Business times.
@@ -119,28 +119,28 @@ class Settings(BaseSettings):
     oauth_seconds: float = Field(600, gt=0)
     cart_abandoned_seconds: float = Field(3600, gt=0)
     return_window_seconds: float = Field(2_592_000, gt=0)
-    return_expires_seconds: float = Field(2_592_000, gt=0)  # for what was announced to arrive
+    return_expires_seconds: float = Field(2_592_000, gt=0)  # from a return's request to its arrival
     retry_ladder_scale: float = Field(1.0, gt=0)
-    reconciliation_seconds: float = Field(86_400, ge=1)  # between two comparisons with the providers' lists
-    reconciliation_margin_seconds: float = Field(10_800, ge=0)  # what is younger is not judged
-    parcel_poll_seconds: float = Field(21_600, gt=0)  # between two questions about a parcel of which nothing is heard
-    parcel_silent_seconds: float = Field(864_000, gt=0)  # without any word, until a parcel counts as lost
+    reconciliation_seconds: float = Field(86_400, ge=1)  # between two runs
+    reconciliation_margin_seconds: float = Field(10_800, ge=0)  # younger movements are not compared
+    parcel_poll_seconds: float = Field(21_600, gt=0)  # between two polls of the carrier without a tracking event
+    parcel_silent_seconds: float = Field(864_000, gt=0)  # without a tracking event, until a parcel counts as lost
 
-    # Patience.
+    # Deadlines and polling.
     checkout_deadline_seconds: float = Field(10, gt=0)
-    payment_lookup_seconds: float = Field(30, gt=0)  # between two looks at a payment that the bank asked about
-    mail_unknown_seconds: float = Field(60, gt=0)  # how long an unanswered send waits for the provider's word
+    payment_lookup_seconds: float = Field(30, gt=0)  # between two polls of a payment during its challenge
+    mail_unknown_seconds: float = Field(60, gt=0)  # an unanswered send waits so long for the provider's event
 
     # Limits.
     rate_limit: str = "1000000/minute"
-    auth_rate_limit: str = "1000000/minute"  # on /v1/auth, of one address
-    account_mails_per_hour: int = Field(5, gt=0)  # to one address, of each kind
+    auth_rate_limit: str = "1000000/minute"  # on /v1/auth, per client address
+    account_mails_per_hour: int = Field(5, gt=0)  # per recipient and kind
     password_min_length: int = Field(12, ge=8, le=256)
-    login_free_failures: int = Field(5, ge=1)  # before each further one makes the next try wait twice as long
-    login_failures_ceiling: int = Field(100, ge=1)  # in a row: then only a mailed reset opens the account
+    login_free_failures: int = Field(5, ge=1)  # after these, each failure doubles the wait
+    login_failures_ceiling: int = Field(100, ge=1)  # in a row: then the password must be reset by mail
     max_body_bytes: int = Field(1_048_576, gt=0)
 
-    # Rolling upgrades (docs/operations.md): a worker with a build id takes only what its deployment routes to it.
+    # Rolling upgrades (docs/operations.md): a worker with a build id gets only what its deployment routes to it.
     worker_deployment: str = Field("holdfast", pattern=r"^[^.:\s]+$")  # the server joins the two with these characters
     worker_build_id: str = ""
 
@@ -160,7 +160,7 @@ class Settings(BaseSettings):
 
     @property
     def libpq_url(self) -> str:
-        """The same database, as libpq and its programs read it: no driver named."""
+        """The same database as a libpq URL, without a driver."""
         scheme, rest = self.database.split("://", 1)
         return f"{scheme.split('+')[0]}://{rest}"
 
@@ -182,12 +182,12 @@ class Settings(BaseSettings):
 
     @property
     def api_url(self) -> str:
-        """Where this machine reaches the API."""
+        """The API on the loopback address."""
         return f"http://127.0.0.1:{self.api_port}"
 
     @property
     def storefront_url(self) -> str:
-        """The configured public address; links in mails start with it, whatever a Host header says."""
+        """The base of links in mails: the configured public address, never a request's Host header."""
         return (self.public_url or self.api_url).rstrip("/")
 
     @property
@@ -238,7 +238,7 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _only_addresses(cls, value: str) -> str:
-        """A name or `*` would let everybody choose the address that their guesses are counted for."""
+        """Refuses names and `*`: with them a client could choose the address that its failed logins are counted for."""
         for proxy in filter(None, map(str.strip, value.split(","))):
             ip_network(proxy)
         return value

@@ -1,4 +1,4 @@
-"""The W3C trace context of what is running now, to be carried on by what it causes."""
+"""The current W3C trace context, to pass on to the work that is caused by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may do what: routes ask for scopes, roles are sets of scopes, and nobody asks for a role."""
+"""Scopes and roles: a route requires a scope, never a role; a role is a set of scopes."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ STAFF = frozenset(Role) - {Role.CUSTOMER}
 
 
 class Principal(Record):
-    """A signed-in caller: a person with a role and a session, or a machine with the scopes of its API key."""
+    """An authenticated caller: a user with a role and a session, or a machine with the scopes of its API key."""
 
     user_id: str  # or the key's id
     role: Role | None = None
     session_id: str | None = None
-    granted: frozenset[Scope] | None = None  # where it is not all that the role has
+    granted: frozenset[Scope] | None = None  # instead of the role's scopes
 
     @property
     def scopes(self) -> frozenset[Scope]:
@@ -61,7 +61,7 @@ class Principal(Record):
 
     @property
     def kind(self) -> Literal["customer", "staff", "machine"]:
-        """As the audit log and an order's events call it: `customer`, `staff` or `machine`."""
+        """The actor type in the audit log and in order events."""
         if self.role is None:
             return "machine"
         return "staff" if self.role in STAFF else "customer"

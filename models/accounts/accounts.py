@@ -1,4 +1,4 @@
-"""Accounts: who somebody is, where they are signed in, and the links that are mailed to them."""
+"""Account records: mailed links, account requests, notices, session tokens, and the keys of addresses."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from models.ids import digest_of
 
 
 class LinkPurpose(StrEnum):
-    """What a mailed link allows, once."""
+    """The single use of a mailed link."""
 
-    EMAIL_VERIFICATION = "email_verification"  # the address is theirs, and the account begins (or changes its address)
+    EMAIL_VERIFICATION = "email_verification"  # activates the account, or its new address
     PASSWORD_RESET = "password_reset"  # noqa: S105  a purpose
     INVITATION = "invitation"  # to a staff role
 
@@ -25,7 +25,7 @@ class LinkState(StrEnum):
 
 
 class RequestKind(StrEnum):
-    """What a stranger may ask for without learning whether the address is known."""
+    """Unauthenticated requests whose response does not reveal whether the address is known."""
 
     REGISTRATION = "registration"
     EMAIL_VERIFICATION = "email_verification"
@@ -33,19 +33,19 @@ class RequestKind(StrEnum):
 
 
 class NoticeKind(StrEnum):
-    """What an owner is told of by one mail, whether they asked for it or not."""
+    """Security mails to an account's owner, who may not have caused the event."""
 
-    ACCOUNT_EXISTS = "account_exists"  # somebody tried to register with their address
+    ACCOUNT_EXISTS = "account_exists"  # a registration with the address of an account
     ADDRESS_CHANGE_REQUESTED = "address_change_requested"
-    ADDRESS_CHANGED = "address_changed"  # told to the old address
+    ADDRESS_CHANGED = "address_changed"  # sent to the old address
     PASSWORD_CHANGED = "password_changed"  # noqa: S105  a kind of notice
     PASSWORD_MUST_BE_RESET = "password_must_be_reset"  # noqa: S105  as above; too many failures in a row
-    SIGNED_IN_ELSEWHERE_LINKED = "signed_in_elsewhere_linked"  # Google's or Facebook's word is now good here
+    SIGNED_IN_ELSEWHERE_LINKED = "signed_in_elsewhere_linked"  # Google or Facebook was linked for sign-in
     ROLE_CHANGED = "role_changed"
 
 
 class SecondFactor(StrEnum):
-    """How a session stands: `pending` sees nothing until the staff member has enrolled (production only)."""
+    """Of a session. `pending`: no scopes until the staff member has enrolled (production only)."""
 
     NONE = "none"
     PASSED = "passed"
@@ -53,7 +53,7 @@ class SecondFactor(StrEnum):
 
 
 class Link(Record):
-    """One mailed link. Its secret is never stored: it is derived from `id`, and only its digest is kept."""
+    """One mailed link. Its secret is derived from `id` and never stored; the database has only its digest."""
 
     id: str
     user_id: str
@@ -63,7 +63,7 @@ class Link(Record):
 
 
 class SessionTokens(Record):
-    """What a sign-in gives: `refresh_token` is opaque and used once, the access token lives `expires_in` seconds."""
+    """`refresh_token` is opaque and single-use; the access token is valid for `expires_in` seconds."""
 
     access_token: str
     refresh_token: str
@@ -72,22 +72,22 @@ class SessionTokens(Record):
 
 
 def email_key(email: str) -> str:
-    """By which an address is one account, however its letters are cased."""
+    """The casefolded address: unique per account."""
     return email.casefold()
 
 
 def account_key(email: str) -> bytes:
-    """The same as a digest, where the address itself must not be kept."""
+    """A digest of `email_key`, for tables that must not hold the address."""
     return digest_of("account", email_key(email))
 
 
 def address_range(address: str) -> str:
-    """The network whose guesses at one account count together: IPv4 /24, IPv6 /64; what is neither is its own."""
+    """The network whose failed logins count together: IPv4 /24, IPv6 /64; other text counts by itself."""
     return _network(address, 24)
 
 
 def one_caller(address: str) -> str:
-    """Behind which one caller may stand: an IPv4 address, or an IPv6 /64, of which each customer has one to spare."""
+    """The network that counts as one caller: an IPv4 address, or an IPv6 /64, the usual allocation to one customer."""
     return _network(address, 32)
 
 

@@ -1,4 +1,4 @@
-"""Who somebody is elsewhere: what Google or Facebook vouches for, and what a browser keeps while it is there."""
+"""Identities at Google or Facebook, and the sealed state of a sign-in in progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ProviderName(StrEnum):
 
 
 class Identity(Record):
-    """A person in the provider's words. `email` counts for something only where the provider has verified it."""
+    """A user as the provider identifies them. Use `email` only if `email_verified`."""
 
     provider: ProviderName
     subject: str
@@ -23,13 +23,13 @@ class Identity(Record):
 
 
 class SealedSignIn(Record):
-    """A sign-in on its way, sealed and in somebody else's hands. `at`: seconds since 1970."""
+    """The state of a sign-in in progress, sealed and held by the client. `at`: seconds since 1970."""
 
     at: float
 
 
 class SignInStarted(SealedSignIn):
-    """One that has left for the provider, in the browser's cookie."""
+    """In the browser's cookie while it is redirected to the provider."""
 
     provider: ProviderName
     state: str
@@ -38,7 +38,7 @@ class SignInStarted(SealedSignIn):
 
 
 class SignInReturned(SealedSignIn):
-    """One that came back and still lacks the second factor; `number` is random."""
+    """Back from the provider, without its second factor yet; `number` is random."""
 
     identity: Identity
     number: str

@@ -1,4 +1,4 @@
-"""Which passwords are taken: long enough, any Unicode, and not among those that are tried first.
+"""The password policy: a minimum length, any Unicode, not a common password.
 
 After NIST SP 800-63B, 5.1.1.2: no rules of composition, a list of common ones, and a reason for each refusal.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from models.errors import PasswordRefused
 
 MAX_LENGTH = 256
-SHORTEST_COMMON = 4  # letters: a shorter word with signs around it may be anything
+SHORTEST_COMMON = 4  # letters: a shorter core within digits and punctuation is not judged
 SHORTEST_OWN = 3
 
 _AROUND = string.digits + string.punctuation + " "
@@ -20,16 +20,16 @@ _ROWS = ("abcdefghijklmnopqrstuvwxyz", "0123456789", "1234567890", "qwertyuiopas
 
 
 def normalised(password: str) -> str:
-    """As it is hashed and compared: NFKC (UAX #15), so that two keyboards' spellings of it are one."""
+    """NFKC (UAX #15), the form that is hashed and compared: keyboards may encode the same text differently."""
     return unicodedata.normalize("NFKC", password)
 
 
 def check_password(
     password: str, pointer: str, *, min_length: int, common: Callable[[str], bool], context: Iterable[str] = ()
 ) -> str:
-    """The password, normalised. Raises PasswordRefused with the reason, at the pointer.
+    """Returns the password normalised. Raises PasswordRefused with the reason, at the pointer.
 
-    `common` knows casefolded common passwords; `context` is what everybody may know of its owner.
+    `common` says whether a casefolded password is common; `context`: texts that an attacker may know of its owner.
     """
     if len(password) > MAX_LENGTH:
         raise _refused(pointer, f"must be at most {MAX_LENGTH} characters")
@@ -55,7 +55,7 @@ def check_password(
 
 
 def _unit(text: str) -> str:
-    """The shortest text of which it is a repetition, the last time perhaps cut off; itself if there is none."""
+    """The shortest text that `text` repeats (the last repetition may be cut off); `text` itself if there is none."""
     for size in range(1, len(text) // 2 + 1):
         if text == (text[:size] * (len(text) // size + 1))[: len(text)]:
             return text[:size]
@@ -63,13 +63,13 @@ def _unit(text: str) -> str:
 
 
 def _is_sequence(text: str) -> bool:
-    """A run along the alphabet, the digits or the keyboard, either way, round and round."""
+    """Whether it is a run along the alphabet, the digits or the keyboard, in either direction, wrapping around."""
     turns = len(text) // min(len(row) for row in _ROWS) + 2
     return any(text in way * turns for row in _ROWS for way in (row, row[::-1]))
 
 
 def _words(text: str) -> Iterator[str]:
-    """`Ada.Lovelace@example.com`: whole, without its signs, and each of its parts."""
+    """The text, its local part, both without punctuation, and each of its alphanumeric parts."""
     folded = normalised(text).casefold().strip()
     local = folded.partition("@")[0]
     pieces = "".join(c if c.isalnum() else " " for c in folded).split()

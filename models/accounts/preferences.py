@@ -1,8 +1,8 @@
-"""What somebody wants to be told of, and how: a choice for each channel and topic.
+"""Notification preferences: a choice for each channel and topic.
 
-Kept is only what was chosen; the rest follows `DEFAULTS`, so a new topic needs no migration. Marketing takes consent,
-so it is off until somebody turns it on. Security can't be turned off: whoever takes an account over must not be able
-to do it in silence.
+Only explicit choices are stored; the rest follows `DEFAULTS`, so a new topic needs no migration. Marketing needs
+consent, so it is off by default. Security can't be turned off: an attacker who takes an account over could otherwise
+silence its warnings.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Topic(StrEnum):
 
 
 Choices = Mapping[str, Mapping[str, bool]]
-"""By channel, then by topic; what is not there was not chosen."""
+"""By channel, then by topic; explicit choices only."""
 
 DEFAULTS: Mapping[Topic, bool] = {
     Topic.ORDERS: True,
@@ -39,7 +39,7 @@ DEFAULTS: Mapping[Topic, bool] = {
 
 
 def wants(chosen: Choices, channel: Channel, topic: Topic) -> bool:
-    """Whether to tell somebody of this topic on this channel."""
+    """Whether to send notifications of this topic on this channel."""
     if topic is Topic.SECURITY:
         return True
     return chosen.get(channel, {}).get(topic, DEFAULTS[topic])
@@ -51,14 +51,14 @@ def view(chosen: Choices) -> dict[str, dict[str, bool]]:
 
 
 def merged(chosen: Choices, changes: Choices) -> dict[str, dict[str, bool]]:
-    """What is chosen once `changes` are made. Raises InvalidRequest that points at what can't be chosen."""
+    """The choices with `changes` applied. Raises InvalidRequest with pointers to the choices that aren't allowed."""
     refused = [
         f"/{channel}/{Topic.SECURITY}" for channel, topics in changes.items() if topics.get(Topic.SECURITY) is False
     ]
     if refused:
         detail = "can't be turned off"
         raise InvalidRequest(
-            "What concerns your account's security is always told",
+            "Notifications about your account's security can't be turned off",
             errors=[{"pointer": pointer, "detail": detail} for pointer in refused],
         )
     found = {channel: dict(topics) for channel, topics in chosen.items()}
@@ -68,7 +68,7 @@ def merged(chosen: Choices, changes: Choices) -> dict[str, dict[str, bool]]:
 
 
 def differences(before: Choices, after: Choices) -> dict[str, bool]:
-    """What was turned on or off, as the audit log keeps it: `{"email.marketing": true}`."""
+    """The effective changes, for the audit log: `{"email.marketing": true}`."""
     old, new = view(before), view(after)
     return {
         f"{channel}.{topic}": wanted

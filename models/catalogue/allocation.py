@@ -1,4 +1,4 @@
-"""From which stock location each unit comes: as few locations (parcels) as can be, and of those the nearest."""
+"""Allocates an order's units to stock locations: the fewest locations (parcels), and of those the nearest."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import NamedTuple
 from models.errors import OutOfStock
 
 EXACT = 10
-"""Up to so many locations the fewest are found by trying; among more of them a greedy choice is near enough."""
+"""Up to so many locations every combination is tried; with more of them the choice is greedy."""
 
 FAR = 1000
-"""Between two postal codes of one country that can't be compared; three digits can't differ by as much."""
+"""The distance of postal codes that can't be compared; three digits never differ by as much."""
 
 
 class Place(NamedTuple):
-    """Where a location or a buyer is: ISO 3166-1 alpha-2, the ISO 3166-2 part, and a postal code or its beginning."""
+    """Of a location or a buyer: ISO 3166-1 alpha-2, the ISO 3166-2 part, and a postal code or its beginning."""
 
     country: str | None = None
     region: str | None = None
@@ -27,7 +27,7 @@ NOWHERE = Place()
 
 
 class Level(NamedTuple):
-    """What one location has free of one SKU; of two that are equally near, the lower `priority` is asked first."""
+    """One location's available units of one SKU. Of equally near locations the lower `priority` comes first."""
 
     sku: str
     location: str
@@ -46,10 +46,10 @@ Free = dict[str, dict[str, int]]  # by SKU and location
 
 
 def distance(one: Place, other: Place) -> tuple[int, int, int]:
-    """Comparable only with other distances from the same place: another country, another region, postal codes apart.
+    """(other country, other region, difference of postal codes): comparable for one `one` only.
 
-    Postal codes of neighbours begin alike nearly everywhere: the first three digits count as numbers, else only the
-    beginning is compared. A rule of thumb that needs no map; what isn't known is far.
+    Nearby postal codes begin alike nearly everywhere: the first three digits are compared as numbers, other codes by
+    their common prefix. This is a heuristic without geodata; unknown places are far.
     """
     if one.country is None or one.country != other.country:
         return 1, 1, FAR
@@ -68,8 +68,10 @@ def _codes_apart(one: str, other: str) -> int:
 
 
 def allocate_stock(wanted: Mapping[str, int], levels: Sequence[Level], to: Place = NOWHERE) -> list[StockAllocation]:
-    """Of the smallest sets of locations that have it all, the one whose nearest is nearest (then its second nearest,
-    …; ties by priority, then code). Raises OutOfStock with every SKU that is short, and takes nothing.
+    """Allocates from the smallest set of locations that has every unit. Of several such sets it is the one whose
+    nearest location is nearest, then its second nearest, …; ties go by priority, then code.
+
+    Raises OutOfStock with every SKU that is short.
     """
     free: Free = {sku: {} for sku in wanted}
     ranks: dict[str, tuple[tuple[int, int, int], int, str]] = {}
@@ -84,16 +86,16 @@ def allocate_stock(wanted: Mapping[str, int], levels: Sequence[Level], to: Place
 
 
 def _fewest(wanted: Mapping[str, int], free: Free, locations: Sequence[str]) -> list[str]:
-    """Combinations come in the order of the locations, so the first that will do is the nearest of its size."""
+    """Combinations keep the order of `locations`, so the first sufficient one is the nearest of its size."""
     for size in range(len(locations) + 1):
         for some in combinations(locations, size):
             if _enough(wanted, free, some):
                 return list(some)
-    raise AssertionError("all of them together have enough")
+    raise AssertionError("all locations together have enough")
 
 
 def _few(wanted: Mapping[str, int], free: Free, locations: Sequence[str]) -> list[str]:
-    """Whoever has most of what is still missing, the nearest of those; then without those that it went well without."""
+    """Greedy: adds the location with most of the missing units (the nearest on a tie), then drops redundant ones."""
     missing = dict(wanted)
     chosen: list[str] = []
     while any(missing.values()):
@@ -117,7 +119,7 @@ def _enough(wanted: Mapping[str, int], free: Free, locations: Iterable[str]) -> 
 
 
 def _from(sku: str, quantity: int, free: Mapping[str, int], chosen: Sequence[str]) -> list[StockAllocation]:
-    """The fullest first, so that a line is split as little as can be; the nearest of those that have it all."""
+    """Takes from the location with most units first, to split a line as little as possible; ties go to the nearest."""
     taken = []
     for place in sorted(chosen, key=lambda place: (-min(free.get(place, 0), quantity), chosen.index(place))):
         part = min(quantity, free.get(place, 0))

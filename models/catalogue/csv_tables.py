@@ -1,8 +1,8 @@
-"""A CSV file as rows of named cells: whatever can't be read is named by row and column, nothing is dropped.
+"""Reads a CSV file into row models. Every unreadable cell is an error with its row and column; none is dropped.
 
 UTF-8 with or without a byte order mark; comma, semicolon or tab, whichever the header uses. The header is row 1, as
-a spreadsheet shows it. Cells are trimmed and normalised (NFC); an empty cell counts as absent, a blank row is
-skipped. A column `group.name` belongs to a group (`price.USD`), and cells of a money group are read as prices.
+in a spreadsheet. Cells are trimmed and normalised (NFC); an empty cell counts as absent, a blank row is skipped. A
+column `group.name` belongs to a group (`price.USD`), and cells of a money group are parsed as prices.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DELIMITERS = ",;\t"
 
 
 class RowError(Record):
-    """`row` as a spreadsheet counts, the header being 1; `column` is null where the whole row is meant."""
+    """`row` counts from the header, which is 1; `column` is null for an error of the whole row."""
 
     row: int
     column: str | None = None
@@ -44,7 +44,7 @@ Row = TypeVar("Row", bound=TableRow)
 
 @dataclass(slots=True)
 class Cells:
-    """One record as it stands; empty cells are absent."""
+    """One unparsed record; empty cells are absent."""
 
     row: int
     by_column: Mapping[str, str]
@@ -52,7 +52,7 @@ class Cells:
 
 @dataclass(slots=True)
 class Rows(Generic[Row]):
-    """What is valid, the errors, and the records that have one: their row numbers belong to something too."""
+    """The valid rows, the errors, and the records that have errors (they still belong to a group)."""
 
     good: list[Row] = field(default_factory=list)
     bad: list[Cells] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Rows(Generic[Row]):
 
 
 def read_rows(content: bytes, kind: type[Row]) -> Rows[Row]:
-    """`content` read as rows of `kind`. A wrong header, bytes that aren't text or broken quoting refuse it whole."""
+    """Parses `content` into rows of `kind`. A wrong header, invalid UTF-8 or broken quoting rejects the whole file."""
     rows = Rows[Row]()
     text = _decode(content, rows.errors)
     if text is None:
@@ -79,7 +79,7 @@ def read_rows(content: bytes, kind: type[Row]) -> Rows[Row]:
 
 
 def unique(rows: Sequence[Row], key: Callable[[Row], Hashable], column: str) -> Iterator[RowError]:
-    """An error for every row whose key a row above has already."""
+    """An error for every row whose key an earlier row has."""
     first: dict[Hashable, int] = {}
     for row in rows:
         above = first.setdefault(key(row), row.row)
@@ -88,7 +88,7 @@ def unique(rows: Sequence[Row], key: Callable[[Row], Hashable], column: str) -> 
 
 
 def whole_groups(rows: Rows[Row], column: str) -> list[list[Row]]:
-    """The rows that share `column`, in order of appearance; a group of which any row has an error is left out."""
+    """Rows grouped by `column`, in order of appearance, without the groups that have an error in any row."""
     wrong = {error.row for error in rows.errors}
     spoilt = {cells.by_column.get(column) for cells in rows.bad}
     spoilt |= {getattr(row, column) for row in rows.good if row.row in wrong}
@@ -177,7 +177,7 @@ def _read_row(number: int, header: Sequence[str], record: Sequence[str], kind: t
 
 
 def _typed(cells: Cells, errors: list[RowError]) -> dict[str, Any]:
-    """The record as the model takes it; a cell that can't be read is kept as text, so that it isn't missed too."""
+    """The model's input. An unreadable cell stays as text, so that it isn't reported as missing as well."""
     data: dict[str, Any] = {"row": cells.row}
     for column, text in cells.by_column.items():
         group, _, member = column.partition(".")
@@ -200,7 +200,7 @@ def _cell(text: str, group: str, member: str) -> str | int:
 
 
 def _row_error(row: int, found: Any) -> RowError:
-    """Pydantic's finding, in the file's terms."""
+    """A Pydantic error as a row error."""
     column = ".".join(str(part) for part in found["loc"] if part != "[key]") or None
     detail = "is empty" if found["type"] == "missing" else found["msg"].removeprefix("Value error, ")
     return RowError(row=row, column=column, detail=detail)

@@ -1,4 +1,4 @@
-"""One import of one merchant's file: what was asked and what came of it."""
+"""The import of one file of the merchant: command and result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models.catalogue.csv_tables import RowError
 
 
 class ImportKind(StrEnum):
-    """In the order in which the files lean on each other: stock needs products, products need categories."""
+    """In order of dependency: stock needs products, products need categories."""
 
     CATEGORIES = "categories"
     LOCATIONS = "locations"
@@ -21,7 +21,7 @@ class ImportKind(StrEnum):
 
 
 class ImportFile(Record):
-    """`content`: the CSV as it came. `only_new` (stock): levels that exist are left alone."""
+    """`content`: the raw CSV. `only_new` (stock): existing levels are not changed."""
 
     kind: ImportKind
     content: bytes
@@ -30,7 +30,7 @@ class ImportFile(Record):
 
 
 class FileImported(Record):
-    """Things, not rows: products, levels, rates. What has an error was not written; `errors` are by row."""
+    """Counts products, levels, rates …, not rows. Those with an error were not written; `errors` are by row."""
 
     kind: ImportKind
     created: int

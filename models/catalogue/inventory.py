@@ -1,4 +1,4 @@
-"""Stock as people see and correct it: on hand, of which reserved; the rest is available."""
+"""Stock levels, their movements and corrections. `available` = on hand - reserved."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Annotated, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MAX_STOCK = 10**9
-"""Units of one sku at one location."""
+"""Units of one SKU at one location."""
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
 class Movement(StrEnum):
-    """What moves units of a stock level."""
+    """A change of a stock level."""
 
-    RESERVE = "reserve"  # a checkout holds them
-    RELEASE = "release"  # nobody holds them any more
-    SHIP = "ship"  # they were held, and have left
-    ADJUST = "adjust"  # counted, corrected or back from a buyer: more, or less where negative
+    RESERVE = "reserve"  # for a checkout's hold
+    RELEASE = "release"  # of a hold or an allocation
+    SHIP = "ship"  # of reserved units
+    ADJUST = "adjust"  # a count, a correction or a return; may be negative
 
 
 class Signs(NamedTuple):
-    """Whether a movement adds its quantity (1), takes it (-1) or neither (0)."""
+    """The sign of a movement in each column: 1, -1 or 0."""
 
     on_hand: int
     reserved: int
@@ -51,7 +51,7 @@ class StockLevel(BaseModel):
 
 
 class Inventory(BaseModel):
-    """One sku over all locations, the first asked first."""
+    """One SKU over all locations, by priority."""
 
     model_config = _FROZEN
 
@@ -63,7 +63,7 @@ class Inventory(BaseModel):
 
 
 class AdjustStock(BaseModel):
-    """`delta` units more or fewer on the shelf than the books say: a delivery, a count, a breakage."""
+    """Changes `on_hand` by `delta` units: a delivery, a count, a breakage."""
 
     model_config = _FROZEN
 
@@ -87,7 +87,7 @@ class AdjustStock(BaseModel):
 
 
 class StockAdjustment(BaseModel):
-    """What was done, by whom, and what is there since. `at` by the database's clock."""
+    """An adjustment and the level after it. `at` by the database's clock."""
 
     model_config = _FROZEN
 

@@ -1,7 +1,7 @@
-"""The merchant's goods, read and judged before anything is written: a product is imported whole or not at all.
+"""Parses and validates the merchant's product files before anything is written. A product is imported whole or not.
 
 The formats are described in docs/imports.md. One row of products.csv is one variant; the product's own columns
-stand on its first row and may be left empty, or repeated, on the others.
+are filled on its first row and may be empty, or repeated, on the others.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class CategoryRow(TableRow):
 
 
 class VariantRow(TableRow):
-    """One row of products.csv, before the product's columns are carried down."""
+    """One row of products.csv."""
 
     product: Slug
     title: Title | None = None
@@ -73,7 +73,7 @@ class VariantRow(TableRow):
 
 
 class LocationRow(TableRow):
-    """`priority`: of two that are equally near to a buyer, the lower is asked first. The rest says where it is."""
+    """Of locations that are equally near to a buyer the lower `priority` comes first."""
 
     code: Code
     title: Title
@@ -105,7 +105,7 @@ class VariantImport(Record):
 
 
 class ProductImport(Record):
-    """A product as the file wants it; `row` is its first."""
+    """A product as the file describes it; `row` is its first."""
 
     row: int
     slug: str
@@ -136,7 +136,7 @@ def read_stock(content: bytes) -> tuple[list[StockRow], list[RowError]]:
 
 
 def read_products(content: bytes) -> tuple[list[ProductImport], list[RowError]]:
-    """The products all of whose rows are good, and what is wrong with the others."""
+    """The products without an error in any row, and the errors."""
     rows = read_rows(content, VariantRow)
     rows.errors.extend(unique(rows.good, lambda row: row.sku, "sku"))
     rows.errors.extend(_disagreements(rows))
@@ -144,7 +144,7 @@ def read_products(content: bytes) -> tuple[list[ProductImport], list[RowError]]:
 
 
 def _disagreements(rows: Rows[VariantRow]) -> Iterator[RowError]:
-    """What a product's first row must have, and what its other rows may not say."""
+    """Errors of products whose first row lacks a column or whose other rows contradict it."""
     first: dict[str, VariantRow] = {}
     options: dict[tuple[str, frozenset[tuple[str, str]]], int] = {}
     spoilt = {cells.by_column.get("product") for cells in rows.bad}

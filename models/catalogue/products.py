@@ -1,4 +1,4 @@
-"""The shapes of what the shop sells, as `docs/api` and every reader of `/v1/products` know them."""
+"""Product records: the API's shapes of `/v1/products` and `/v1/categories`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
 class ProductStatus(StrEnum):
-    """Only `active` products are listed and sold; `archived` ones keep their page for old orders."""
+    """Only `active` products are listed and sold; `archived` ones can still be read, for links from old orders."""
 
     DRAFT = "draft"
     ACTIVE = "active"
@@ -59,7 +59,7 @@ class Rating(BaseModel):
 
 
 class Variant(BaseModel):
-    """`price` in the asked currency, null where it has none; `prices` in all; `available` units, now."""
+    """`price` in the requested currency, or null; `prices` in every currency; `available` units now."""
 
     model_config = _FROZEN
 
@@ -92,7 +92,7 @@ class Product(BaseModel):
 
 
 class ProductSort(StrEnum):
-    """`-price` is dearest first. Ties are broken by id, so that a page never repeats or skips a product."""
+    """`-price`: most expensive first. Ties are ordered by id, so that pages never repeat or skip a product."""
 
     NEWEST = "newest"
     PRICE = "price"
@@ -101,7 +101,7 @@ class ProductSort(StrEnum):
 
 
 class ProductQuery(BaseModel):
-    """Which products to list: active ones that have a price in `currency`.
+    """Filters of a product list: active products that have a price in `currency`.
 
     `category`: a slug, its descendants included. `attributes`: for every name any of the values, compared without
     case against attributes and variant options. Prices in minor units: some variant costs that much. `in_stock`:
@@ -121,7 +121,7 @@ class ProductQuery(BaseModel):
 
 
 def facet_values(attributes: Mapping[str, str], options: Iterable[Mapping[str, str]]) -> dict[str, list[str]]:
-    """What a product can be found by: every attribute and option value, in lower case, sorted."""
+    """The product's facets: every attribute and option value by name, in lower case, sorted."""
     found: dict[str, set[str]] = {}
     for named in (attributes, *options):
         for name, value in named.items():

@@ -1,4 +1,4 @@
-"""The merchant's taxes, shipping and discount codes, read and judged before anything is written.
+"""Parses and validates the merchant's taxes, shipping and discount codes before anything is written.
 
 The formats are described in docs/imports.md.
 """
@@ -57,7 +57,7 @@ Limit = Annotated[Units, Field(ge=1)]
 
 
 class TaxRow(TableRow):
-    """`percent` as people say it: 8.875."""
+    """`percent` in the file: 8.875; here parts per million."""
 
     country: CountryCode
     region: RegionCode | None = None
@@ -68,7 +68,7 @@ class TaxRow(TableRow):
 
 
 class ShippingRow(TableRow):
-    """One option; the zone's columns stand on its first row, and may be repeated."""
+    """One option; the zone's columns are filled on its first row, and may be repeated."""
 
     zone: Code
     zone_title: Title | None = None
@@ -82,7 +82,7 @@ class ShippingRow(TableRow):
 
     @model_validator(mode="after")
     def _is_an_option(self) -> Self:
-        _said_plainly(self.shipping_option)
+        _check_model(self.shipping_option)
         return self
 
     def shipping_option(self) -> ShippingOption:
@@ -111,11 +111,11 @@ class PromotionRow(TableRow):
 
     @model_validator(mode="after")
     def _is_a_promotion(self) -> Self:
-        _said_plainly(self.promotion)
+        _check_model(self.promotion)
         return self
 
     def promotion(self, promotion_id: str = "") -> Promotion:
-        """As yet unused."""
+        """The promotion, without uses."""
         return Promotion(
             id=promotion_id,
             code=self.code,
@@ -156,7 +156,7 @@ def read_promotions(content: bytes) -> tuple[list[PromotionRow], list[RowError]]
 
 
 def read_shipping(content: bytes) -> tuple[list[ShippingZone], list[RowError]]:
-    """Whole zones: one that has an error in any of its rows is left out."""
+    """The zones without an error in any row, and the errors."""
     rows = read_rows(content, ShippingRow)
     rows.errors.extend(unique(rows.good, lambda row: row.option, "option"))
     rows.errors.extend(_zone_errors(rows))
@@ -185,8 +185,8 @@ def _zone_errors(rows: Rows[ShippingRow]) -> Iterator[RowError]:
                 yield RowError(row=row.row, column=column, detail=f"differs from the zone's first row {start.row}")
 
 
-def _said_plainly(make: Any) -> None:
-    """Runs a rule of the shop on a row; its complaint becomes the row's, in one line."""
+def _check_model(make: Any) -> None:
+    """Builds the domain model of a row; its validation errors become one error of the row."""
     try:
         make()
     except ValidationError as error:

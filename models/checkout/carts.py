@@ -1,4 +1,4 @@
-"""A cart, what it costs now, and what it still lacks: one rule for the page, the early refusal and the hold."""
+"""A cart and its quote: present prices and missing requirements. The page, the early check and the hold share it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOW_STOCK = 5
 
 @dataclass(frozen=True, slots=True)
 class CartItem:
-    """`unit_price` as of now, None when the currency has none; `seen_price` as of when it was added."""
+    """`unit_price` is the present price, None without one in the currency; `seen_price` that of when it was added."""
 
     id: str
     sku: str
@@ -47,11 +47,11 @@ class Cart:
     discount_codes: Sequence[str]
     completed_order_id: str | None
     items: Sequence[CartItem] = ()
-    merged_into: str | None = None  # a guest's, whose lines another cart has taken
+    merged_into: str | None = None  # the cart that a guest's cart was merged into
 
     @property
     def destination(self) -> tuple[str, str | None]:
-        """Country and region that tax and shipping follow: the address, else what the cart began with."""
+        """Country and region for tax and shipping: of the address, else those that the cart was created with."""
         if self.shipping_address:
             return self.shipping_address.country, self.shipping_address.region
         return self.country, None
@@ -59,7 +59,7 @@ class Cart:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a quote depends on besides the cart, read in the same breath."""
+    """The inputs of a quote besides the cart, read in one statement."""
 
     now: datetime
     tax_rates: Sequence[TaxRate]
@@ -69,12 +69,12 @@ class Rules:
 
 
 NO_RULES = Rules(now=datetime.max.replace(tzinfo=UTC), tax_rates=(), zones=(), promotions=())
-"""Enough for an empty cart."""
+"""For an empty cart."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The cart as of now. `requirements` is empty when it may be checked out."""
+    """The cart priced as of now. `requirements` is empty if it can be checked out."""
 
     priced: PricedCart
     option: ShippingOption | None
@@ -88,12 +88,12 @@ class Quote:
 
 
 def subtotal(cart: Cart) -> Money:
-    """The items before any discount."""
+    """The sum of the items before any discount."""
     return Money.of(sum((item.unit_price or 0) * item.quantity for item in cart.items), cart.currency)
 
 
 def quote(cart: Cart, rules: Rules) -> Quote:
-    """Prices the cart for its destination. An option that is no longer offered counts as not chosen."""
+    """Prices the cart for its destination. A shipping option that is no longer offered counts as not chosen."""
     country, region = cart.destination
     items = subtotal(cart)
     option = (
@@ -133,9 +133,9 @@ def _requirements(cart: Cart, option: ShippingOption | None) -> list[str]:
 
 
 def merge_lines(into: Sequence[CartItem], guest: Sequence[CartItem]) -> tuple[list[CartItem], list[dict[str, Any]]]:
-    """The lines of `into` that a guest's lines change or add, and a warning for each that got less than wanted.
+    """The lines of `into` that a guest's lines change or add, and a warning for each that was limited.
 
-    Quantities add up to what is available and to MAX_QUANTITY; a line that `into` has never becomes less by it.
+    Quantities add up, limited by the available units and MAX_QUANTITY; no line of `into` is reduced.
     """
     lines = {item.sku: item for item in into}
     changed, short = [], []
@@ -164,7 +164,7 @@ def merge_lines(into: Sequence[CartItem], guest: Sequence[CartItem]) -> tuple[li
 
 
 def merge_details(into: Cart, guest: Cart) -> dict[str, Any]:
-    """Columns that a guest's cart fills in: codes are added behind, the rest is taken where it is missing."""
+    """Columns that a guest's cart changes: its codes are appended, other values fill empty columns."""
     codes = [*dict.fromkeys([*into.discount_codes, *guest.discount_codes])][:MAX_CODES]
     taken = {name: getattr(guest, name) for name in _TAKEN if getattr(into, name) is None}
     return {
@@ -182,7 +182,7 @@ def shipping_options(cart: Cart, rules: Rules) -> list[QuotedOption]:
 
 
 def warnings(cart: Cart, quoted: Quote) -> list[dict[str, Any]]:
-    """What the buyer should see before paying; none of it stops a checkout by itself."""
+    """Warnings for the buyer; none of them prevents a checkout by itself."""
     found: list[dict[str, Any]] = []
     for item in cart.items:
         if item.unit_price is None:
@@ -208,7 +208,7 @@ def warnings(cart: Cart, quoted: Quote) -> list[dict[str, Any]]:
 
 
 def view(cart: Cart, quoted: Quote) -> dict[str, Any]:
-    """The contract's Cart, without the token."""
+    """The API's Cart, without the token."""
     priced = quoted.priced
     option = quoted.option
     return {

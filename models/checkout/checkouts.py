@@ -1,4 +1,4 @@
-"""What the steps of a checkout say to each other: one command in, one result out."""
+"""Commands and results of the checkout's activities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.states import CheckoutStatus
 
 
 class BeginCheckout(Record):
-    """One buyer's click. Times in seconds; `key_digest` and `fingerprint` are hex SHA-256."""
+    """The input of a checkout. Times in seconds; `key_digest` and `fingerprint` are hex SHA-256."""
 
     checkout_id: str
     order_id: str
@@ -28,16 +28,16 @@ class BeginCheckout(Record):
     hold_seconds: float
     payment_action_seconds: float
     payment_lookup_seconds: float
-    # Of a kept method: ours, and whose it is at the provider. Or it shall be kept, once it has paid.
+    # Of a saved method: our id, and the provider's customer. `save`: saves the method after the payment.
     payment_method_id: str | None = None
     customer: str | None = None
     save: bool = False
 
 
 class StockHeld(Record):
-    """Step 1 is done: the stock is this checkout's, at this total. `ended` and `settled` if it had ended before.
+    """Result of step 1: the stock is held, at this total. `ended` and `response`: of a checkout that has ended before.
 
-    `repeated`: it had been done before, so the steps after it may have been too.
+    `repeated`: the step was done before, so later steps may have been too.
     """
 
     total: Money
@@ -49,7 +49,7 @@ class StockHeld(Record):
 
 
 class AuthorisePayment(Record):
-    """Step 2. `attempt` numbers the provider's idempotency keys; `not_before` bounds the look-up."""
+    """Step 2. `attempt` is part of the provider's idempotency key; `not_before` limits the search at the provider."""
 
     checkout_id: str
     order_id: str
@@ -65,7 +65,7 @@ class AuthorisePayment(Record):
 
 
 class FindPayment(Record):
-    """Look one up by our metadata, or by the provider's reference where it is known."""
+    """Retrieves a payment by the provider's reference, or searches for it by our metadata."""
 
     checkout_id: str
     attempt: int
@@ -75,7 +75,7 @@ class FindPayment(Record):
 
 
 class RequireAction(Record):
-    """Step 3: the bank wants to see the buyer."""
+    """Step 3: the buyer has to complete a challenge or an approval."""
 
     checkout_id: str
     reference: str
@@ -84,14 +84,14 @@ class RequireAction(Record):
 
 
 class ActionRequired(Record):
-    """`news` is true when the provider's webhook came before this was recorded."""
+    """`changed`: the provider's webhook arrived before this was recorded."""
 
     response: CommandResponse
     changed: bool
 
 
 class ConfirmOrder(Record):
-    """Step 5."""
+    """Step 5: creates the order."""
 
     checkout_id: str
     order_id: str
@@ -101,7 +101,7 @@ class ConfirmOrder(Record):
 
 
 class VoidPayment(Record):
-    """Undo of step 2: cancel it, or refund what was captured."""
+    """Compensation of step 2: voids the payment, or refunds what was captured."""
 
     checkout_id: str
     attempt: int
@@ -111,7 +111,7 @@ class VoidPayment(Record):
 
 
 class CloseCheckout(Record):
-    """Undo of step 1, and the end: stock and promotion go back, the answer stays."""
+    """Compensation of step 1: releases stock and promotions, and stores the response."""
 
     begin: BeginCheckout
     status: CheckoutStatus
@@ -119,7 +119,7 @@ class CloseCheckout(Record):
 
 
 class ReleaseHold(Record):
-    """The hold has run out while the buyer was at the bank."""
+    """Releases a hold that expired during the challenge."""
 
     checkout_id: str
 
@@ -129,7 +129,7 @@ class CheckoutRef(Record):
 
 
 class OrphanedCheckout(Record):
-    """A live checkout without a process, as far as the database remembers it."""
+    """A live checkout whose workflow is gone, as stored in the database."""
 
     begin: BeginCheckout
     paying: bool

@@ -1,4 +1,4 @@
-"""What a cart costs: the same lines, codes and rates give the same money, in any order, to the last unit.
+"""Prices a cart. The same lines, codes and rates give the same amounts, in any order.
 
 Identities that hold for every priced cart, checked by property tests:
 
@@ -38,9 +38,7 @@ class LineToPrice(BaseModel):
 
 
 class PricedLine(BaseModel):
-    """`gross` = unit_price × quantity; `tax` of both kinds; `total` is what the buyer pays for the line: gross -
-    discount + tax that wasn't included.
-    """
+    """`gross` = unit_price × quantity; `tax`: included and added; `total` = gross - discount + added tax."""
 
     model_config = _FROZEN
 
@@ -54,7 +52,7 @@ class PricedLine(BaseModel):
 
 
 class Discount(BaseModel):
-    """`amount` is what the code took off, a positive number."""
+    """`amount` is positive."""
 
     model_config = _FROZEN
 
@@ -76,7 +74,7 @@ class TaxLine(BaseModel):
 
 
 class Totals(BaseModel):
-    """`tax` counts all tax, `tax_included` what of it the prices contain already.
+    """`tax`: all tax; `tax_included`: the part that the prices contain already.
 
     total = items - discount + shipping + tax - tax_included.
     """
@@ -165,7 +163,7 @@ def _discounts(
     promotions: Sequence[Promotion],
     currency: str,
 ) -> tuple[list[Discount], list[int], int]:
-    """What each code takes, what that is on each line, and what it is on shipping."""
+    """The discount of each code, their sum on each line, and their sum on shipping."""
     by_sku = sorted(range(len(lines)), key=lambda i: (lines[i].sku, gross[i]))
     left = [gross[i] for i in by_sku]
     shipping_left = shipping
@@ -189,7 +187,7 @@ def _taken_off(promotion: Promotion, remaining: int, currency: str) -> int:
         smallest = SMALLEST.get(currency)
         if smallest is None:
             return divide_rounded(remaining * percent, PPM)
-        left = divide_rounded(remaining * (PPM - percent), PPM * smallest) * smallest  # what can be paid
+        left = divide_rounded(remaining * (PPM - percent), PPM * smallest) * smallest  # payable
         return max(0, remaining - left)
     return min(promotion.amounts.get(currency, 0), remaining)
 
@@ -197,7 +195,7 @@ def _taken_off(promotion: Promotion, remaining: int, currency: str) -> int:
 def _tax_lines(
     rates: Sequence[TaxRate], line_taxes: Sequence[Sequence[int]], shipping_taxes: Sequence[int], currency: str
 ) -> tuple[TaxLine, ...]:
-    """One for every rate, also where it comes to nothing: the buyer sees which taxes were considered."""
+    """One for every rate, also with amount 0, so that the buyer sees which taxes were considered."""
     return tuple(
         TaxLine(
             name=rate.name,

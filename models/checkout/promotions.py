@@ -1,8 +1,8 @@
-"""What a discount code grants, and until when; several on one cart apply in one order, however typed.
+"""Discount codes: what they grant, their limits, and the order in which they apply.
 
-Codes are compared in upper case. On one cart percentages come first, each of what the one before left, then
-fixed amounts, and last free shipping; within a kind by code. Nothing falls below zero. A minimum is held
-against the items before any discount, so adding one code never undoes another.
+Codes are compared in upper case. On one cart percentages apply first, each to the remainder of the one before, then
+fixed amounts, and last free shipping; within a kind by code. No amount falls below zero. A minimum is compared
+with the items before any discount, so adding one code never invalidates another.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ APPLIED_IN_ORDER = tuple(PromotionKind)
 
 
 def normalise_code(code: str) -> str:
-    """How a code is stored and looked up: trimmed, upper case."""
+    """The stored form of a code: trimmed, upper case."""
     return code.strip().upper()
 
 
@@ -46,9 +46,7 @@ PromotionCode = Annotated[
 
 
 class Promotion(BaseModel):
-    """Amounts are minor units by currency; `used` counts final and pending uses; times are [starts_at,
-    ends_at).
-    """
+    """Amounts are minor units by currency; `used` counts final and pending uses; valid in [starts_at, ends_at)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -81,7 +79,7 @@ class Promotion(BaseModel):
 
 
 class RefusedCode(BaseModel):
-    """A code on a cart that doesn't count now, and the error's slug and words."""
+    """A code on a cart that doesn't apply now, with the error's slug and detail."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -104,10 +102,10 @@ def check(
     others: Sequence[Promotion] = (),
     held: bool = False,
 ) -> Promotion:
-    """The promotion, if it may be used on a cart now.
+    """Returns the promotion if it may be used on a cart now.
 
-    `subtotal`: the items before any discount. `others`: what is on the cart besides. `held`: this checkout
-    holds a use already, so the limits are not asked again. Raises DiscountUnknown, DiscountExpired,
+    `subtotal`: the items before any discount. `others`: the cart's other promotions. `held`: this checkout
+    holds a use already, so the limits are not checked again. Raises DiscountUnknown, DiscountExpired,
     DiscountUsedUp or DiscountNotApplicable, each with `code`.
     """
     if promotion is None or not promotion.active:
@@ -129,7 +127,7 @@ def applicable(
     subtotal: Money,
     used_by_customer: Mapping[str, int] | None = None,
 ) -> tuple[list[Promotion], list[RefusedCode]]:
-    """Of the codes on a cart, which count now and which don't and why; the earlier code stays when two clash.
+    """The codes on a cart that apply now, and the refused ones; of two that can't be combined the earlier applies.
 
     `used_by_customer`: past uses by promotion id.
     """

@@ -1,4 +1,4 @@
-"""What shipping is offered to an address, and for how much: the most specific zone answers alone.
+"""Shipping options of an address and their prices. Only the most specific zones apply.
 
 A zone names places: `US-HI` (a region), `US` (a country) or `*` (everywhere else). An address is served by
 the zones that name its region; if none does, by those that name its country; if none, by `*`.
@@ -18,7 +18,7 @@ REST_OF_WORLD = "*"
 
 
 class ShippingOption(BaseModel):
-    """Prices are minor units by currency; days are working days until delivery."""
+    """Prices: minor units by currency; days: working days until delivery."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,7 +38,7 @@ class ShippingOption(BaseModel):
         return self
 
     def price(self, subtotal: Money) -> Money | None:
-        """For a cart whose items come to `subtotal` before discounts; None: not offered in that currency."""
+        """The price for items of `subtotal` before discounts; None: not offered in that currency."""
         price = self.prices.get(subtotal.currency)
         if price is None:
             return None
@@ -57,7 +57,7 @@ class ShippingZone(BaseModel):
 
 
 class QuotedOption(BaseModel):
-    """The API's shipping option: what it costs for this cart."""
+    """The API's shipping option, with its price for this cart."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -103,5 +103,5 @@ def options_for(zones: Iterable[ShippingZone], country: str, region: str | None,
 def option_named(
     zones: Iterable[ShippingZone], option_id: str, country: str, region: str | None, subtotal: Money
 ) -> ShippingOption | None:
-    """The option of that id if it is offered to the address, else None (it may have been once)."""
+    """The option of that id if it is offered to the address now, else None."""
     return next((option for option, _ in offered(zones, country, region, subtotal) if option.id == option_id), None)

@@ -1,8 +1,8 @@
-"""Which taxes an address attracts, and what they come to on an amount: rates are data, never code.
+"""The tax rates of an address, and the tax on an amount. Rates are data, not code.
 
 A rate is *inclusive* where shops show prices with the tax inside (EU, GB, JP) and *exclusive* where it is
-added at the end (US, CA). All rates of the country count: those without a region everywhere, those of a
-region there in addition (Canada: 5 % GST, and in Quebec 9.975 % QST beside it).
+added at the end (US, CA). Rates without a region apply in the whole country, those of a region in addition
+(Canada: 5 % GST, and in Quebec 9.975 % QST).
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def rates_for(rates: Iterable[TaxRate], country: str, region: str | None = None)
 def tax_on(amount: int, rates: Sequence[TaxRate]) -> list[int]:
     """The tax of each rate on `amount` (minor units, as shown to the buyer, after discounts), in the same order.
 
-    Inclusive rates share what is inside the amount: amount × Σ / (1 + Σ), rounded once. Exclusive ones are
-    each taken, and rounded, on the amount without it. So inclusive tax never exceeds the amount.
+    Inclusive rates share amount × Σ / (1 + Σ), rounded once. Exclusive rates are each applied to the amount without
+    inclusive tax, and rounded. So inclusive tax never exceeds the amount.
     """
     inside = sum(rate.rate_ppm for rate in rates if rate.inclusive)
     included = divide_rounded(amount * inside, PPM + inside)

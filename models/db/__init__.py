@@ -1,1 +1,1 @@
-"""The only place that speaks SQLAlchemy."""
+"""Tables, repositories and sessions: the only package that uses SQLAlchemy."""

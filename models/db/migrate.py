@@ -1,4 +1,4 @@
-"""Brings a database's schema to this code's, safely beside a running shop: one migrator at a time, no long locks."""
+"""Migrates a database while the shop runs: an advisory lock admits one migrator, a lock timeout prevents long locks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def downgrade(url: str, revision: str) -> None:
 
 
 def check(url: str) -> None:
-    """Raises alembic.util.CommandError when the tables in the code are not what the migrations make."""
+    """Raises alembic.util.CommandError if the tables in the code differ from the migrated schema."""
     _run(url, command.check)
 
 

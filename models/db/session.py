@@ -1,4 +1,4 @@
-"""One engine a process, one transaction a use; nobody commits by hand."""
+"""The database's connection pools. Transactions commit and roll back by context manager."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ _NOTIFY = text("SELECT pg_notify(:channel, consumer) FROM unnest(CAST(:consumers
 
 
 class Database:
-    """PostgreSQL behind a pool. A lost server is `Unavailable`, which callers may retry."""
+    """PostgreSQL with two connection pools. Raises Unavailable, which is retryable, for a lost or busy server."""
 
     def __init__(self, url: str, *, pool_size: int = 10, application: str = "holdfast") -> None:
         self.engine = _engine(url, pool_size, application)
-        # A pool of its own: switching a connection to autocommit and back costs more than keeping two kinds.
-        self._reading = _engine(url, pool_size, application, isolation_level="AUTOCOMMIT")
+        # A separate pool: switching a connection to autocommit and back costs more than two pools.
+        self._autocommit = _engine(url, pool_size, application, isolation_level="AUTOCOMMIT")
         self._notifier = Notifier(self._notify)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A connection inside one transaction: committed on the way out, rolled back on any error."""
+        """A connection in one transaction, which commits at the end of the block and rolls back on any error."""
         with self._translated(), self.engine.connect() as connection, self._waking(connection), connection.begin():
             yield connection
 
     @contextmanager
     def autocommit(self) -> Iterator[Connection]:
-        """A connection on which each statement stands alone: two round trips fewer than a transaction."""
-        with self._translated(), self._reading.connect() as connection, self._waking(connection):
+        """An autocommit connection: each statement is its own transaction, which saves two round trips."""
+        with self._translated(), self._autocommit.connect() as connection, self._waking(connection):
             yield connection
 
     @contextmanager
     def _waking(self, connection: Connection) -> Iterator[None]:
-        """Wakes the consumers of what was published and committed. After an error it is not known what was: relays
-        find it when they poll."""
+        """Wakes the consumers of the committed messages. After an error it is unknown which are committed: relays find
+        those when they poll."""
         take_consumers(connection)  # of a transaction that failed
         yield
         if consumers := take_consumers(connection):
             self._notifier.wake(consumers)
 
     def _notify(self, consumers: Collection[str]) -> None:
-        with suppress(SQLAlchemyError), self._reading.connect() as connection:
+        with suppress(SQLAlchemyError), self._autocommit.connect() as connection:
             connection.execute(_NOTIFY, {"channel": CHANNEL, "consumers": list(consumers)})
 
     def ping(self) -> None:
@@ -61,7 +61,7 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            # The server has gone, or a migration has outdated prepared statements: no connection is kept from before.
+            # The server is lost, or a migration has invalidated prepared statements: drop all pooled connections.
             outdated = error.connection_invalidated or _sqlstate(error) == CACHED_PLAN_CHANGED
             if outdated:
                 self._dispose()
@@ -77,7 +77,7 @@ class Database:
 
     def _dispose(self) -> None:
         self.engine.dispose()
-        self._reading.dispose()
+        self._autocommit.dispose()
 
 
 def _engine(url: str, pool_size: int, application: str, **options: Any) -> Engine:
@@ -99,9 +99,9 @@ def _engine(url: str, pool_size: int, application: str, **options: Any) -> Engin
     )
 
 
-# SQLSTATE classes that say "again later": connection (08), rollback (40: deadlock, serialisation),
-# resources (53), lock not available (55P03), operator intervention (57: shutdown, recovery, cancel), and a
-# transaction that stood idle for too long (25P03).
+# Retryable SQLSTATE classes: connection (08), rollback (40: deadlock, serialisation), resources (53), lock not
+# available (55P03), operator intervention (57: shutdown, recovery, cancel), and a transaction that was idle for too
+# long (25P03).
 _RETRYABLE = ("08", "40", "53", "55P03", "57", "25P03")
 
 
@@ -116,5 +116,5 @@ def _retryable(error: DBAPIError) -> bool:
 
 
 def _sqlstate(error: DBAPIError) -> str | None:
-    """As psycopg 3 names it, and as psycopg2 does."""
+    """The attribute of psycopg 3, or that of psycopg2."""
     return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)

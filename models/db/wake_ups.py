@@ -1,8 +1,8 @@
-"""Wakes relays by NOTIFY, never inside the transaction that publishes, and hears it by LISTEN.
+"""Wakes relays by NOTIFY, sent after the publishing transaction, and receives it by LISTEN.
 
-A NOTIFY takes a lock of the whole database until its transaction has committed: in the publishing ones it would
-serialise the commits of all checkouts. One thread sends it afterwards, for all that was committed meanwhile. A wake-up
-may be lost with its process, so relays also poll.
+A NOTIFY holds a database-wide lock until its transaction has committed: inside the publishing transactions it would
+serialise the commits of all checkouts. One thread per process sends it after the commits. A wake-up may be lost with
+its process, so relays also poll.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 CHANNEL = "outbox"
 GAP_SECONDS = 0.05
-"""Between two notifications of a process."""
+"""The least time between two notifications of a process."""
 
 _INFO = "holdfast_consumers"
 
@@ -26,13 +26,13 @@ def wake_after_commit(connection: Connection, consumers: Iterable[str]) -> None:
 
 
 def take_consumers(connection: Connection) -> set[str]:
-    """Those to be woken, once."""
+    """Returns and clears the consumers to wake."""
     taken: set[str] = connection.info.pop(_INFO, set())
     return taken
 
 
 class Notifier:
-    """`send` notifies the consumers named, and may fail. Its thread starts with the first wake-up."""
+    """Batches wake-ups in a thread that starts with the first one. `send` may fail."""
 
     def __init__(self, send: Callable[[Collection[str]], None]) -> None:
         self._send = send
@@ -54,7 +54,7 @@ class Notifier:
         self._awake.set()
 
     def close(self) -> None:
-        """Sends what is pending first."""
+        """Sends the pending wake-ups, then ends the thread."""
         with self._lock:
             thread, self._thread = self._thread, None
             self._closed.set()
@@ -78,9 +78,9 @@ class Notifier:
 
 
 async def listen(conninfo: str) -> AsyncIterator[str]:
-    """Consumers as they are woken; first an empty string, once the connection listens. Raises OSError when it is lost.
+    """Yields an empty string once the connection listens, then each woken consumer. Raises OSError if it is lost.
 
-    A connection of its own, not of a pool: behind a pooler that shares sessions LISTEN hears nothing.
+    It needs a direct connection: behind a pooler that shares sessions LISTEN receives nothing.
     """
     try:
         connection = await psycopg.AsyncConnection.connect(

@@ -1,1 +1,1 @@
-"""What goes out and comes in: events, messages, stored responses, manual tasks."""
+"""Outbox events, messages, stored responses and manual tasks."""

@@ -1,4 +1,4 @@
-"""A mail to one person, as every gateway takes it."""
+"""The mail gateways' input."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from models.base import Record
 
 
 class EmailMessage(Record):
-    """`id` is ours: the provider carries it and names it in its events."""
+    """`id` is ours: the provider repeats it in its events."""
 
     id: str
     to: str

@@ -1,4 +1,4 @@
-"""What a caller is told: kept beside the facts, so that a repeated request gets the same bytes."""
+"""Responses that are stored in the transaction of the change, so that a repeated request gets the same bytes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from models.errors import HoldfastError
 
 
 class CommandResponse(BaseModel):
-    """What a process says: the status, and the bytes only where they name nobody and open nothing.
+    """A workflow's response to an update. `body` is set only if it contains no personal data and no secret.
 
-    Histories are kept in clear, so an order's or a challenge's bytes stay in the database, with the key.
+    Workflow histories are not encrypted, so the body of an order or a challenge is stored with the Idempotency-Key.
     """
 
     model_config = ConfigDict(frozen=True)
 
     status: int
-    body: str | None = None  # None: kept with the Idempotency-Key
+    body: str | None = None  # None: stored with the Idempotency-Key
 
 
 class StoredResponse(BaseModel):
@@ -37,10 +37,10 @@ class StoredResponse(BaseModel):
 
     @classmethod
     def refusal(cls, error: HoldfastError, *, instance: str, request_id: str) -> StoredResponse:
-        """The RFC 9457 problem, as the request that met it first was told."""
+        """The RFC 9457 problem of the first request."""
         return cls.of(error.status, {**error.problem(), "instance": instance, "request_id": request_id})
 
 
 def rfc3339(moment: datetime) -> str:
-    """A moment in UTC as every answer writes it: `2026-11-22T13:58:02.826158Z`."""
+    """A UTC time as in every response: `2026-11-22T13:58:02.826158Z`."""
     return moment.isoformat().replace("+00:00", "Z")

@@ -1,1 +1,1 @@
-"""Orders: shipping, returns, cancellation."""
+"""Orders: events, shipping, returns, cancellation."""

@@ -1,4 +1,4 @@
-"""What people ask of an order beside shipping it, and how it stands for the process that carries it."""
+"""Commands to an order other than shipping it, and the Order workflow's snapshot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models.states import OrderStatus
 
 
 class By(Record):
-    """Who asks, and the id of what led to it. An operator who types an update in the Temporal UI may send `{}`."""
+    """The initiator of a command; `cause`: the id of its request. In the Temporal UI an update may send `{}`."""
 
     actor: Actor = Actor(type="staff")
     cause: str = ""
@@ -21,10 +21,10 @@ class OrderRequest(Record):
 
 
 class OrderSnapshot(Record):
-    """`unneeded`: minor units that the bank has promised and nobody will ever capture.
+    """`unused_authorisation`: minor units of open authorisations that will never be captured.
 
-    `since_delivery`: seconds by the database's clock, once the order is delivered. `unfinished`: a parcel that is
-    being handed over, or whose handing over was cut off.
+    `since_delivery`: seconds by the database's clock, once the order is delivered. `unfinished`: a shipment that is
+    in progress, or was interrupted.
     """
 
     status: OrderStatus
@@ -35,6 +35,6 @@ class OrderSnapshot(Record):
 
 
 class ReleaseAuthorisation(Record):
-    """What nobody will capture goes back to the buyer's bank. `cause`: the cancellation."""
+    """Voids or releases the authorisations that will not be captured."""
 
     order_id: str

@@ -1,4 +1,4 @@
-"""The order's events, folded: the stored row is what `fold` gives, and nothing else changes an order."""
+"""Folds an order's events. The stored row is the result of `fold`; only events change an order."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Changes = dict[str, Any]
 
 
 def fold(events: Iterable[Event], order_id: str) -> Order:
-    """The order that these events make; a gap or a wrong first event is a HoldfastError."""
+    """The order after these events. Raises HoldfastError for a gap, a wrong first event or no events."""
     order: Order | None = None
     for event in events:
         expected = order.version + 1 if order else 1
@@ -51,7 +51,7 @@ def fold(events: Iterable[Event], order_id: str) -> Order:
 
 
 def apply(order: Order | None, event: Event, order_id: str) -> Order:
-    """The order after one more event. An illegal one raises InvalidTransition, NotEnoughTo… or RefundExceedsBalance."""
+    """The order after one more event. Raises InvalidTransition, NotEnoughTo… or RefundExceedsBalance."""
     if order is None:
         if event.type != orders.ORDER_CONFIRMED:
             raise HoldfastError(f"{order_id} begins with {event.type}")
@@ -72,7 +72,7 @@ def apply(order: Order | None, event: Event, order_id: str) -> Order:
 
 
 def _progress(to: OrderStatus) -> Callable[[Order, Event], Changes]:
-    """One step on the way to the buyer, also of an order of which something is on its way back."""
+    """A step of the fulfilment. With an open return it changes the status that the order resumes."""
 
     def change(order: Order, event: Event) -> Changes:
         step = order.step(to)
@@ -81,19 +81,19 @@ def _progress(to: OrderStatus) -> Callable[[Order, Event], Changes]:
     return change
 
 
-def _aside(order: Order, to: OrderStatus) -> Changes:
+def _suspended(order: Order, to: OrderStatus) -> Changes:
     return {"status": advance(ORDER_TRANSITIONS, order.status, to), "resumes": order.status}
 
 
-def _resumed(order: Order, aside: OrderStatus) -> Changes:
-    """Back to where it was before it was put aside."""
-    if order.status is not aside or order.resumes is None:
+def _resumed(order: Order, suspended: OrderStatus) -> Changes:
+    """Back to the status before `suspended`."""
+    if order.status is not suspended or order.resumes is None:
         raise InvalidTransition(f"The order is {order.status}", state=str(order.status), requested="resumed")
     return {"status": advance(ORDER_TRANSITIONS, order.status, order.resumes), "resumes": None}
 
 
 def _held(order: Order, event: Event) -> Changes:
-    return _aside(order, OrderStatus.ON_HOLD)
+    return _suspended(order, OrderStatus.ON_HOLD)
 
 
 def _released(order: Order, event: Event) -> Changes:
@@ -101,7 +101,7 @@ def _released(order: Order, event: Event) -> Changes:
 
 
 def _cancelled(order: Order, event: Event) -> Changes:
-    """Before anything has left; what is left to ship is cancelled whole."""
+    """Cancels every unit. Raises InvalidTransition after the first shipment."""
     status = advance(ORDER_TRANSITIONS, order.status, OrderStatus.CANCELLED)
     if order.shipments:
         raise InvalidTransition("A parcel has left", state=str(order.status), requested=str(status))
@@ -109,7 +109,7 @@ def _cancelled(order: Order, event: Event) -> Changes:
 
 
 def _remainder_cancelled(order: Order, event: Event) -> Changes:
-    """What has left goes on to the buyer; the rest never leaves."""
+    """Cancels the units that have not shipped, after the first shipment."""
     if not order.shipments:
         raise InvalidTransition("Nothing has left", state=str(order.status), requested="remainder cancelled")
     status = order.resumes if order.status is OrderStatus.PAYMENT_RETRYING and order.resumes else order.fulfilment
@@ -126,7 +126,7 @@ def _without(order: Order, left: Mapping[str, int]) -> list[OrderLine]:
 
 
 def _claimed(order: Order, event: Event) -> Changes:
-    """A guest's order becomes a customer's, once."""
+    """Assigns a guest's order to a customer, once."""
     if order.customer_id is not None:
         raise InvalidTransition("The order has a customer", state="claimed", requested="claimed")
     return {"customer_id": event.data["customer_id"]}
@@ -145,7 +145,7 @@ def _noted(order: Order, event: Event) -> Changes:
 
 
 def _payment(order: Order, **changes: Any) -> Changes:
-    """The payment with these changes, and the state that its sums make."""
+    """The payment with these changes, and the payment status that follows from its sums."""
     payment = order.payment.model_copy(update=changes)
     return {
         "payment": payment,
@@ -167,12 +167,12 @@ def _amount(event: Event) -> Money:
 
 
 def _payment_authorised(order: Order, event: Event) -> Changes:
-    """Another payment stands in for the one that failed; the order goes on where it was."""
+    """Another payment replaces the one that failed; the order resumes its previous status."""
     payment = {
         "id": event.data["payment_id"],
         "provider": event.data["provider"],
         "authorised": order.payment.authorised + _amount(event),
-        "released": order.payment.released + order.payment.open_authorisation,  # nothing more will come of the old one
+        "released": order.payment.released + order.payment.open_authorisation,  # the old one is voided
     }
     resumed = _resumed(order, OrderStatus.PAYMENT_RETRYING)
     return {**_payment(order, **payment), **resumed}
@@ -187,7 +187,7 @@ def _payment_voided(order: Order, event: Event) -> Changes:
 
 
 def _payment_failed(order: Order, event: Event) -> Changes:
-    return _aside(order, OrderStatus.PAYMENT_RETRYING)
+    return _suspended(order, OrderStatus.PAYMENT_RETRYING)
 
 
 def _payment_refunded(order: Order, event: Event) -> Changes:
@@ -204,7 +204,7 @@ def _payment_disputed(order: Order, event: Event) -> Changes:
 
 
 def _payment_dispute_won(order: Order, event: Event) -> Changes:
-    """What was not taken can't come back: it would be refunded on top."""
+    """Raises InvalidTransition for more than is disputed: it would become refundable in addition."""
     if _amount(event) > order.payment.disputed:
         raise InvalidTransition(
             "Less than that is in dispute", state=str(order.payment_status), requested="dispute won"
@@ -215,7 +215,7 @@ def _payment_dispute_won(order: Order, event: Event) -> Changes:
 
 
 def _payment_dispute_lost(order: Order, event: Event) -> Changes:
-    """The bank keeps it: what was disputed stays so, and can't be refunded a second time."""
+    """The bank keeps the money: the amount stays in `disputed`, so that it can't be refunded as well."""
     return {}
 
 
@@ -223,7 +223,7 @@ def _payment_dispute_lost(order: Order, event: Event) -> Changes:
 
 
 def _refund_requested(order: Order, event: Event) -> Changes:
-    """Asked for; or asked for once more, after it had failed."""
+    """A new refund, or the retry of one that had failed."""
     order.check_refund(_amount(event))
     if order.refund(event.data["refund_id"]) is not None:
         return _refund(order, event.data["refund_id"], RefundStatus.PENDING)
@@ -239,7 +239,7 @@ def _refund_requested(order: Order, event: Event) -> Changes:
 
 
 def _refund_failed(order: Order, event: Event) -> Changes:
-    """The units may be refunded again. What the provider had confirmed and then took back counts no longer."""
+    """The units may be refunded again. A refund that had succeeded no longer counts as refunded."""
     refund = order.refund(event.data["refund_id"])
     changes = _refund(order, event.data["refund_id"], RefundStatus.FAILED)
     assert refund is not None
@@ -256,7 +256,7 @@ def _refund(order: Order, refund_id: str, to: RefundStatus) -> Changes:
         raise HoldfastError(f"{order.id} has no refund {refund_id}")
     moved = refund.model_copy(update={"status": advance(REFUND_TRANSITIONS, refund.status, to)})
     changes: Changes = {"refunds": [moved if r.id == refund_id else r for r in order.refunds]}
-    if refund.status is RefundStatus.FAILED:  # after all
+    if refund.status is RefundStatus.FAILED:  # a failed refund has succeeded late or is retried
         changes["lines"] = _with_refunded(order, refund, 1)
     return changes
 
@@ -270,7 +270,7 @@ def _with_units(order: Order, units: list[LineQuantity], name: str, times: int =
     return [line.model_copy(update={name: getattr(line, name) + wanted.get(line.id, 0)}) for line in order.lines]
 
 
-# Parcels
+# Shipments
 
 
 def _shipment_created(order: Order, event: Event) -> Changes:
@@ -280,8 +280,8 @@ def _shipment_created(order: Order, event: Event) -> Changes:
 
 
 def _shipment_scanned(order: Order, event: Event) -> Changes:
-    """The carrier's word. One that comes late is kept and moves the parcel no more."""
-    scan = TrackingEvent(
+    """A tracking event. A late one is recorded without changing the shipment's status."""
+    tracking_event = TrackingEvent(
         status=ShipmentStatus(event.data["status"]),
         at=event.data["at"],
         location=event.data.get("location"),
@@ -291,8 +291,10 @@ def _shipment_scanned(order: Order, event: Event) -> Changes:
         "shipments": [
             shipment.model_copy(
                 update={
-                    "status": shipment.status if late else advance(SHIPMENT_TRANSITIONS, shipment.status, scan.status),
-                    "events": sorted([*shipment.events, scan], key=lambda known: known.at),
+                    "status": shipment.status
+                    if late
+                    else advance(SHIPMENT_TRANSITIONS, shipment.status, tracking_event.status),
+                    "events": sorted([*shipment.events, tracking_event], key=lambda known: known.at),
                 }
             )
             if shipment.id == event.data["shipment_id"]
@@ -303,7 +305,8 @@ def _shipment_scanned(order: Order, event: Event) -> Changes:
 
 
 def shipments_have_ended(order: Order) -> OrderStatus | None:
-    """What a shipped order has become once its last parcel has ended: delivered if anything arrived, else returned."""
+    """The status of a shipped order whose shipments are all final: delivered if anything arrived, else returned. None
+    for other orders."""
     if order.fulfilment is not OrderStatus.SHIPPED or any(s.status not in PARCEL_ENDS for s in order.shipments):
         return None
     arrived = any(shipment.status is ShipmentStatus.DELIVERED for shipment in order.shipments)
@@ -323,12 +326,12 @@ def _return_requested(order: Order, event: Event) -> Changes:
         }
     )
     order.check_return(request.lines)
-    aside = {} if order.status is OrderStatus.RETURN_REQUESTED else _aside(order, OrderStatus.RETURN_REQUESTED)
-    return {**aside, "returns": [*order.returns, request]}
+    suspended = {} if order.status is OrderStatus.RETURN_REQUESTED else _suspended(order, OrderStatus.RETURN_REQUESTED)
+    return {**suspended, "returns": [*order.returns, request]}
 
 
 def _return_received(order: Order, event: Event) -> Changes:
-    """Also of a return that had expired, as long as the units have not come back with another one."""
+    """Also of an expired return, unless the units came back with another one."""
     received = [LineQuantity.model_validate(item) for item in event.data["lines"]]
     for item in received:
         line = order.line(item.line_id)
@@ -341,7 +344,7 @@ def _return_received(order: Order, event: Event) -> Changes:
             )
     changes = _return(order, event, ReturnStatus.RECEIVED, received=received)
     changes["lines"] = _with_units(order, received, "returned")
-    return _settled(order, changes)
+    return _after_return(order, changes)
 
 
 def _return_refunded(order: Order, event: Event) -> Changes:
@@ -349,11 +352,11 @@ def _return_refunded(order: Order, event: Event) -> Changes:
 
 
 def _return_refused(order: Order, event: Event) -> Changes:
-    return _settled(order, _return(order, event, ReturnStatus.REFUSED))
+    return _after_return(order, _return(order, event, ReturnStatus.REFUSED))
 
 
 def _return_expired(order: Order, event: Event) -> Changes:
-    return _settled(order, _return(order, event, ReturnStatus.EXPIRED))
+    return _after_return(order, _return(order, event, ReturnStatus.EXPIRED))
 
 
 def _return(order: Order, event: Event, to: ReturnStatus, **changes: Any) -> Changes:
@@ -364,8 +367,8 @@ def _return(order: Order, event: Event, to: ReturnStatus, **changes: Any) -> Cha
     return {"returns": [moved if r.id == request.id else r for r in order.returns]}
 
 
-def _settled(order: Order, changes: Changes) -> Changes:
-    """Once nothing is on its way back: returned if the buyer has nothing left of it, else where it was."""
+def _after_return(order: Order, changes: Changes) -> Changes:
+    """Without an open return the order is returned if the buyer has no units left, else it resumes its status."""
     after = order.model_copy(update=changes)
     open_ = any(request.status is ReturnStatus.REQUESTED for request in after.returns)
     if open_ or order.status is not OrderStatus.RETURN_REQUESTED:

@@ -1,4 +1,4 @@
-"""What the warehouse asks of an order and what it is told: one command in, one result out."""
+"""Commands and results of an order's fulfilment and of its shipments."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from models.states import ShipmentStatus
 
 
 class FulfilOrder(Record):
-    """The Order process begins; everything else about it is in the database. Times in seconds.
+    """The input of the Order workflow; everything else about the order is in the database. Times in seconds.
 
-    `resumed`: an earlier execution was ended by hand, or left a long history behind, so this one looks first at how
-    far it had come. `told`: that one has written to the buyer. `history_limit`: in events, well above 30, where the
-    server's own advice would come too late.
+    `resumed`: an earlier execution was terminated or continued as new, so this one first loads the order's progress.
+    `notified`: the earlier one has sent the confirmation. `history_limit`: events (well above 30) after which it
+    continues as new, where the server's own suggestion would come too late.
     """
 
     order_id: str
@@ -27,10 +27,10 @@ class FulfilOrder(Record):
 
 
 class CreateShipment(Record):
-    """The warehouse hands a parcel over. `cause` is the command's own id; `key_digest` where it carried a key.
+    """Ships a parcel. `cause`: the command's own id; `key_digest`: of its Idempotency-Key, if any.
 
-    Without a tracking number a label of that `service` is bought from the carrier. `location`: the stock location that
-    it leaves from; None: one that has all of it, if there is one. `begun`: only what is planned already goes on.
+    Without a tracking number a label of `service` is bought from the carrier. `location`: the stock location to ship
+    from; None: one that has all units, if there is one. `resume_only`: continues a planned shipment, plans no new one.
     """
 
     order_id: str
@@ -48,9 +48,9 @@ class CreateShipment(Record):
 
 
 class ShipmentPlanned(Record):
-    """What shipping it takes from the buyer: nothing where `reference` is None. `before`: what was taken before it.
+    """`capture`: the amount to capture, nothing if `reference` is None. `captured_before`: of earlier shipments.
 
-    `unfinished`: nothing was planned, for that parcel's handing over never came to its end, and its money may be taken.
+    `unfinished`: nothing was planned, because that shipment was interrupted and its money may be captured.
     """
 
     capture: Money
@@ -58,13 +58,13 @@ class ShipmentPlanned(Record):
     final: bool
     provider: str | None
     reference: str | None
-    finished: bool = False  # it had gone out before, or is not to go any more
-    repeated: bool = False  # it was planned before
+    finished: bool = False  # shipped before, or no longer to be shipped
+    repeated: bool = False  # planned before
     unfinished: CreateShipment | None = None
 
 
 class CapturePayment(Record):
-    """`retrieve_first`: it may have been taken long ago, under a key that the provider has forgotten."""
+    """`retrieve_first`: the capture may be old, made under an idempotency key that the provider no longer has."""
 
     shipment_id: str
     provider: str
@@ -76,7 +76,7 @@ class CapturePayment(Record):
 
 
 class RecordTrackingEvent(Record):
-    """What a carrier says of a parcel; `at` in UTC."""
+    """A tracking event that staff enters; `at` in UTC."""
 
     order_id: str
     shipment_id: str
@@ -99,7 +99,8 @@ class ShipmentRef(Record):
 
 
 class BuyLabel(Record):
-    """What it is for stands in the database: addresses are no payload. `retrieve_first`: one may have been bought."""
+    """The addresses are read from the database: payloads hold no personal data. `retrieve_first`: a label may have been
+    bought already."""
 
     order_id: str
     shipment_id: str
@@ -108,9 +109,10 @@ class BuyLabel(Record):
 
 
 class TrackShipment(Record):
-    """A parcel has left. Times in seconds: between two questions to the carrier, and of silence until it is lost.
+    """The input of the Shipment workflow, which starts when a parcel has left. Times in seconds.
 
-    `looks`: after so many the execution begins anew, with an empty history; `mark` and `since` go on with it.
+    `poll_seconds`: between two polls of the carrier; `silence_seconds`: without a tracking event until it counts as
+    lost. After `max_polls` the workflow continues as new, with `last_event_at` and `noticed_at`.
     """
 
     order_id: str
@@ -118,12 +120,12 @@ class TrackShipment(Record):
     poll_seconds: float
     silence_seconds: float
     max_polls: int = 100
-    last_event_at: datetime | None = None  # when it was last heard of, by the database's clock
-    noticed_at: datetime | None = None  # when that was noticed, by the workflow's
+    last_event_at: datetime | None = None  # by the database's clock
+    noticed_at: datetime | None = None  # when the workflow loaded that, by its clock
 
 
 class ShipmentSnapshot(Record):
-    """`heard_at` only tells one word from the next; `asked`: the carrier has answered just now."""
+    """`last_event_at` is only compared for equality; `polled`: the carrier has just answered."""
 
     status: ShipmentStatus
     last_event_at: datetime
@@ -132,7 +134,7 @@ class ShipmentSnapshot(Record):
 
 
 class DeclareShipmentLost(Record):
-    """Unless it was heard of since `heard_at`."""
+    """Does nothing if a tracking event arrived after `last_event_at`."""
 
     order_id: str
     shipment_id: str

@@ -1,4 +1,4 @@
-"""What a buyer is told of an order by one mail each, besides its confirmation."""
+"""The kinds of order mails besides the first confirmation."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from enum import StrEnum
 
 
 class OrderNotice(StrEnum):
-    """Each about a subject: a shipment, a refund, a return, or the order itself."""
+    """The subject of each is a shipment, a refund, a return or the order."""
 
-    CONFIRMED = "confirmed"  # the confirmation once more, because somebody asked for it
+    CONFIRMED = "confirmed"  # sent again on request
     SHIPPED = "shipped"
     DELIVERED = "delivered"
     PARCEL_LOST = "parcel_lost"

@@ -1,4 +1,4 @@
-"""An order as it stands, and the rules about it. Only its events change it (models/orders/events.py)."""
+"""An order and its rules. Only events change an order (models/orders/events.py)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from models.states import (
     advance,
 )
 
-# Events, in the past tense; recorded for ever. What a person wrote (a reason, a note) stands in `order_notes`.
+# Event types, in the past tense; events are kept for ever. Free text (a reason, a note) is in `order_notes` instead.
 ORDER_CONFIRMED = "order.confirmed"
 ORDER_PROCESSING = "order.processing_started"
 ORDER_PARTIALLY_SHIPPED = "order.partially_shipped"
@@ -33,16 +33,16 @@ ORDER_CLAIMED = "order.claimed"
 ORDER_HELD = "order.held"
 ORDER_RELEASED = "order.released"
 ORDER_CANCELLED = "order.cancelled"
-ORDER_REMAINDER_CANCELLED = "order.remainder_cancelled"  # {lines}: what had not left never will
+ORDER_REMAINDER_CANCELLED = "order.remainder_cancelled"  # {lines}: the units that had not shipped
 ORDER_ADDRESS_CHANGED = "order.shipping_address_changed"
 ORDER_NOTED = "order.note_added"  # {note_id}
 ORDER_RETURNED = "order.returned"
-PAYMENT_AUTHORISED = "payment.authorised"  # {payment_id, provider, amount}: another one, after the first had failed
+PAYMENT_AUTHORISED = "payment.authorised"  # {payment_id, provider, amount}: a replacement for a failed payment
 PAYMENT_CAPTURED = "payment.captured"  # {payment_id, shipment_id, amount}
-PAYMENT_VOIDED = "payment.voided"  # {payment_id, amount}: the rest of the promise is given back
-PAYMENT_FAILED = "payment.failed"  # {payment_id, decline_code}: it will not pay what is due; it is being retried
-PAYMENT_REFUNDED = "payment.refunded"  # {refund_id, amount}: the provider has done it
-PAYMENT_DISPUTED = "payment.disputed"  # {payment_id, dispute_id, amount}: the bank has taken it back for now
+PAYMENT_VOIDED = "payment.voided"  # {payment_id, amount}: the open authorisation is voided or released
+PAYMENT_FAILED = "payment.failed"  # {payment_id, decline_code}: its capture failed; the payment is retried
+PAYMENT_REFUNDED = "payment.refunded"  # {refund_id, amount}: succeeded at the provider
+PAYMENT_DISPUTED = "payment.disputed"  # {payment_id, dispute_id, amount}: withdrawn by the bank for now
 PAYMENT_DISPUTE_WON = "payment.dispute_won"
 PAYMENT_DISPUTE_LOST = "payment.dispute_lost"
 REFUND_REQUESTED = "refund.requested"  # {refund_id, amount, lines}
@@ -60,7 +60,7 @@ RETURN_EXPIRED = "return.expired"
 
 
 class Actor(Record):
-    """Who did it: never a name or an address, only an id."""
+    """Identified by an id, never by a name or an address."""
 
     type: Literal["customer", "guest", "staff", "machine", "system"]
     id: str | None = None
@@ -70,7 +70,7 @@ SYSTEM = Actor(type="system")
 
 
 class Event(Record):
-    """One fact about one order. `cause` is the id of what led to it: a checkout, a command, a webhook."""
+    """One event of an order. `cause`: the id of the checkout, command or webhook that led to it."""
 
     version: int
     type: str
@@ -81,7 +81,7 @@ class Event(Record):
 
 
 class OrderLine(Record):
-    """Units of it: `cancelled` ones never leave; `refunded` ones are paid back or about to be."""
+    """`cancelled` units never ship; `refunded` units include those of pending refunds."""
 
     id: str
     sku: str
@@ -97,7 +97,7 @@ class OrderLine(Record):
     refunded: int = 0
 
     def share(self, quantity: int) -> int:
-        """What so many of its units cost, discount and tax included; all parts together are exactly the line."""
+        """The cost of `quantity` units with discount and tax, in minor units; of all units exactly `total`."""
         return self.total.amount * quantity // self.quantity
 
     def tax_share(self, quantity: int) -> int:
@@ -105,7 +105,7 @@ class OrderLine(Record):
 
 
 class LineQuantity(Record):
-    """Units of one line: of a parcel, of a return, of a refund."""
+    """Units of one line in a shipment, a return or a refund."""
 
     line_id: str
     quantity: int
@@ -115,7 +115,7 @@ ShippedLine = LineQuantity
 
 
 class TrackingEvent(Record):
-    """What a carrier said of a parcel."""
+    """A status of a parcel, as the carrier or the warehouse reported it."""
 
     status: ShipmentStatus
     at: datetime
@@ -129,7 +129,7 @@ class OrderShipment(Record):
     tracking_number: str
     lines: list[ShippedLine]
     captured: Money
-    location: str | None = None  # the stock location that it left from; None: several, or not known
+    location: str | None = None  # the stock location it shipped from; None: several, or unknown
     shipped_at: datetime
     events: list[TrackingEvent] = []
 
@@ -144,7 +144,7 @@ class OrderRefund(Record):
 
 
 class OrderReturn(Record):
-    """Goods on their way back; `received` are the units that arrived."""
+    """`received`: the units that arrived."""
 
     id: str
     status: ReturnStatus
@@ -155,9 +155,9 @@ class OrderReturn(Record):
 
 
 class OrderPayment(Record):
-    """How much the buyer's bank has promised in all, and what became of it.
+    """The sums of all payments of the order.
 
-    authorised = captured + released + what may still be captured; `refunded` and `disputed` are of what was captured.
+    authorised = captured + released + open authorisation; `refunded` and `disputed` are parts of `captured`.
     """
 
     id: str | None  # None for a zero total
@@ -170,8 +170,8 @@ class OrderPayment(Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _nothing_yet(cls, data: Any) -> Any:
-        """The first event knows only what had happened when the first orders were written."""
+    def _with_defaults(cls, data: Any) -> Any:
+        """The first event of an order has no `released` and `disputed`."""
         if not isinstance(data, dict):
             return data
         authorised = data["authorised"]
@@ -180,17 +180,17 @@ class OrderPayment(Record):
 
     @property
     def open_authorisation(self) -> Money:
-        """What may still be captured."""
+        """The amount that may still be captured."""
         return self.authorised - self.captured - self.released
 
 
 class Order(Record):
-    """The fold of an order's events. Personal data (email, addresses) stands beside it in the row, not in it."""
+    """The fold of an order's events, without personal data: e-mail and addresses are columns of the row."""
 
     id: str
     number: str
     status: OrderStatus
-    resumes: OrderStatus | None = None  # where it goes on after on_hold, payment_retrying, return_requested
+    resumes: OrderStatus | None = None  # the status after on_hold, payment_retrying or return_requested
     payment_status: PaymentStatus
     customer_id: str | None
     cart_id: str
@@ -210,18 +210,18 @@ class Order(Record):
 
     @property
     def fulfilment(self) -> OrderStatus:
-        """How far it has been shipped: a return of one parcel does not stop the next."""
+        """The status of its shipping, which goes on during a return."""
         return self.resumes if self.status is OrderStatus.RETURN_REQUESTED and self.resumes else self.status
 
     def step(self, to: OrderStatus) -> OrderStatus:
-        """`to`, if fulfilment may go there from here; what is put aside goes nowhere. Raises InvalidTransition."""
+        """Returns `to` if it may follow `fulfilment`. Raises InvalidTransition, also on hold or in a payment retry."""
         if self.status in PUT_ASIDE:
             raise InvalidTransition(f"The order is {self.status}", state=str(self.status), requested=str(to))
         return advance(ORDER_TRANSITIONS, self.fulfilment, to)
 
     @property
     def due(self) -> Money:
-        """The total less what will never leave."""
+        """The total less the cancelled units."""
         cancelled = sum(line.total.amount - line.share(line.quantity - line.cancelled) for line in self.lines)
         return Money(amount=self.totals.total.amount - cancelled, currency=self.currency)
 
@@ -237,17 +237,17 @@ class Order(Record):
     def return_(self, return_id: str) -> OrderReturn | None:
         return next((r for r in self.returns if r.id == return_id), None)
 
-    # Parcels
+    # Shipments
 
     def left_to_ship(self) -> dict[str, int]:
         left = {line.id: line.quantity - line.cancelled - line.shipped for line in self.lines}
         return {line_id: quantity for line_id, quantity in left.items() if quantity > 0}
 
     def amount_to_capture(self, parcel: list[ShippedLine]) -> Money:
-        """The parcel's share of the total: its lines by quantity, the first parcel also the shipping.
+        """The parcel's share of the total: its lines by quantity; the first parcel also has the shipping.
 
-        Running differences of a rounded cumulative share, so that all parcels together are exactly what is due;
-        the last one takes whatever is left of it.
+        The shares are differences of a rounded cumulative share, so that all parcels together give exactly `due`;
+        the last parcel gets the remainder.
         """
         left = self.left_to_ship()
         for item in parcel:
@@ -262,18 +262,18 @@ class Order(Record):
         return payable(Money(amount=max(0, min(share, uncaptured)), currency=self.currency))
 
     def check_parcel(self, parcel: list[ShippedLine]) -> None:
-        """NotEnoughToShip unless every line is this order's and has that much left."""
+        """Raises NotEnoughToShip unless every line is of this order and has so many units left."""
         left = self.left_to_ship()
         for item in parcel:
             if left.get(item.line_id, 0) < item.quantity:
                 raise NotEnoughToShip(
-                    f"{item.line_id} has {left.get(item.line_id, 0)} left to ship, {item.quantity} asked",
+                    f"{item.line_id} has {left.get(item.line_id, 0)} left to ship, {item.quantity} requested",
                     line_id=item.line_id,
                     left=left.get(item.line_id, 0),
                 )
 
     def check_address_may_change(self) -> None:
-        """InvalidTransition once anything of it has been packed."""
+        """Raises InvalidTransition after the first shipment."""
         open_ = self.resumes if self.status in PUT_ASIDE else self.status
         if open_ not in (OrderStatus.CONFIRMED, OrderStatus.PROCESSING):
             raise InvalidTransition(
@@ -282,16 +282,16 @@ class Order(Record):
                 requested="shipping-address",
             )
 
-    # Money back
+    # Refunds
 
     @property
     def refundable(self) -> Money:
-        """What was captured, less what was refunded, is about to be, or is in dispute."""
+        """Captured, less refunds (also pending ones) and disputes."""
         committed = [refund.amount for refund in self.refunds if refund.status is not RefundStatus.FAILED]
         return self.payment.captured - sum_money(committed, self.currency) - self.payment.disputed
 
     def refund_for(self, lines: list[LineQuantity]) -> tuple[Money, Money]:
-        """What these units cost with their discount and tax, and the part of it that is tax.
+        """The cost of these units with discount and tax, and the tax in it.
 
         Raises RefundExceedsBalance for units that were never captured or are refunded already.
         """
@@ -301,7 +301,7 @@ class Order(Record):
             left = line.shipped - line.refunded if line else 0
             if line is None or item.quantity > left:
                 raise RefundExceedsBalance(
-                    f"{item.line_id} has {left} units left to refund, {item.quantity} asked",
+                    f"{item.line_id} has {left} units left to refund, {item.quantity} requested",
                     line_id=item.line_id,
                     left=self.refundable.model_dump(),
                 )
@@ -310,36 +310,36 @@ class Order(Record):
         return payable(Money(amount=amount, currency=self.currency)), Money(amount=tax, currency=self.currency)
 
     def check_refund(self, amount: Money) -> None:
-        """RefundExceedsBalance unless there is that much left."""
+        """Raises RefundExceedsBalance for more than `refundable`."""
         left = self.refundable
         if amount > left:
             raise RefundExceedsBalance(f"{left.amount} {left.currency} are left to refund", left=left.model_dump())
 
-    # Goods back
+    # Returns
 
     def left_to_return(self) -> dict[str, int]:
-        """Shipped and not lost, not on the way back, and not back."""
+        """Units by line: shipped, less lost, returned and in an open return."""
         left = {line.id: line.shipped - line.returned for line in self.lines}
-        gone = [parcel.lines for parcel in self.shipments if parcel.status is ShipmentStatus.LOST]
-        coming = [open_.lines for open_ in self.returns if open_.status is ReturnStatus.REQUESTED]
-        for item in (item for lines in (*gone, *coming) for item in lines):
+        lost = [parcel.lines for parcel in self.shipments if parcel.status is ShipmentStatus.LOST]
+        expected = [open_.lines for open_ in self.returns if open_.status is ReturnStatus.REQUESTED]
+        for item in (item for lines in (*lost, *expected) for item in lines):
             left[item.line_id] -= item.quantity
         return {line_id: quantity for line_id, quantity in left.items() if quantity > 0}
 
     def check_return(self, lines: list[LineQuantity]) -> None:
-        """NotEnoughToReturn unless every line is this order's and was shipped that often."""
+        """Raises NotEnoughToReturn unless every line is of this order and has so many units to return."""
         left = self.left_to_return()
         for item in lines:
             if left.get(item.line_id, 0) < item.quantity:
                 raise NotEnoughToReturn(
-                    f"{item.line_id} has {left.get(item.line_id, 0)} units to return, {item.quantity} asked",
+                    f"{item.line_id} has {left.get(item.line_id, 0)} units to return, {item.quantity} requested",
                     line_id=item.line_id,
                     left=left.get(item.line_id, 0),
                 )
 
 
 def view(order: Order, email: str | None, shipping: Any, billing: Any) -> dict[str, Any]:
-    """The contract's Order: the fold, with the personal data that stands beside it."""
+    """The API's Order: the fold and the personal data."""
     shown = order.model_dump(mode="json", exclude={"payment", "discounts", "resumes"})
     return {
         **shown,

@@ -1,4 +1,4 @@
-"""What a carrier sells and says: rates, labels, words about a parcel that come late, twice and in any order."""
+"""Carriers: rates, labels, and tracking events, which may come late, twice and in any order."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from models.money import Money
 from models.orders.orders import TrackingEvent
 from models.states import PARCEL_ENDS, SHIPMENT_TRANSITIONS, ShipmentStatus
 
-# Where a parcel may be by a carrier's word; the statuses before it are the warehouse's.
+# The statuses that a carrier may report; the ones before are set by shipping.
 CARRIER_STATUSES = tuple(s for s in ShipmentStatus if s not in (ShipmentStatus.PREPARING, ShipmentStatus.SHIPPED))
 
 SERVICE = "standard"
-"""The label that is bought where none is named."""
+"""The default service of a label."""
 
 
 class Stop(Record):
-    """One end of a parcel's way, as far as a carrier needs it."""
+    """Sender or receiver of a parcel, as a carrier needs it."""
 
     name: str | None = None
     line1: str | None = None
@@ -32,7 +32,7 @@ class Stop(Record):
 
 
 class Rate(Record):
-    """What a service costs and how many days it takes."""
+    """Price and delivery time of a service."""
 
     service: str
     price: Money
@@ -40,7 +40,7 @@ class Rate(Record):
 
 
 class Label(Record):
-    """Bought: `id` is the carrier's own, `url` what the warehouse prints, `eta` the promised moment in UTC."""
+    """A bought label: `id` is the carrier's, `url` the printable label, `eta` the announced delivery in UTC."""
 
     id: Storable
     carrier: Storable
@@ -50,7 +50,7 @@ class Label(Record):
 
 
 class CarrierEvent(Record):
-    """One scan of one parcel. `id` is the carrier's and makes it once; `at` its clock's; `carrier` if it says so."""
+    """A tracking event as a carrier reports it. `id`: the carrier's, unique; `at`: by the carrier's clock."""
 
     id: Storable
     tracking_number: Storable
@@ -61,19 +61,19 @@ class CarrierEvent(Record):
     eta: AwareDatetime | None = None
 
 
-def status_of(scans: Iterable[TrackingEvent]) -> ShipmentStatus:
-    """Where a parcel that has not come to its end is, by these scans in whatever order they were heard.
+def status_of(events: Iterable[TrackingEvent]) -> ShipmentStatus:
+    """The status of a parcel without a final event, independent of the order in which the events arrived.
 
-    The newest by the carrier's clock says; but what was once refused at the door is on its way back, wherever it is.
+    It is that of the newest event by the carrier's clock; but a refused parcel stays `refused` on its way back.
     """
-    heard = sorted(scans, key=lambda scan: (scan.at, scan.status))
-    if any(scan.status is ShipmentStatus.REFUSED for scan in heard):
+    by_time = sorted(events, key=lambda event: (event.at, event.status))
+    if any(event.status is ShipmentStatus.REFUSED for event in by_time):
         return ShipmentStatus.REFUSED
-    return heard[-1].status if heard else ShipmentStatus.SHIPPED
+    return by_time[-1].status if by_time else ShipmentStatus.SHIPPED
 
 
-def is_late(status: ShipmentStatus, scans: Iterable[TrackingEvent], scan: TrackingEvent) -> bool:
-    """Whether a scan no longer moves a parcel of that status. An end always does, if there has been none before."""
-    if scan.status not in SHIPMENT_TRANSITIONS[status]:
+def is_late(status: ShipmentStatus, known: Iterable[TrackingEvent], event: TrackingEvent) -> bool:
+    """Whether an event no longer changes a parcel of that status. The first final event always does."""
+    if event.status not in SHIPMENT_TRANSITIONS[status]:
         return True
-    return scan.status not in PARCEL_ENDS and status_of([*scans, scan]) is not scan.status
+    return event.status not in PARCEL_ENDS and status_of([*known, event]) is not event.status

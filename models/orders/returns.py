@@ -1,4 +1,4 @@
-"""What people do to a return and how it stands; the rules about what may be announced, arrive and be paid back."""
+"""Returns: commands, snapshot, and the rules for requesting, receiving and refunding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.states import RETURN_TRANSITIONS, OrderStatus, ReturnStatus, advance
 
 
 class ReturnLine(Record):
-    """What the buyer means to send back. `reason` is theirs to write: it stands in the row, in no event."""
+    """A requested line. `reason` is the buyer's free text: it is stored in the row, never in an event."""
 
     line_id: str
     quantity: int
@@ -23,7 +23,7 @@ class ReturnLine(Record):
 
 
 class ReceivedLine(Record):
-    """What arrived of a line, and whether it can be sold again; None: as the whole receipt says."""
+    """Received units of a line. `restock`: they can be sold again; None: as in the command."""
 
     line_id: str
     quantity: int
@@ -31,7 +31,7 @@ class ReceivedLine(Record):
 
 
 class Restocked(Record):
-    """Units that are back on the shelf they were shipped from."""
+    """Units restocked at the location they were shipped from."""
 
     sku: str
     location: str
@@ -39,13 +39,13 @@ class Restocked(Record):
 
 
 class ReturnRef(Record):
-    """The Return process begins; everything else about it is in the database."""
+    """The input of the Return workflow; everything else about the return is in the database."""
 
     return_id: str
 
 
 class ReceiveReturn(Record):
-    """The parcel is here. `lines` None: all that was expected. In the Temporal UI `{}` will do, or
+    """Records the arrival. `lines` None: all requested units. In the Temporal UI an update may send `{}` or
     `{"lines": [{"line_id": "line_…", "quantity": 1}], "restock": false}`."""
 
     return_id: str = ""
@@ -55,14 +55,14 @@ class ReceiveReturn(Record):
 
 
 class RefuseReturn(Record):
-    """It will not be taken back. In the Temporal UI `{}` will do; the reason is a note (support's route)."""
+    """Refuses the return. In the Temporal UI an update may send `{}`; a reason is stored by the API as a note."""
 
     return_id: str = ""
     initiator: By = By()
 
 
 class ReturnSnapshot(Record):
-    """For its process. `seconds_left`: until it expires, by the database's clock; `refund_due`: being paid back."""
+    """`seconds_left`: until it expires, by the database's clock; `refund_due`: its refund has not ended."""
 
     order_id: str
     status: ReturnStatus
@@ -71,14 +71,14 @@ class ReturnSnapshot(Record):
 
     @property
     def finished(self) -> bool:
-        """It has come to its end: nothing more is expected of anybody."""
+        """Whether the return is final and its refund, if any, has ended."""
         if self.status is ReturnStatus.RECEIVED:
             return not self.refund_due
         return self.status is not ReturnStatus.REQUESTED
 
 
 class StoredReturn(Record):
-    """The row, beside the order's fold."""
+    """The row of `returns`; the rest is in the order's fold."""
 
     id: str
     order_id: str
@@ -90,7 +90,7 @@ class StoredReturn(Record):
 
 
 def check_lines(lines: Sequence[ReturnLine | ReceivedLine]) -> None:
-    """InvalidRequest unless there are some, each line once, of at least one unit."""
+    """Raises InvalidRequest without lines, for a repeated line and for a quantity below 1."""
     if not lines or any(line.quantity < 1 for line in lines):
         raise InvalidRequest.at("/lines", "must name at least one unit")
     if len({line.line_id for line in lines}) != len(lines):
@@ -98,7 +98,7 @@ def check_lines(lines: Sequence[ReturnLine | ReceivedLine]) -> None:
 
 
 def check_request(order: Order, window_open: bool) -> None:
-    """InvalidTransition, naming the state, unless something has left and the return window is open."""
+    """Raises InvalidTransition unless a parcel has shipped and the return window is open."""
     may = order.status in (
         OrderStatus.PARTIALLY_SHIPPED,
         OrderStatus.SHIPPED,
@@ -117,15 +117,15 @@ def check_request(order: Order, window_open: bool) -> None:
 
 
 def check_receipt(order: Order, request: OrderReturn, received: list[ReceivedLine]) -> None:
-    """InvalidTransition, naming the return's state; NotEnoughToReturn for more than was announced, or is left of it.
+    """Raises InvalidTransition for the return's state, NotEnoughToReturn for more than was requested.
 
-    What arrives after its return has expired is taken all the same, unless the units came back another way.
+    An expired return is received too, unless its units came back with another one.
     """
     advance(RETURN_TRANSITIONS, request.status, ReturnStatus.RECEIVED)
     check_lines(received)
-    announced = {item.line_id: item.quantity for item in request.lines}
+    requested = {item.line_id: item.quantity for item in request.lines}
     for item in received:
-        left = announced.get(item.line_id, 0)
+        left = requested.get(item.line_id, 0)
         if item.quantity > left:
             raise NotEnoughToReturn(
                 f"{left} of {item.line_id} were announced, {item.quantity} have arrived",
@@ -137,9 +137,9 @@ def check_receipt(order: Order, request: OrderReturn, received: list[ReceivedLin
 
 
 def amount_to_refund(order: Order, received: list[LineQuantity]) -> tuple[Money, list[LineQuantity]] | None:
-    """The units of it that are not refunded yet, and what they cost, or as much of that as is left to refund.
+    """The cost of the received units that are not refunded yet, at most the order's `refundable`, and these units.
 
-    None where nothing is: paid back before, in dispute, or never paid.
+    None if nothing is due: refunded before, in dispute, or never paid.
     """
     lines = [line for item in received if (line := order.line(item.line_id))]
     open_ = {line.id: line.shipped - line.refunded for line in lines}
@@ -153,7 +153,7 @@ def amount_to_refund(order: Order, received: list[LineQuantity]) -> tuple[Money,
 
 
 def view(order: Order, stored: StoredReturn) -> dict[str, Any]:
-    """The contract's return: the fold, with what the buyer said beside it."""
+    """The API's Return: the fold and the buyer's reasons."""
     request = order.return_(stored.id)
     assert request is not None
     received = {item.line_id: item.quantity for item in request.received}

@@ -1,4 +1,4 @@
-"""The words by which an order is found: its number, what was bought, who gets it, and the buyer's e-mail address.
+"""The search terms of an order: its number, SKUs, titles, the recipient's name and the buyer's e-mail address.
 
 Words are compared case-folded and in the normal form NFKC (UAX #15), so `ＳＴＲＡẞＥ` finds `Straße`.
 """
@@ -19,7 +19,7 @@ def terms_of(number: str, products: Iterable[tuple[str, str]], recipient: str | 
 
 
 def query_terms(query: str) -> list[str]:
-    """What a query asks for, each word once, the longest first (the likeliest to be rare); none of mere punctuation."""
+    """The terms of a query, each once, the longest first (probably the rarest); mere punctuation is dropped."""
     return sorted(set(_words(query)), key=lambda word: (-len(word), word))
 
 
@@ -43,12 +43,12 @@ def text_terms(text: str) -> set[str]:
 
 
 def _words(text: str) -> Iterator[str]:
-    """What stands between white space and control characters, without the punctuation around it."""
+    """The words between white space and control characters, without surrounding punctuation."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     for word in "".join(" " if unicodedata.category(each)[0] == "C" else each for each in folded).split():
-        kept = [place for place, character in enumerate(word) if _is_letter(character)]
-        if kept:
-            yield word[kept[0] : kept[-1] + 1]
+        letters = [place for place, character in enumerate(word) if _is_letter(character)]
+        if letters:
+            yield word[letters[0] : letters[-1] + 1]
 
 
 def _parts(word: str) -> Iterator[str]:

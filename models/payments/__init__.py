@@ -1,1 +1,1 @@
-"""Money: payments, refunds, disputes, the ledger."""
+"""Payments, retries, refunds, disputes, saved methods and reconciliation."""

@@ -1,4 +1,4 @@
-"""Card numbers in text, so that they are refused at the door: we hold tokens, never the numbers behind them.
+"""Finds card numbers in requests, so that the API refuses them: the shop stores tokens, never card numbers.
 
 A card number (ISO/IEC 7812-1) is 13 to 19 digits that begin with an issuer's prefix and end with the check digit of
 Luhn's formula; people write it with blanks or dashes between groups. Ids of ours (32 hexadecimal digits) and
@@ -42,43 +42,45 @@ _OUR_ID = re.compile(
     r"(?<![0-9A-Za-z])(?=[0-9-]*[a-f])(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?![0-9A-Za-z])"
 )
 _E164_LONGEST = 15
-_MOST_GROUPS = 1_000  # of digits in one body: nobody's name or address has as many, and each costs a look
+_MOST_GROUPS = 1_000  # of digits in one body: far more than names and addresses have; it bounds the work
 
 _RAW_RUN = re.compile(rb"[0-9][0-9\s-]{12,}")
 _BUT_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
 
-# Luhn: what every second digit counts for.
+# Luhn: the value of every second digit.
 _DOUBLED = {str(digit): digit * 2 - 9 * (digit > 4) for digit in range(10)}
 _SINGLE = {str(digit): digit for digit in range(10)}
 
 
 def is_card_number(digits: str) -> bool:
-    """Of digits alone: long enough, an issuer's, and with the right check digit."""
+    """Whether `digits` (digits only) has a length, an issuer's prefix and the check digit of a card number."""
     return SHORTEST <= len(digits) <= LONGEST and _luhn(digits) and _has_issuer(digits)
 
 
 def holds_card_number(text: str) -> bool:
-    """Whether a card number stands anywhere in the text."""
+    """Whether the text contains a card number."""
     return find_card_number(text) is not None
 
 
 def find_card_number(value: Any) -> str | None:
-    """The RFC 6901 pointer to the first string or number of a JSON value that holds one; None where none does.
+    """The RFC 6901 pointer to the first string or number of a JSON value that contains a card number, or None.
 
-    A number in a member's name is pointed at by the object that has the member, so that no pointer repeats it.
+    For a card number in a member's name it points to the object, so that the pointer never repeats the number.
     """
-    looks = 0
+    checked = 0
     for pointer, text in _texts(value):
         for run in _RUN.finditer(_OUR_ID.sub("id", text)):
             groups = [_ascii(group) for group in _GROUP.findall(run[0])]
-            looks += len(groups)
-            if looks > _MOST_GROUPS or (not _is_telephone(run, groups) and any(map(is_card_number, _windows(groups)))):
+            checked += len(groups)
+            if checked > _MOST_GROUPS:
+                return pointer
+            if not _is_telephone(run, groups) and any(map(is_card_number, _windows(groups))):
                 return pointer
     return None
 
 
 def _texts(value: Any) -> Iterator[tuple[str, str]]:
-    """Every name, string and whole number in it, with its pointer, in the order in which they stand."""
+    """(pointer, text) of every name, string and whole number, in document order."""
     waiting: list[tuple[str, Any]] = [("", value)]
     while waiting:
         pointer, found = waiting.pop()
@@ -98,31 +100,31 @@ def _is_telephone(run: re.Match[str], groups: list[str]) -> bool:
 
 
 def find_in_json(body: bytes) -> str | None:
-    """The same for a JSON text. Most hold no 13 digits in a row, and are done with after one look at the bytes."""
+    """`find_card_number` for a JSON text. Most bodies have no 13 digits in a row and are not even parsed."""
     plain = body.isascii() and b"\\u" not in body and b"\0" not in body
     if plain and not may_hold_card_number(body):
         return None
     try:
         pointer = find_card_number(json.loads(body))
-    except (ValueError, RecursionError):  # whoever reads it next says so
+    except (ValueError, RecursionError):  # reported when the body is parsed for the route
         pointer = None
     if pointer is None and holds_card_number(body.decode("latin-1")):
-        return ""  # in what a reader would drop, such as a member that comes twice
+        return ""  # in a part that the parser drops, such as a repeated member
     return pointer
 
 
 def may_hold_card_number(raw: bytes) -> bool:
-    """False only when it certainly holds none in plain ASCII; about a microsecond."""
+    """False only if `raw` certainly has no card number in plain ASCII. Takes about a microsecond."""
     return len(raw.translate(None, _BUT_DIGITS)) >= SHORTEST and _RAW_RUN.search(raw) is not None
 
 
 def may_hold_in_address(raw: bytes) -> bool:
-    """The same for a path or a query, where every digit, however it is encoded, has one in ASCII."""
+    """`may_hold_card_number` for a path or a query, where every digit, however encoded, contains an ASCII digit."""
     return len(raw.translate(None, _BUT_DIGITS)) >= SHORTEST
 
 
 def _windows(groups: list[str]) -> Iterator[str]:
-    """Whatever 13 to 19 digits begin and end with a group: the number may be followed by its date and code."""
+    """Runs of whole groups with 13 to 19 digits: a date and a code may follow the card number."""
     for first in range(len(groups)):
         digits = ""
         for group in groups[first:]:
@@ -144,7 +146,7 @@ def _luhn(digits: str) -> bool:
 
 
 def _ascii(digits: str) -> str:
-    """Other scripts' digits are digits as well."""
+    """Converts the digits of other scripts to ASCII."""
     return digits if digits.isascii() else "".join(str(int(digit)) for digit in digits)
 
 

@@ -1,4 +1,4 @@
-"""Disputes: a buyer's bank takes money back, and decides later whether it stays so."""
+"""Disputes: the buyer's bank withdraws captured money and decides later who keeps it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class DisputeState(StrEnum):
 
 
 def state_of(at: ProviderDisputeStatus) -> DisputeState:
-    """In the shop's books only its money counts: away for now, back, or gone."""
+    """The state in the ledger: won, lost, or open for every other provider status."""
     return {ProviderDisputeStatus.WON: DisputeState.WON, ProviderDisputeStatus.LOST: DisputeState.LOST}.get(
         at, DisputeState.OPEN
     )

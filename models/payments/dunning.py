@@ -1,11 +1,11 @@
-"""What a refused payment is tried again after, and when: pure rules over the provider's decline codes.
+"""The retry schedule and the retry advice for a declined payment: pure rules over the provider's decline codes.
 
-Which codes may be retried follows Stripe's list of decline codes and what it advises for each
-(https://docs.stripe.com/declines/codes): `lost_card`, `stolen_card`, `fraudulent`, `pickup_card` and the like never;
-`expired_card` and `authentication_required` only with something that the buyer gives. How often stays below what the
-networks allow: Visa 15 retries of one payment in 30 days (Stripe: "Payment blocked due to excessive retries"), and both
-Visa (category 1) and Mastercard (merchant advice 03, 21) charge for every try of a card that its issuer will never
-approve. An authorisation that has lapsed is nobody's refusal: it is tried like any other.
+The advice follows Stripe's list of decline codes and its next steps for each
+(https://docs.stripe.com/declines/codes): `lost_card`, `stolen_card`, `fraudulent`, `pickup_card` and the like are never
+retried; `expired_card` and `authentication_required` only with input of the buyer. The number of attempts stays below
+the networks' limits: Visa allows 15 retries of one payment in 30 days (Stripe: "Payment blocked due to excessive
+retries"), and both Visa (category 1) and Mastercard (merchant advice 03, 21) charge for every attempt with a card that
+its issuer will never approve. An authorisation that has expired was not declined: it is retried like any other.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-# After the failure, in business time; with the last, refused too, the order is given up.
+# Delays after the failure, in business time. When the last attempt is declined too, the order is cancelled.
 RETRY_SCHEDULE = (timedelta(hours=1), timedelta(days=1), timedelta(days=3), timedelta(days=7))
-# What support adds when it extends the ladder: so much more time, and one more try at the end of it.
+# Each extension by support adds so much time, and one attempt at the end of it.
 EXTENSION = timedelta(days=7)
-EXTENSIONS = 3  # no more: 28 days and 7 tries are within what the networks allow
+EXTENSIONS = 3  # at most: 28 days and 7 attempts are within the networks' limits
 
 
 class RetryAdvice(StrEnum):
-    """What may be done with the method that was refused."""
+    """Of the method that was declined."""
 
-    RETRY = "retry"  # the same again, later
-    NEW_METHOD = "new_method"  # only the buyer can help: another card, or a look at the bank
-    NEVER = "never"  # the same must not be tried again, whoever asks
+    RETRY = "retry"  # the same method, later
+    NEW_METHOD = "new_method"  # another card, or authentication by the buyer
+    NEVER = "never"  # the same method must not be charged again
 
 
-# The issuer will not approve this card again, or its owner has said no.
+# The issuer will not approve this card again, or its owner has stopped the payment.
 _NEVER = frozenset(
     {
         "fraudulent",
@@ -44,7 +44,7 @@ _NEVER = frozenset(
     }
 )
 
-# The card could be another or the buyer could prove who they are; the same alone gives the same refusal.
+# Another card or an authenticated buyer may succeed; the same charge would be declined again.
 _NEW_METHOD = frozenset(
     {
         "authentication_required",
@@ -68,7 +68,7 @@ _NEW_METHOD = frozenset(
         "offline_pin_required",
         "online_or_offline_pin_required",
         "payment_intent_authentication_failure",
-        "payment_method_invalid",  # ours: the provider no longer has it
+        "payment_method_invalid",  # our own code: the provider no longer has the method
         "pin_try_exceeded",
         "testmode_decline",
         "transaction_not_allowed",
@@ -77,22 +77,22 @@ _NEW_METHOD = frozenset(
 
 
 def retry_advice_of(decline_code: str | None) -> RetryAdvice:
-    """What the code allows; one that nobody knows is a generic decline, which may be tried again."""
+    """The advice for a decline code; an unknown code is a generic decline, which may be retried."""
     if decline_code in _NEVER:
         return RetryAdvice.NEVER
     return RetryAdvice.NEW_METHOD if decline_code in _NEW_METHOD else RetryAdvice.RETRY
 
 
 def strictest(one: RetryAdvice, other: RetryAdvice) -> RetryAdvice:
-    """Of two verdicts on one method: what an issuer has once refused for ever stays refused."""
+    """The stricter of two advices for one method: `never` is final."""
     order = (RetryAdvice.RETRY, RetryAdvice.NEW_METHOD, RetryAdvice.NEVER)
     return max(one, other, key=order.index)
 
 
 def due(failed_at: datetime, step: int, scale: float, extensions: int = 0) -> datetime | None:
-    """When the try number `step` (from 0) is due; None when the ladder, extensions and all, has no more.
+    """When attempt `step` (from 0) is due; None after the end of the schedule and its extensions.
 
-    `scale` makes the shop's time of it (HOLDFAST_RETRY_LADDER_SCALE).
+    `scale` multiplies the delays (HOLDFAST_RETRY_LADDER_SCALE).
     """
     if step < len(RETRY_SCHEDULE):
         return failed_at + RETRY_SCHEDULE[step] * scale

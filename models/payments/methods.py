@@ -1,7 +1,7 @@
-"""Cards kept at the provider for later: their states, and what the steps of saving one say to each other.
+"""Saved payment methods: their states, and the commands and results of saving one.
 
-Nothing here that travels through a workflow names a card: its brand and last digits, like the bank's secret, go from
-the provider's answer straight into the row.
+No workflow payload here names a card: its brand and last digits, like the challenge's secret, are stored by the
+activity that gets them from the provider.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _OURS = re.compile(r"pm_[0-9a-f]{32}")
 
 
 def is_saved_id(method: str) -> bool:
-    """Ours, as models/ids.py forms it; Stripe's own begin alike and are shorter."""
+    """Whether it is an id of ours (models/ids.py); Stripe's ids have the same prefix and are shorter."""
     return _OURS.fullmatch(method) is not None
 
 
 class PaymentMethodState(StrEnum):
     SAVING = "saving"
-    REQUIRES_ACTION = "requires_action"  # the bank wants to see its owner
+    REQUIRES_ACTION = "requires_action"  # its owner has to complete a challenge
     SAVED = "saved"
     FAILED = "failed"
-    REMOVING = "removing"  # its owner has none any more; the provider is still to be told
+    REMOVING = "removing"  # hidden from its owner; to be detached at the provider
     REMOVED = "removed"
 
     @property
     def shown(self) -> str:
-        """As its owner reads it: a checkout is `processing` too while it runs."""
+        """The API's status: `saving` is shown as `processing`, as for a checkout."""
         return "processing" if self is PaymentMethodState.SAVING else str(self)
 
 
@@ -48,7 +48,7 @@ PAYMENT_METHOD_TRANSITIONS: Mapping[PaymentMethodState, frozenset[PaymentMethodS
             PaymentMethodState.REQUIRES_ACTION,
             PaymentMethodState.SAVED,
             PaymentMethodState.FAILED,
-            PaymentMethodState.REMOVING,  # the same card was there already: this one goes again
+            PaymentMethodState.REMOVING,  # the same card was saved already
             PaymentMethodState.REMOVED,
         }
     ),
@@ -68,7 +68,7 @@ PAYMENT_METHOD_TRANSITIONS: Mapping[PaymentMethodState, frozenset[PaymentMethodS
 
 
 class Card(Record):
-    """What its owner tells it by."""
+    """The card's details that its owner sees."""
 
     brand: str
     last4: str
@@ -77,7 +77,7 @@ class Card(Record):
 
 
 class ProviderSetupStatus(StrEnum):
-    """Where the set-up of a card for later stands at the provider."""
+    """Of a set-up at the provider."""
 
     SUCCEEDED = "succeeded"
     REQUIRES_ACTION = "requires_action"
@@ -85,12 +85,12 @@ class ProviderSetupStatus(StrEnum):
     DECLINED = "declined"
     CANCELLED = "cancelled"
     ABSENT = "absent"  # the provider is certain that it has none
-    NO_CUSTOMER = "no_customer"  # nor the person: deleted there, or known to another account of the shop's
+    NO_CUSTOMER = "no_customer"  # nor the customer: deleted there, or of another merchant account
 
 
 class ProviderSetup(Record):
-    """What the provider holds: never part of a history. `method` and `fingerprint` (the same for the same card
-    number) once there is a card; `next_action` goes to its owner's browser as it is."""
+    """A set-up at the provider; never a workflow payload. `method` and `fingerprint` (equal for equal card numbers) are
+    set once there is a card; `next_action` is passed to the owner's browser unchanged."""
 
     state: ProviderSetupStatus
     reference: str | None = None
@@ -102,7 +102,7 @@ class ProviderSetup(Record):
 
 
 class SetupResult(Record):
-    """As much of it as a workflow decides by."""
+    """The part of ProviderSetup that a workflow needs."""
 
     state: ProviderSetupStatus
     reference: str | None = None
@@ -114,7 +114,7 @@ class SetupResult(Record):
 
 
 class BeginPaymentMethod(Record):
-    """Somebody wants a card kept. Times in seconds; `key_digest` (where there is a key) and `fingerprint` in hex."""
+    """The input of saving a card. Times in seconds; `key_digest` (if there is a key) and `fingerprint` in hex."""
 
     payment_method_id: str
     user_id: str
@@ -128,7 +128,7 @@ class BeginPaymentMethod(Record):
 
 
 class PaymentMethodBegun(Record):
-    """`ended` and `settled` if it had ended before; `repeated`: the steps after this one may have been done too."""
+    """`ended` and `response`: if it had ended before; `repeated`: later steps may have been done too."""
 
     repeated: bool = False
     ended: PaymentMethodState | None = None
@@ -136,7 +136,8 @@ class PaymentMethodBegun(Record):
 
 
 class EnsureCustomer(Record):
-    """The provider's record of this person; `not_before` bounds the look-up. `gone`: one that it does not have."""
+    """Creates or finds the user's customer at the provider. `not_before` limits the search there; `gone`: a customer id
+    that the provider no longer has."""
 
     user_id: str
     provider: str
@@ -145,7 +146,7 @@ class EnsureCustomer(Record):
 
 
 class SetUpMethod(Record):
-    """`attempt` numbers the provider's idempotency keys."""
+    """`attempt` is part of the provider's idempotency key."""
 
     payment_method_id: str
     user_id: str
@@ -156,7 +157,7 @@ class SetUpMethod(Record):
 
 
 class FindSetup(Record):
-    """One that exists, or may: by the provider's reference where it is known."""
+    """Retrieves a set-up by the provider's reference, or searches for it by our metadata."""
 
     payment_method_id: str
     user_id: str
@@ -167,28 +168,28 @@ class FindSetup(Record):
 
 
 class RequireSetupAction(Record):
-    """The bank wants to see the card's owner."""
+    """The card's owner has to complete a challenge."""
 
     payment_method_id: str
     expires_at: datetime
 
 
 class SetupActionRequired(Record):
-    """`news` is true when the provider's webhook came before this was recorded."""
+    """`changed`: the provider's webhook arrived before this was recorded."""
 
     response: CommandResponse
     changed: bool
 
 
 class ClosePaymentMethod(Record):
-    """The end without a saved card."""
+    """Ends it without a saved card."""
 
     begin: BeginPaymentMethod
     refusal: Refusal
 
 
 class SaveCheckoutPaymentMethod(Record):
-    """What has paid shall be kept: `reference` is the provider's of the payment."""
+    """Saves the method of a payment; `reference`: the provider's id of the payment."""
 
     payment_method_id: str
     user_id: str

@@ -1,4 +1,4 @@
-"""What a payment provider says of refunds, disputes, its own list and by webhook, and of payments.
+"""Payment providers' records: payments, refunds, disputes, webhook events and movements.
 
 A payment's reference stays the same from its authorisation to its last refund: Stripe's PaymentIntent, PayPal's order.
 """
@@ -14,10 +14,10 @@ from models.money import Money
 
 
 class AuthorisationRequest(NamedTuple):
-    """Under `key`, so that asking twice is asking once; `metadata` has `checkout_id` and `attempt`.
+    """`key`: the provider's idempotency key; `metadata` has `checkout_id` and `attempt`.
 
-    `customer` (the provider's) where the method is kept with them, or shall be (`save`). `off_session`: the buyer is
-    not there, so that a bank that wants to see them declines.
+    `customer`: the provider's customer of a saved method, or of one to be saved (`save`). `off_session`: the buyer is
+    absent, so a charge that would need a challenge is declined.
     """
 
     amount: Money
@@ -30,21 +30,21 @@ class AuthorisationRequest(NamedTuple):
 
 
 class ProviderRefundStatus(StrEnum):
-    """Where a refund stands at the provider."""
+    """Of a refund at the provider."""
 
     SUCCEEDED = "succeeded"
     PENDING = "pending"
-    REQUIRES_ACTION = "requires_action"  # the buyer has to say where the money shall go
-    FAILED = "failed"  # the money is the shop's again, or never left
+    REQUIRES_ACTION = "requires_action"  # the buyer has to name an account for the money
+    FAILED = "failed"  # the money was returned to the shop, or never left
     CANCELLED = "cancelled"
     ABSENT = "absent"  # the provider is certain that it has none
 
 
 class ProviderRefund(Record):
-    """`reference`: the provider's own id. `reason`: its word on why a refund failed or waits.
+    """`reference`: the provider's id. `reason`: the provider's reason why it failed or is pending.
 
-    `refund_id`: ours, from the metadata of a webhook; None for one that somebody made at the provider by hand.
-    `given`: of one that failed, what went back all the same (PayPal gives back by capture); with its own reference.
+    `refund_id`: ours, from the metadata of a webhook; None for a refund made at the provider by hand. `refunded`: the
+    part of a failed refund that succeeded (PayPal refunds each capture), with `refunded_reference`.
     """
 
     state: ProviderRefundStatus
@@ -58,7 +58,7 @@ class ProviderRefund(Record):
 
 
 class ProviderDisputeStatus(StrEnum):
-    """Where a dispute stands, in the words that both providers' can be brought to."""
+    """Of a dispute at the provider, mapped from Stripe's and PayPal's."""
 
     NEEDS_RESPONSE = "needs_response"
     UNDER_REVIEW = "under_review"
@@ -67,7 +67,7 @@ class ProviderDisputeStatus(StrEnum):
 
 
 class ProviderDispute(Record):
-    """A buyer's bank (or PayPal) wants money back. `reason` is the provider's word."""
+    """A chargeback of the buyer's bank, or a PayPal dispute. `reason` is the provider's."""
 
     reference: Storable
     payment: Storable | None
@@ -77,10 +77,10 @@ class ProviderDispute(Record):
 
 
 class ProviderEvent(Record):
-    """A verified webhook: the provider's id of the event, its type, and what it is about.
+    """A verified webhook event, with the provider's event id and type.
 
-    `subject`: the reference of the payment (or of a set-up). `checkout_id`, `payment_method_id`: ours, where the
-    provider tells them. `refund` and `dispute` for events about one. Events come in any order: look before acting.
+    `subject`: the reference of the payment or set-up. `checkout_id`, `payment_method_id`: ours, if the event has them.
+    `refund` and `dispute`: of events about one. Events come in any order: retrieve the present state before acting.
     """
 
     id: Storable
@@ -96,13 +96,13 @@ class MovementKind(StrEnum):
     AUTHORISATION = "authorisation"
     CAPTURE = "capture"
     REFUND = "refund"
-    REFUND_FAILURE = "refund_failure"  # a refund's money came back to the shop
+    REFUND_FAILURE = "refund_failure"  # a refund's money returned to the shop
     DISPUTE = "dispute"
     DISPUTE_REVERSAL = "dispute_reversal"
 
 
 class Movement(Record):
-    """One line of the provider's own list. `reference` is unique there; `amount` is never negative.
+    """One row of the provider's list. `reference` is unique there; `amount` is never negative.
 
     `source`: the provider's id of the refund or the dispute that moved it.
     """
@@ -118,11 +118,11 @@ class Movement(Record):
 
 
 class ProviderPaymentStatus(StrEnum):
-    """Where a payment stands at the provider."""
+    """Of a payment at the provider."""
 
     AUTHORISED = "authorised"
     REQUIRES_ACTION = "requires_action"
-    APPROVED = "approved"  # its buyer has agreed, and nothing is held yet: complete it
+    APPROVED = "approved"  # approved by the buyer, not yet authorised
     PROCESSING = "processing"
     DECLINED = "declined"
     CANCELLED = "cancelled"
@@ -131,7 +131,7 @@ class ProviderPaymentStatus(StrEnum):
 
 
 class ProviderPayment(Record):
-    """What the provider holds. `reference` is its own id; `next_action` goes to the buyer's browser as it is."""
+    """`reference`: the provider's id; `next_action` is passed to the buyer's browser unchanged."""
 
     state: ProviderPaymentStatus
     reference: str | None = None

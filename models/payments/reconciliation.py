@@ -1,4 +1,4 @@
-"""Reconciliation: what the provider lists against what our books say, and what each difference is called."""
+"""Reconciliation of the providers' lists with the ledger: runs, and the kinds of difference."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from models.base import Record
 class RunState(StrEnum):
     RUNNING = "running"
     DONE = "done"
-    FAILED = "failed"  # the provider did not answer for too long; the next run begins where this one did
+    FAILED = "failed"  # the provider was unavailable for too long; the next run reads from the same time
 
 
 class DifferenceState(StrEnum):
-    """`open`: its task waits for a person. `healed`: put right by us, or gone by itself. `closed`: by a person."""
+    """`open`: has an open task. `healed`: corrected automatically, or vanished. `closed`: resolved manually."""
 
     FOUND = "found"
     OPEN = "open"
@@ -24,7 +24,7 @@ class DifferenceState(StrEnum):
 
 
 class DifferenceKind(StrEnum):
-    """`ours` and `theirs` of a difference are the sums that are compared, in minor units."""
+    """A difference's `ours` and `theirs` are the compared sums, in minor units."""
 
     ORPHANED_AUTHORISATION = "orphaned-authorisation"  # of a checkout that has ended without it
     AUTHORISATION_DIFFERS = "authorisation-differs"
@@ -37,19 +37,20 @@ class DifferenceKind(StrEnum):
 
 
 class Reconcile(Record):
-    """Times in seconds. `overlap`: how far each run looks back behind the last one's end.
+    """Input of the workflow; `{}` is valid. Times in seconds. `overlap`: each run reads again so much before the end of
+    the last one.
 
-    `margin`: what is younger is not judged; both the recording of it here and the provider's own list may trail.
-    `at_most` differences are settled in one execution. An operator who types the input may send `{}`.
+    `margin`: younger movements are not compared, because our records and the provider's list may both lag. One
+    execution resolves `at_most` differences.
     """
 
     margin_seconds: float = 10_800
     overlap_seconds: float = 86_400
     at_most: int = 500
-    # Of a run that goes on in a new execution:
+    # After continue-as-new:
     key: str = ""
-    providers: list[str] = []  # those that are left; all where empty
-    compared: bool = False  # the first of them
+    providers: list[str] = []  # the remaining ones; empty: all
+    compared: bool = False  # whether the first of them has been compared
     ended: dict[str, RunState] = {}
 
 
@@ -59,12 +60,12 @@ class ProviderNames(Record):
 
 class BeginRun(Record):
     provider: str
-    key: str  # of the execution and its provider, so that a repeated step begins nothing new
+    key: str  # of the execution and provider: makes the step idempotent
     overlap_seconds: float
 
 
 class ReconciliationRun(Record):
-    """`since`: how far back the provider's list is read."""
+    """`since`: the provider's list is read from here."""
 
     run_id: str
     provider: str
@@ -77,7 +78,7 @@ class CompareLedger(Record):
 
 
 class FoundDifferences(Record):
-    """Ids, of those that nobody has judged yet."""
+    """Ids of the differences in state `found`."""
 
     ids: list[str]
 

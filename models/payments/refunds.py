@@ -1,4 +1,4 @@
-"""What a refund comes to and what its process is told: how much, how much tax of it, and from which payments."""
+"""Refunds: the amount and its tax, the parts by payment, and the records of the Refund workflow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.orders.orders import LineQuantity, Order
 from models.payments.provider import ProviderRefundStatus
 from models.states import RefundStatus
 
-# What the provider's words are in ours. Whoever has to say where the money shall go has not got it yet.
+# A refund whose buyer has to name an account is pending.
 STATUS_OF: Mapping[ProviderRefundStatus, RefundStatus] = {
     ProviderRefundStatus.SUCCEEDED: RefundStatus.SUCCEEDED,
     ProviderRefundStatus.PENDING: RefundStatus.PENDING,
@@ -24,15 +24,15 @@ STATUS_OF: Mapping[ProviderRefundStatus, RefundStatus] = {
 
 
 class RefundTask(StrEnum):
-    """What only a person can finish. The subject is the refund's id."""
+    """Kinds of manual task about a refund; the subject is the refund's id."""
 
     FAILED = "refund-failed"
-    UNKNOWN = "refund-unknown"  # the provider has not said for days
-    UNEXPLAINED = "refund-unexplained"  # made at the provider, and more than the books have left
+    UNKNOWN = "refund-unknown"  # the provider has not answered for days
+    UNEXPLAINED = "refund-unexplained"  # made at the provider by hand, and more than the ledger has left
 
 
 class RefundPlan(Record):
-    """`tax` is the part of the amount that is tax."""
+    """`tax`: the tax in `amount`."""
 
     amount: Money
     tax: Money
@@ -40,7 +40,7 @@ class RefundPlan(Record):
 
 
 class FoundRefund(Record):
-    """The provider's own ids, of the refund and of its payment."""
+    """The provider's ids of a refund and its payment."""
 
     provider: str
     reference: str
@@ -48,9 +48,9 @@ class FoundRefund(Record):
 
 
 class RefundRef(Record):
-    """`found`: of one that somebody made at the provider by hand.
+    """`found`: of a refund made at the provider by hand.
 
-    `history_limit`: events after which its process goes on in a new execution; None leaves that to the server.
+    `history_limit`: events after which the workflow continues as new; None: the server suggests it.
     """
 
     refund_id: str
@@ -59,7 +59,7 @@ class RefundRef(Record):
 
 
 class RefundPart(Record):
-    """What goes back to one payment. `attempt` counts what the provider was asked for; `payment` is its own id."""
+    """The part of a refund that goes to one payment. `attempt`: the requests so far; `payment`: the provider's id."""
 
     refund_id: str
     order_id: str
@@ -73,17 +73,17 @@ class RefundPart(Record):
 
     @property
     def name(self) -> str:
-        """What the provider knows this try by, and its ledger entries: one that failed is another one's business."""
+        """Unique name of this attempt at the provider and in the ledger; attempt 2 has the suffix `/2`."""
         return self.refund_id if self.attempt == 1 else f"{self.refund_id}/{self.attempt}"
 
     @property
     def key(self) -> str:
-        """The first of a fixed row of idempotency keys."""
+        """The base of the attempt's idempotency keys at the provider."""
         return f"{self.name}:{self.payment_id}"
 
 
 class RefundSnapshot(Record):
-    """Where a refund is, as the books have it. `task`: a person has to decide; `decided`: what one has said since."""
+    """A refund as stored. `task`: its open manual task; `resolution`: the outcome of its last one."""
 
     order_id: str
     amount: Money
@@ -94,18 +94,19 @@ class RefundSnapshot(Record):
 
     @property
     def finished(self) -> bool:
-        """Nothing more comes of it, unless the provider says so."""
+        """Whether it has ended and no task is open or resolved to retry."""
         ended = self.status is not RefundStatus.PENDING
         return ended and self.task is None and self.resolution is not TaskOutcome.RETRY
 
 
 def refund_of(name: str) -> str:
-    """The refund's id in what a provider calls it (`RefundPart.name`)."""
+    """The refund's id in a `RefundPart.name`."""
     return name.partition("/")[0]
 
 
 def plan(order: Order, amount: Money | None, lines: list[LineQuantity]) -> RefundPlan:
-    """An amount, lines (with their discount and tax), both (part of what the lines cost), or neither: all that is left.
+    """Plans a refund of an amount, of lines (with discount and tax), of both (a part of the lines' cost), or, with
+    neither, of everything refundable.
 
     Raises RefundExceedsBalance (`left`), CurrencyMismatch, InvalidRequest.
     """
@@ -153,7 +154,7 @@ def _not_refunded(order: Order) -> list[LineQuantity]:
 
 
 def _tax_in(order: Order, amount: Money) -> Money:
-    """In proportion, by running differences: once all of the total is back, so is exactly its tax."""
+    """The tax in `amount`, in proportion, by running differences: refunding the whole total refunds exactly its tax."""
     before = [refund for refund in order.refunds if refund.status is not RefundStatus.FAILED]
     given = sum_money((refund.amount for refund in before), order.currency) + amount
     taxed = sum_money((refund.tax for refund in before), order.currency).amount

@@ -1,7 +1,7 @@
-"""A payment that failed after its order was placed, and what the steps of trying again say to each other.
+"""Payment retries: records of collecting a payment that failed after its order was placed.
 
-Nothing here that travels through a workflow names a card or holds the bank's secret: those go from the provider's
-answer straight into the row.
+No workflow payload here names a card or has a challenge's secret: the activity that gets them from the provider stores
+them.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ class RetryState(StrEnum):
     RETRYING = "retrying"
     PAID = "paid"
     GAVE_UP = "gave_up"
-    CANCELLED = "cancelled"  # by a person, meanwhile
+    CANCELLED = "cancelled"  # the order was cancelled manually
 
 
 class Waiting(StrEnum):
-    """What it waits for, as support and operators read it."""
+    """The API's `waits_for`."""
 
     NEXT_TRY = "next_try"
     NEW_METHOD = "new_method"
-    BANK = "bank"  # the buyer is asked to authenticate
-    PROVIDER = "provider"  # a try is being made
-    PERSON = "person"  # see the tasks
+    BANK = "bank"  # a challenge is open
+    PROVIDER = "provider"  # an attempt is in progress
+    PERSON = "person"  # a manual task is open
     NOTHING = "nothing"
 
 
 class RetryPayment(Record):
-    """The process begins; everything else about it is in the database. Times in seconds.
+    """The input of the workflow; everything else about the retry is in the database. Times in seconds.
 
-    `schedule_scale` multiplies every step of the ladder (HOLDFAST_RETRY_LADDER_SCALE).
+    `schedule_scale` multiplies every delay of the retry schedule (HOLDFAST_RETRY_LADDER_SCALE).
     """
 
     order_id: str
@@ -61,7 +61,7 @@ class RetryPayment(Record):
 
 
 class FailPayment(Record):
-    """A parcel's capture was refused for good. The actor is who handed the parcel over."""
+    """Records that a shipment's capture failed finally. `actor`: of the shipment's command."""
 
     order_id: str
     shipment_id: str
@@ -70,14 +70,14 @@ class FailPayment(Record):
 
 
 class BeginRetry(Record):
-    """`now` is the process's clock, on which the ladder stands."""
+    """`now`: the workflow's clock, which the retry schedule uses."""
 
     order_id: str
     now: datetime
 
 
 class Asked(Record):
-    """The request that a try answers: who, and its Idempotency-Key where it carried one."""
+    """The request for an attempt: its actor, and its Idempotency-Key, if any."""
 
     actor: Actor = SYSTEM
     key_digest: str | None = None
@@ -85,7 +85,8 @@ class Asked(Record):
 
 
 class ChargeOrder(Record):
-    """One try. Key `{order_id}:retry:{number}`; it is payment number + 1. `retrieve_first`: it may have been made."""
+    """One attempt, with the idempotency key `{order_id}:retry:{number}`; it is the order's payment `number` + 1.
+    `retrieve_first`: the charge may have been made already."""
 
     order_id: str
     checkout_id: str
@@ -103,7 +104,7 @@ class ChargeOrder(Record):
 
 
 class ChallengedAttempt(Record):
-    """One whose buyer the bank wants to see. `until`: by the process's clock, where it has been noted."""
+    """An attempt waiting for its challenge. `expires_at`: by the workflow's clock, once recorded."""
 
     order_id: str
     payment_id: str
@@ -115,8 +116,8 @@ class ChallengedAttempt(Record):
 
 
 class RetrySnapshot(Record):
-    """How it stands in the database. `failed`: what the old payment is at its provider, to be let go of there, and what
-    was captured of it in minor units. `open_try`: one whose outcome nobody has noted; `tries` numbers them all.
+    """A payment retry as stored. `failed_reference`: the failed payment at the provider, to be voided there;
+    `captured`: minor units captured of it. `open_attempt`: without a recorded outcome; `attempts`: their number.
     """
 
     state: RetryState
@@ -146,7 +147,7 @@ class PlanAttempt(Record):
 
 
 class AttemptPlanned(Record):
-    """`charge` is None where the order has no method to try, or waits for no payment any more."""
+    """`charge` is None if the order has no method to charge, or no longer waits for a payment."""
 
     state: RetryState
     status: OrderStatus
@@ -155,8 +156,8 @@ class AttemptPlanned(Record):
 
 
 class AttemptResult(Record):
-    """As much of the provider's answer as a workflow decides by: `captured` in minor units. `invalid`: it never was a
-    usable method."""
+    """The part of ProviderPayment that a workflow needs: `captured` in minor units. `invalid`: the method never was
+    usable."""
 
     state: ProviderPaymentStatus
     reference: str | None = None
@@ -166,7 +167,7 @@ class AttemptResult(Record):
 
 
 class AcceptPayment(Record):
-    """The try has been authorised: the order goes on."""
+    """Records an authorised attempt: the order resumes."""
 
     order_id: str
     payment_id: str
@@ -175,7 +176,7 @@ class AcceptPayment(Record):
 
 
 class RequirePayerAction(Record):
-    """The bank wants to see the buyer of this try."""
+    """The buyer has to complete a challenge for this attempt."""
 
     order_id: str
     payment_id: str
@@ -185,7 +186,7 @@ class RequirePayerAction(Record):
 
 
 class RecordRetrySchedule(Record):
-    """Where the ladder stands. `tell`: the buyer is told, about this payment (an id)."""
+    """Records the position in the retry schedule. `notify_about`: notifies the buyer about this payment (an id)."""
 
     order_id: str
     waits_for: Waiting
@@ -199,8 +200,8 @@ class RecordRetrySchedule(Record):
 
 
 class VoidPaymentAttempt(Record):
-    """Nothing will come of it: cancelled at the provider, its row voided. Without `payment_id`: the one that failed,
-    whose row stays until another has paid or the order is cancelled."""
+    """Voids an attempt at the provider and in its row. Without `payment_id` it is the payment that failed, whose row
+    stays until another one is accepted or the order is cancelled."""
 
     order_id: str
     provider: str
@@ -219,7 +220,7 @@ class RetryEnded(Record):
 
 
 class PayWith(Record):
-    """The buyer's new method. An operator in the Temporal UI may type `{"method": "pm_…"}`."""
+    """Pays with the buyer's new method. An operator in the Temporal UI may send `{"method": "pm_…"}`."""
 
     method: str
     provider: str = "stripe"
@@ -227,6 +228,6 @@ class PayWith(Record):
 
 
 class Steer(Record):
-    """A person's word; in the Temporal UI `{}` will do."""
+    """The input of an update from support; in the Temporal UI it may be `{}`."""
 
     actor: Actor = Actor(type="staff")

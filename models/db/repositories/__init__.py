@@ -1,1 +1,1 @@
-"""Queries, one file an aggregate."""
+"""Repositories: the queries and transactions of each aggregate."""

@@ -1,6 +1,6 @@
-"""What people do to orders, returns and tasks: the fact, its note, its audit entry and its response, one function each.
+"""Commands to orders, returns and tasks: each function makes the change, its note, its audit entry and the response.
 
-In the caller's transaction. What a buyer does to an order of their own isn't audited.
+They run in the caller's transaction. Commands of the order's buyer are not audited.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ def change_address(connection: Connection, order_id: str, initiator: By, address
 
 
 def hold_order(connection: Connection, order_id: str, initiator: By, reason: str | None) -> StoredResponse:
-    return StoredResponse.of(200, _steer(connection, order_id, initiator, "hold", reason, order_commands.hold))
+    return StoredResponse.of(200, _execute(connection, order_id, initiator, "hold", reason, order_commands.hold))
 
 
 def release_order(connection: Connection, order_id: str, initiator: By, reason: str | None) -> StoredResponse:
-    return StoredResponse.of(200, _steer(connection, order_id, initiator, "release", reason, order_commands.release))
+    return StoredResponse.of(200, _execute(connection, order_id, initiator, "release", reason, order_commands.release))
 
 
 def resend_confirmation(connection: Connection, order_id: str, initiator: By) -> StoredResponse:
     return StoredResponse.of(
-        202, _steer(connection, order_id, initiator, "resend", None, order_commands.resend_confirmation)
+        202, _execute(connection, order_id, initiator, "resend", None, order_commands.resend_confirmation)
     )
 
 
-def _steer(
+def _execute(
     connection: Connection,
     order_id: str,
     initiator: By,
@@ -68,8 +68,8 @@ def _steer(
     return stored.view()
 
 
-def add_note(connection: Connection, order_id: str, initiator: By, words: str) -> StoredResponse:
-    return StoredResponse.of(201, note_view(order_commands.add_note(connection, order_id, words, initiator)))
+def add_note(connection: Connection, order_id: str, initiator: By, text: str) -> StoredResponse:
+    return StoredResponse.of(201, note_view(order_commands.add_note(connection, order_id, text, initiator)))
 
 
 def note_view(note: Note) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def request_refund(
     lines: list[LineQuantity],
     reason: str,
 ) -> StoredResponse:
-    asked = refunds.request(
+    requested = refunds.request(
         connection,
         order_id,
         amount=amount,
@@ -96,9 +96,9 @@ def request_refund(
         refund_id=refund_id,
         reason=reason,
     )
-    shown = next(view for view in refunds.views(connection, asked.stored.order) if view["id"] == refund_id)
+    shown = next(view for view in refunds.views(connection, requested.stored.order) if view["id"] == refund_id)
     _audit(connection, initiator, "refund.requested", order_id, refund=refund_id, amount=shown["amount"])
-    return StoredResponse.of(201, {**shown, "order": asked.stored.view()})
+    return StoredResponse.of(201, {**shown, "order": requested.stored.view()})
 
 
 def request_return(
@@ -111,7 +111,7 @@ def request_return(
     window_seconds: float,
     expires_seconds: float,
 ) -> StoredResponse:
-    standing = returns.request(
+    current = returns.request(
         connection,
         order_id,
         lines,
@@ -121,29 +121,29 @@ def request_return(
         expires_seconds=expires_seconds,
     )
     _audit(connection, initiator, "return.requested", return_id, order=order_id)
-    return _return(201, standing)
+    return _return(201, current)
 
 
 def receive_return(connection: Connection, command: ReceiveReturn) -> StoredResponse:
-    standing = returns.receive(connection, command)
-    _audit(connection, command.initiator, "return.received", command.return_id, order=standing.row.order_id)
-    return _return(200, standing)
+    current = returns.receive(connection, command)
+    _audit(connection, command.initiator, "return.received", command.return_id, order=current.row.order_id)
+    return _return(200, current)
 
 
 def refuse_return(connection: Connection, return_id: str, initiator: By, reason: str | None) -> StoredResponse:
-    standing = returns.refuse(connection, return_id, initiator, reason)
-    _audit(connection, initiator, "return.refused", return_id, order=standing.row.order_id)
-    return _return(200, standing)
+    current = returns.refuse(connection, return_id, initiator, reason)
+    _audit(connection, initiator, "return.refused", return_id, order=current.row.order_id)
+    return _return(200, current)
 
 
-def _return(status: int, standing: ReturnOfOrder) -> StoredResponse:
-    return StoredResponse.of(status, {**standing.view(), "order": standing.stored.view()})
+def _return(status: int, current: ReturnOfOrder) -> StoredResponse:
+    return StoredResponse.of(status, {**current.view(), "order": current.stored.view()})
 
 
 def resolve_task(
     connection: Connection, task_id: str, outcome: TaskOutcome, note: str | None, caller: Principal
 ) -> StoredResponse:
-    """Raises Forbidden for a task about money without the scope to refund."""
+    """Raises Forbidden without the scope of the task's kind, NotFound, InvalidTransition."""
     needed = kind_of(tasks.read(connection, task_id).kind).scope
     if not caller.has(needed):
         raise Forbidden(f"This needs the scope {needed}")

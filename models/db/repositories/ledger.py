@@ -1,4 +1,4 @@
-"""The ledger: its entries, written here alone; the balance of each account; whether all of it agrees."""
+"""The ledger: posts entries, computes balances and checks entries against payments. Only this file writes entries."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ FROM ledger_entries l JOIN payments p ON p.id = l.payment_id
 WHERE p.order_id = :order_id ORDER BY l.id
 """)
 
-# One row for every payment whose entries are not what the payment says, and why.
+# One row for every sum of a payment that differs from its entries.
 _PAYMENTS = text("""
-WITH books AS (
+WITH posted AS (
     SELECT payment_id,
         coalesce(sum(amount) FILTER (WHERE kind = 'authorise'), 0)
-            - coalesce(sum(amount) FILTER (WHERE kind IN ('void', 'authorisation_used')), 0) AS promised,
+            - coalesce(sum(amount) FILTER (WHERE kind IN ('void', 'authorisation_used')), 0) AS open_amount,
         coalesce(sum(amount) FILTER (WHERE kind = 'capture'), 0) AS captured,
         coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0)
             - coalesce(sum(amount) FILTER (WHERE kind = 'refund_failed'), 0) AS refunded,
         coalesce(sum(amount) FILTER (WHERE kind = 'dispute'), 0)
             - coalesce(sum(amount) FILTER (WHERE kind = 'dispute_won'), 0) AS disputed
     FROM ledger_entries GROUP BY payment_id),
-given_back AS (
+refunded_parts AS (
     SELECT payment_id, sum(amount) AS amount FROM refund_parts WHERE state = 'succeeded' GROUP BY payment_id),
 both_sides AS (
     SELECT p.id, v.what, v.ours, v.entries FROM payments p
-    LEFT JOIN books b ON b.payment_id = p.id LEFT JOIN given_back g ON g.payment_id = p.id
+    LEFT JOIN posted b ON b.payment_id = p.id LEFT JOIN refunded_parts g ON g.payment_id = p.id
     CROSS JOIN LATERAL (VALUES
-        ('promised', CASE WHEN p.state IN ('authorised', 'captured') THEN p.amount - p.captured - p.released ELSE 0 END,
-            coalesce(b.promised, 0)),
+        ('open', CASE WHEN p.state IN ('authorised', 'captured') THEN p.amount - p.captured - p.released ELSE 0 END,
+            coalesce(b.open_amount, 0)),
         ('captured', p.captured, coalesce(b.captured, 0)),
         ('refunded', coalesce(g.amount, 0), coalesce(b.refunded, 0)),
         ('disputed', p.disputed, coalesce(b.disputed, 0))) AS v (what, ours, entries))
@@ -62,19 +62,19 @@ _COUNT = text("SELECT count(*) FROM ledger_entries")
 
 
 def post(connection: Connection, kind: EntryKind, payment_id: str, cause: str, amount: Money) -> None:
-    """One entry; repeated, it adds nothing."""
+    """Posts one entry. Idempotent by payment, kind and cause."""
     values = {"kind": kind, "payment_id": payment_id, "cause": cause, **POSTINGS[kind]._asdict()}
     connection.execute(_POST, {**values, "currency": amount.currency, "amount": amount.amount})
 
 
 def entry(kind: EntryKind, source: str, cause: str, amount: str = "amount") -> str:
-    """SQL for `insert`: an entry for each row of `source`, which has a payment's `id` and `currency`."""
+    """SQL for `insert`: one entry for each row of `source`, which has a payment's `id` and `currency`."""
     debit, credit = POSTINGS[kind]
     return f"SELECT '{kind}', id, {cause}, '{debit}', '{credit}', currency, {amount} FROM {source}"  # noqa: S608
 
 
 def insert(*entries: str) -> str:
-    """SQL for a statement that does more besides, where a round trip is saved. A repeated entry is an error."""
+    """The INSERT for a larger statement, which saves a round trip. A repeated entry is an error."""
     return f"{_INSERT} " + " UNION ALL ".join(entries)
 
 
@@ -93,7 +93,7 @@ class Entry(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """`balances` by currency and account, debits less credits; `faults` in words, none where all agrees."""
+    """`balances` by currency and account: debits less credits; `faults`: messages, none if the ledger is consistent."""
 
     entries: int
     balances: dict[str, dict[str, int]]
@@ -101,12 +101,12 @@ class Checked(NamedTuple):
 
 
 def of_order(connection: Connection, order_id: str) -> list[Entry]:
-    """Oldest first. A handful: an order has few payments."""
+    """The entries of the order's payments, oldest first; few, so without pages."""
     return [Entry(*row) for row in connection.execute(_ENTRIES, {"order_id": order_id})]
 
 
 def balances(entries: list[Entry]) -> dict[str, int]:
-    """What stands on each account, debits less credits; Σ is 0."""
+    """The balance of each account: debits less credits. Their sum is 0."""
     found: Counter[str] = Counter()
     for entry in entries:
         found[entry.debit] += entry.amount
@@ -115,17 +115,17 @@ def balances(entries: list[Entry]) -> dict[str, int]:
 
 
 def check(connection: Connection) -> Checked:
-    """Reads all of it, as of one moment. Within a transaction."""
+    """Checks the whole ledger in one snapshot. Call it within a transaction."""
     connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
     connection.execute(text("SET LOCAL statement_timeout = 0"))
-    standing: dict[str, dict[str, int]] = {}
+    found: dict[str, dict[str, int]] = {}
     for currency, account, amount in connection.execute(_BALANCES):
-        standing.setdefault(currency, {})[account] = int(amount)
+        found.setdefault(currency, {})[account] = int(amount)
     faults = [
         f"{currency}: the accounts sum to {total}, not to 0"
-        for currency, accounts in standing.items()
+        for currency, accounts in found.items()
         if (total := sum(accounts.values()))
     ]
     rows: Any = connection.execute(_PAYMENTS)
     faults += [f"{row.id}: {row.ours} {row.what}, its entries say {row.entries}" for row in rows]
-    return Checked(int(connection.execute(_COUNT).scalar_one()), standing, faults)
+    return Checked(int(connection.execute(_COUNT).scalar_one()), found, faults)

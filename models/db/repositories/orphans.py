@@ -1,4 +1,4 @@
-"""Pages of the rows that should have a running workflow. One whose workflow is gone is an orphan."""
+"""Pages of rows that should have a running workflow. A row whose workflow is gone is an orphan."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Page = TextClause
 
 
 class Row(NamedTuple):
-    """`parent_id`: of the order, or of the user, that it belongs to."""
+    """`parent_id`: of the row's order or user."""
 
     id: str
     parent_id: str
 
 
-# What the outbox still holds a message for is left to the relay.
+# Rows with an undelivered message are left to the relay.
 _DELIVERED = "NOT EXISTS (SELECT 1 FROM outbox b WHERE b.aggregate = {table}.id)"
 
 

@@ -1,4 +1,4 @@
-"""Accounts: people, their sessions, the links mailed to them, what they keep with us; machines' keys."""
+"""Tables of users: identities, sessions, links, notices, addresses, saved payment methods; API keys."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ users = Table(
     Column("email", Text, nullable=False),  # as its owner writes it
     Column("email_key", Text, nullable=False, unique=True),  # models.accounts.accounts.email_key
     Column("name", Text, nullable=False),
-    Column("password_hash", Text),  # none before verification, nor for who signs in elsewhere
+    Column("password_hash", Text),  # NULL before verification, and without a password (Google, Facebook)
     Column("must_reset", Boolean, nullable=False, server_default=text("false")),  # too many failures in a row
     Column("role", Text, nullable=False),
     Column("totp_secret", LargeBinary),  # sealed, see activities/gateways/secrets.py
     time_column("totp_confirmed_at", nullable=True),
-    Column("totp_last_step", BigInteger, nullable=False, server_default=text("0")),  # no code is good twice
+    Column("totp_last_step", BigInteger, nullable=False, server_default=text("0")),  # a code is valid once
     Column("recovery_digests", ARRAY(LargeBinary), nullable=False, server_default=text("'{}'")),
     json_column("preferences", default="{}"),
-    Column("payment_customer", Text),  # the provider's id of this person
+    Column("payment_customer", Text),  # the payment provider's customer id
     Column("version", Integer, nullable=False, server_default=text("1")),
     time_column("verified_at", nullable=True),
     time_column("disabled_at", nullable=True),
@@ -53,14 +53,14 @@ identities = Table(
     "identities",
     metadata,
     Column("provider", Text, nullable=False),
-    Column("subject", Text, nullable=False),  # the provider's id of the person
+    Column("subject", Text, nullable=False),  # the provider's id of the user
     Column("user_id", Text, ForeignKey("users.id"), nullable=False),
     time_column("created_at", default_now=True),
     PrimaryKeyConstraint("provider", "subject"),
     Index("ix_identities_user_id", "user_id"),
 )
 
-# Sign-ins elsewhere that have come back: their state is good once.
+# The states of completed sign-ins at Google or Facebook: a state is valid once.
 spent_sign_ins = Table(
     "spent_sign_ins",
     metadata,
@@ -95,7 +95,7 @@ refresh_tokens = Table(
     Column("session_id", Text, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
     time_column("issued_at", default_now=True),
     time_column("used_at", nullable=True),
-    Column("used_with", LargeBinary),  # the digest of that request's Idempotency-Key
+    Column("used_with", LargeBinary),  # the digest of the request's Idempotency-Key
     Index("ix_refresh_tokens_session_id", "session_id"),
 )
 
@@ -120,9 +120,9 @@ links = Table(
     Column("number", Integer, nullable=False),
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("state", Text, nullable=False, server_default=text("'live'")),
-    Column("email", Text, nullable=False),  # where it is sent; for a change of address the new one
+    Column("email", Text, nullable=False),  # the recipient; for a change of address the new one
     Column("email_key", Text, nullable=False),
-    # What it brings into force when it is used, so that only who reads the mail decides what holds.
+    # Applied to the account when the link is used, so that only the mail's recipient activates them.
     Column("name", Text),
     Column("password_hash", Text),
     Column("role", Text),
@@ -155,8 +155,10 @@ notices = Table(
 login_failures = Table(
     "login_failures",
     metadata,
-    Column("account_key", LargeBinary, nullable=False),  # models.accounts.accounts.account_key: known or not
-    Column("address_range", Text, nullable=False),  # `*` counts them all
+    Column(
+        "account_key", LargeBinary, nullable=False
+    ),  # models.accounts.accounts.account_key, also of unknown addresses
+    Column("address_range", Text, nullable=False),  # `*`: all ranges
     Column("failures", Integer, nullable=False),
     time_column("last_at", default_now=True),
     PrimaryKeyConstraint("account_key", "address_range"),
@@ -168,7 +170,7 @@ api_keys = Table(
     metadata,
     id_column(),
     Column("name", Text, nullable=False),
-    Column("hint", Text, nullable=False),  # its last characters, to tell keys apart
+    Column("hint", Text, nullable=False),  # its last characters
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("scopes", ARRAY(Text), nullable=False),
     Column("created_by", Text, nullable=False),
@@ -195,18 +197,18 @@ payment_methods = Table(
     Column("user_id", Text, ForeignKey("users.id"), nullable=False),
     Column("provider", Text, nullable=False),
     Column("state", Text, nullable=False),
-    Column("token", Text, nullable=False),  # what the storefront's provider element gave
+    Column("token", Text, nullable=False),  # of the provider's form in the storefront
     Column("reference", Text),  # the provider's id of the saved method
     Column("setup", Text),  # the provider's id of the set-up
     json_column("card", nullable=True),  # {brand, last4, exp_month, exp_year}
     Column("card_fingerprint", Text),  # the provider's: the same for the same card number
-    json_column("next_action", nullable=True),  # with the bank's secret, for the owner's browser; gone at the end
+    json_column("next_action", nullable=True),  # has the challenge's secret, for the owner's browser; NULL at the end
     time_column("action_expires_at", nullable=True),
     Column("decline_code", Text),
-    Column("reason", Text),  # the slug of why it was not saved
-    Column("same_as", Text),  # the entry that this card had already
+    Column("reason", Text),  # the slug of the error, if it was not saved
+    Column("same_as", Text),  # the earlier row of the same card
     Column("key_digest", Text),
-    Column("retryable", Boolean, nullable=False, server_default=text("false")),  # ended so that its key is free
+    Column("retryable", Boolean, nullable=False, server_default=text("false")),  # its Idempotency-Key can be used again
     Column("is_default", Boolean, nullable=False, server_default=text("false")),
     time_column("created_at", default_now=True),
     time_column("updated_at", default_now=True),

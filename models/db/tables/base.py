@@ -25,7 +25,7 @@ def id_column(name: str = "id") -> Column[str]:
 def time_column(
     name: str, *, nullable: bool = False, default_now: bool = False, primary_key: bool = False
 ) -> Column[object]:
-    """A moment in UTC by the database's clock: no two machines' clocks are ever compared."""
+    """A UTC time by the database's clock, so that clocks of different machines are never compared."""
     return Column(
         name,
         DateTime(timezone=True),
@@ -40,5 +40,5 @@ def json_column(name: str, *, nullable: bool = False, default: str | None = None
 
 
 def one_of(column: str, values: Iterable[str]) -> str:
-    """A SQL condition, of members of a StrEnum."""
+    """A SQL condition: the column has one of these members of a StrEnum."""
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"

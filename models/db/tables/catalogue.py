@@ -1,7 +1,7 @@
-"""What is sold, at what price, from which stock, with which taxes, shipping and discount codes.
+"""Tables of products, prices, stock, taxes, shipping and discount codes.
 
-Amounts are bigint minor units beside their currency, or JSON objects `{"USD": 599}` where a row has one for each.
-A sku is for ever: prices, stock, carts and holds name it.
+Amounts are bigint minor units with a currency column, or JSON objects `{"USD": 599}` with one amount per currency.
+A SKU never changes: prices, stock, carts and holds refer to it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ products = Table(
     Column("status", Text, nullable=False),
     Column("category_id", Text, ForeignKey("categories.id")),
     json_column("attributes", default="{}"),  # {"material": "Waxed cotton"}
-    # What `attr.X` asks: attributes and every variant's options, in lower case: {"color": ["moss", "rust"]}
+    # For the filter `attr.X`: attributes and every variant's options, in lower case: {"color": ["moss", "rust"]}
     json_column("facets", default="{}"),
     json_column("images", default="[]"),
     Column("rating_sum", Integer, nullable=False, server_default=text("0")),
@@ -88,7 +88,7 @@ variant_prices = Table(
     CheckConstraint(one_of("currency", CURRENCIES), name="currency"),
 )
 
-# The range of a product's variants' prices: derived, so that pages by price are keyset pages over an index.
+# The price range of a product's variants. Derived, so that pages by price are keyset pages over an index.
 product_prices = Table(
     "product_prices",
     metadata,
@@ -105,8 +105,8 @@ stock_locations = Table(
     metadata,
     Column("code", Text, primary_key=True),
     Column("title", Text, nullable=False),
-    Column("priority", Integer, nullable=False, server_default=text("0")),  # lower is asked first
-    # Where it is, for the nearest to a buyer and for labels: ISO 3166-1 alpha-2, ISO 3166-2's second part.
+    Column("priority", Integer, nullable=False, server_default=text("0")),  # lower comes first
+    # Its address, for distances and labels: ISO 3166-1 alpha-2, ISO 3166-2's second part.
     Column("country", Text),
     Column("region", Text),
     Column("postal_code", Text),
@@ -122,7 +122,7 @@ stock_levels = Table(
     Column("reserved", Integer, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("sku", "location"),
     CheckConstraint("reserved >= 0 AND reserved <= on_hand", name="reserved"),
-    postgresql_with={"fillfactor": 70},  # updated with every sale: room for heap-only updates
+    postgresql_with={"fillfactor": 70},  # updated by every sale: leaves room for heap-only updates
 )
 
 stock_adjustments = Table(
@@ -132,7 +132,7 @@ stock_adjustments = Table(
     Column("sku", Text, ForeignKey("variants.sku"), nullable=False),
     Column("location", Text, ForeignKey("stock_locations.code"), nullable=False),
     Column("delta", Integer, nullable=False),
-    Column("on_hand", Integer, nullable=False),  # after it
+    Column("on_hand", Integer, nullable=False),  # after the adjustment
     Column("reason", Text, nullable=False),
     Column("actor", Text, nullable=False),  # `staff:usr_…`, `machine:key_…`, `import`
     time_column("at", default_now=True),
@@ -153,7 +153,7 @@ tax_rates = Table(
     CheckConstraint("rate_ppm BETWEEN 0 AND 1000000", name="rate_ppm"),
 )
 
-# Zones and options carry the id that the merchant gave them (`us-express`): short, and the same after a reload.
+# Zones and options have the merchant's ids (`us-express`): short, and stable across imports.
 shipping_zones = Table(
     "shipping_zones",
     metadata,

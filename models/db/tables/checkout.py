@@ -1,4 +1,4 @@
-"""Carts, and the checkouts that hold stock and discounts for them. The constraints here decide who wins."""
+"""Tables of carts, checkouts, and their holds of stock and promotions. Unique constraints decide races."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ carts = Table(
     id_column(),
     Column("version", Integer, nullable=False, server_default=text("1")),
     Column("customer_id", Text),
-    Column("token_digest", LargeBinary),  # SHA-256 of the guest's token; the token itself is not kept
+    Column("token_digest", LargeBinary),  # SHA-256 of the guest's token; the token itself is not stored
     Column("currency", Text, nullable=False),
     Column("country", Text, nullable=False),
     Column("email", Text),
@@ -36,8 +36,8 @@ carts = Table(
     Column("shipping_option_id", Text),
     Column("discount_codes", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Column("completed_order_id", Text),
-    Column("merged_into", Text, ForeignKey("carts.id")),  # a guest's, once its owner has signed in
-    json_column("merge_warnings", nullable=True),  # what of it found no room there, for a repeated call
+    Column("merged_into", Text, ForeignKey("carts.id")),  # of a guest's cart whose owner has signed in
+    json_column("merge_warnings", nullable=True),  # the merge's warnings, for a repeated call
     time_column("created_at", default_now=True),
     time_column("updated_at", default_now=True),
     CheckConstraint("(customer_id IS NULL) <> (token_digest IS NULL)", name="one_owner"),
@@ -51,7 +51,7 @@ cart_items = Table(
     Column("sku", Text, ForeignKey("variants.sku"), primary_key=True),
     Column("id", Text, nullable=False),
     Column("quantity", Integer, nullable=False),
-    Column("seen_price", BigInteger),  # what it cost when it was added, for the "price changed" warning
+    Column("seen_price", BigInteger),  # the price when it was added, for the "price changed" warning
     time_column("added_at", default_now=True),
     CheckConstraint("quantity BETWEEN 1 AND 999", name="quantity"),
 )
@@ -64,13 +64,13 @@ checkouts = Table(
     Column("order_id", Text, nullable=False, unique=True),
     Column("customer_id", Text),
     Column("status", Text, nullable=False),
-    Column("reason", Text),  # the slug of why it ended without an order
+    Column("reason", Text),  # the slug of the error, if it ended without an order
     Column("key_digest", Text, nullable=False),
     Column("retryable", Boolean, nullable=False, server_default=text("false")),  # ended by a 5xx
     Column("currency", Text, nullable=False),
     Column("total", BigInteger, nullable=False),
-    json_column("snapshot", nullable=True),  # what was priced at the hold: the order is made of it
-    json_column("contact", nullable=True),  # personal data, apart, so that it can be erased
+    json_column("snapshot", nullable=True),  # the priced cart at the hold: the order's data
+    json_column("contact", nullable=True),  # personal data, separate so that it can be erased
     json_column("next_action", nullable=True),
     Column("decline_code", Text),
     time_column("hold_expires_at", nullable=True),

@@ -1,4 +1,4 @@
-"""What goes out and what came in: outbox, messages, webhooks, stored responses, tasks, the audit log."""
+"""Tables of the outbox, messages, webhook events, stored responses, manual tasks and the audit log."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ outbox = Table(
     Column("topic", Text, nullable=False),
     Column("aggregate", Text, nullable=False),
     json_column("data"),
-    json_column("trace", nullable=True),  # W3C trace context of what caused it
+    json_column("trace", nullable=True),  # W3C trace context of the publisher
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("error", Text),  # of the last attempt
     Column("claimed_by", Text),  # the relay that delivers it, until `due_at`
@@ -42,7 +42,7 @@ outbox = Table(
 dead_letters = Table(
     "dead_letters",
     metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),  # that of its row in the outbox
+    Column("id", BigInteger, primary_key=True, autoincrement=False),  # the id that the row had in the outbox
     Column("consumer", Text, nullable=False),
     Column("topic", Text, nullable=False),
     Column("aggregate", Text, nullable=False),
@@ -60,7 +60,7 @@ notifications = Table(
     "notifications",
     metadata,
     id_column(),
-    Column("event", Text, nullable=False),  # what it tells of: an order id and event version
+    Column("event", Text, nullable=False),  # the event that it is about: an order id and event version
     Column("topic", Text, nullable=False),
     Column("channel", Text, nullable=False),
     Column("state", Text, nullable=False),
@@ -77,13 +77,13 @@ webhook_events = Table(
     Column("provider", Text, nullable=False),
     Column("event_id", Text, nullable=False),
     Column("type", Text, nullable=False),
-    Column("subject", Text),  # the provider's id of what it is about
+    Column("subject", Text),  # the provider's id of the payment or set-up
     time_column("received_at", default_now=True),
     PrimaryKeyConstraint("provider", "event_id"),
     Index("ix_webhook_events_subject", "subject", postgresql_where=text("subject IS NOT NULL")),
 )
 
-# The final answer of a request that carried an Idempotency-Key, for 30 days.
+# The stored response of a request with an Idempotency-Key, for 30 days.
 kept_answers = Table(
     "kept_answers",
     metadata,
@@ -104,11 +104,11 @@ tasks = Table(
     Column("detail", Text, nullable=False),
     time_column("opened_at", default_now=True),
     time_column("closed_at", nullable=True),
-    Column("key", Text, unique=True),  # of the step that opened it: repeated, it finds its own
+    Column("key", Text, unique=True),  # of the step that opened it: makes opening idempotent
     Column("workflow_id", Text),
-    Column("resumes", Boolean, nullable=False, server_default=text("false")),  # its process waits for the outcome
+    Column("resumes", Boolean, nullable=False, server_default=text("false")),  # its workflow waits for the outcome
     Column("outcome", Text),
-    Column("note", Text),  # of whoever resolved it
+    Column("note", Text),  # by the staff member who resolved it
     json_column("closed_by", nullable=True),
     CheckConstraint(one_of("outcome", TaskOutcome), name="outcome"),
     Index("ix_tasks_subject", "subject", "kind", "id"),  # open and closed

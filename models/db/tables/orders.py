@@ -1,4 +1,4 @@
-"""Orders: an append-only event stream each, and its projection, written in the same transaction."""
+"""Tables of orders (append-only events and their projection), shipments, refunds and returns."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ orders = Table(
     Column("currency", Text, nullable=False),
     Column("total", BigInteger, nullable=False),
     json_column("document"),  # models.orders.orders.Order: the fold of the events
-    # Personal data stands only here and in carts, so that it can be erased while the events stay.
+    # Personal data is only here and in carts, so that it can be erased while the events stay.
     Column("email", Text),
-    Column("email_key", Text),  # models.accounts.accounts.email_key: by which a guest's orders are found again
+    Column("email_key", Text),  # models.accounts.accounts.email_key, to find a guest's orders
     json_column("shipping_address", nullable=True),
     json_column("billing_address", nullable=True),
     time_column("placed_at"),
@@ -54,8 +54,8 @@ orders = Table(
     Index("ix_orders_email_key", "email_key", "placed_at"),
 )
 
-# One row for each word by which an order is found, in the order of the pages: a page of any word is a stretch of the
-# primary key. Names and e-mail addresses are among them, so whoever erases those rewrites the order's terms.
+# One row per search term of an order. The primary key has the order of the pages: a page of one term is an index range.
+# Terms include names and e-mail addresses, so erasing those must rewrite the order's terms.
 order_terms = Table(
     "order_terms",
     metadata,
@@ -85,15 +85,15 @@ shipments = Table(
     Column("order_id", Text, ForeignKey("orders.id"), nullable=False),
     Column("status", Text, nullable=False),
     Column("carrier", Text, nullable=False),
-    Column("tracking_number", Text),  # none until its label is bought
+    Column("tracking_number", Text),  # NULL until its label is bought
     json_column("lines"),
     Column("capture_amount", BigInteger, nullable=False),
-    Column("location", Text, ForeignKey("stock_locations.code")),  # from which all of it leaves; none: from several
-    Column("service", Text),  # of the carrier that its label is bought from; none: the warehouse had one
+    Column("location", Text, ForeignKey("stock_locations.code")),  # NULL: several locations
+    Column("service", Text),  # of the label to buy; NULL: the warehouse had a label
     Column("label_id", Text),  # the carrier's
     Column("label_url", Text),
-    time_column("eta", nullable=True),  # when the carrier means to deliver it
-    time_column("heard_at", default_now=True),  # the last word of or about it reached us then
+    time_column("eta", nullable=True),  # the carrier's estimate
+    time_column("heard_at", default_now=True),  # when the last tracking event arrived
     time_column("created_at", default_now=True),
     UniqueConstraint("carrier", "tracking_number"),
     CheckConstraint(one_of("status", ShipmentStatus), name="status"),
@@ -103,7 +103,7 @@ shipments = Table(
     Index("ix_shipments_tracking_number", "tracking_number"),
 )
 
-# What carriers said of parcels, each word once; applied to the order when its parcel has left, in a later transaction.
+# Carrier events, each once; applied to the order after its shipment, in a later transaction.
 carrier_words = Table(
     "carrier_words",
     metadata,
@@ -121,7 +121,7 @@ carrier_words = Table(
     Index("ix_carrier_words_waiting", "tracking_number", postgresql_where=text("applied_at IS NULL")),
 )
 
-# What people wrote about an order (a note, a reason): personal data may stand in it, so it is no event.
+# Free text about an order (a note, a reason). It may contain personal data, so it is not stored in events.
 NOTE_KINDS = ("note", "cancel", "hold", "release", "refund", "return")
 
 order_notes = Table(
@@ -146,7 +146,7 @@ refunds = Table(
     Column("currency", Text, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("cause", Text, nullable=False),  # a support command, a return, a cancellation
-    Column("note_id", Text, ForeignKey("order_notes.id")),  # why, in somebody's words
+    Column("note_id", Text, ForeignKey("order_notes.id")),  # the reason
     time_column("created_at", default_now=True),
     time_column("updated_at", default_now=True),
     CheckConstraint(one_of("state", RefundStatus), name="state"),
@@ -155,16 +155,16 @@ refunds = Table(
     Index("ix_refunds_pending", "created_at", postgresql_where=text("state = 'pending'")),
 )
 
-# An order that was paid twice over (a second card took over) is refunded from both.
+# One row per payment: an order with a replaced payment may be refunded from several.
 refund_parts = Table(
     "refund_parts",
     metadata,
     Column("refund_id", Text, ForeignKey("refunds.id"), primary_key=True),
     Column("payment_id", Text, ForeignKey("payments.id"), primary_key=True),
     Column("amount", BigInteger, nullable=False),
-    Column("attempt", Integer, nullable=False, server_default=text("1")),  # that the provider was asked for
+    Column("attempt", Integer, nullable=False, server_default=text("1")),  # of the requests to the provider
     Column("state", Text, nullable=False),
-    Column("reference", Text, unique=True),  # the provider's, of that attempt
+    Column("reference", Text, unique=True),  # the provider's id of that attempt
     CheckConstraint(one_of("state", RefundStatus), name="state"),
     CheckConstraint("amount > 0", name="amount"),
     Index("ix_refund_parts_payment_id", "payment_id"),
@@ -176,8 +176,8 @@ returns = Table(
     id_column(),
     Column("order_id", Text, ForeignKey("orders.id"), nullable=False),
     Column("state", Text, nullable=False),
-    json_column("lines"),  # [{line_id, quantity, reason}]: what the buyer said stays here
-    json_column("restocked", default="[]"),  # [{sku, location, quantity}]: back on the shelf they had left from
+    json_column("lines"),  # [{line_id, quantity, reason}]: the buyer's reasons are stored here only
+    json_column("restocked", default="[]"),  # [{sku, location, quantity}]: at the location they were shipped from
     Column("refund_id", Text, ForeignKey("refunds.id"), unique=True),
     time_column("expires_at"),
     time_column("created_at", default_now=True),

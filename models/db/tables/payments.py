@@ -1,4 +1,4 @@
-"""Payments, their retries and disputes, the ledger, and its reconciliation with the providers' lists."""
+"""Tables of payments, payment retries, disputes, the ledger and reconciliation."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from models.states import AttemptState
 payment_retries = Table(
     "payment_retries",
     metadata,
-    Column("order_id", Text, ForeignKey("orders.id"), primary_key=True),  # one at a time: the last is what is kept
-    Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),  # the one that failed
+    Column("order_id", Text, ForeignKey("orders.id"), primary_key=True),  # the order's last retry
+    Column("payment_id", Text, ForeignKey("payments.id"), nullable=False),  # the failed payment
     Column("state", Text, nullable=False),
     Column("waits_for", Text, nullable=False),
-    Column("verdict", Text, nullable=False),  # on the order's own method
+    Column("verdict", Text, nullable=False),  # the retry advice for the order's own method
     Column("decline_code", Text, nullable=False),  # the last
     Column("step", Integer, nullable=False, server_default=text("0")),
     Column("extensions", Integer, nullable=False, server_default=text("0")),
-    time_column("failed_at", nullable=True),  # by its process's clock; until it has begun there is none
+    time_column("failed_at", nullable=True),  # by the workflow's clock; NULL until it has begun
     time_column("next_try_at", nullable=True),
     time_column("gives_up_at", nullable=True),
     json_column("open_try", nullable=True),  # models.payments.retry.ChargeOrder, until its outcome is known
-    json_column("next_action", nullable=True),  # with the bank's secret, for the buyer's browser; gone at the end
+    json_column("next_action", nullable=True),  # has the challenge's secret, for the buyer's browser; NULL at the end
     time_column("action_expires_at", nullable=True),
     time_column("created_at", default_now=True),
     time_column("updated_at", default_now=True),
@@ -51,13 +51,13 @@ payment_retries = Table(
     Index("ix_payment_retries_live", "updated_at", postgresql_where=text("state = 'retrying'")),
 )
 
-# `state` is the provider's word, `booked` how far our books have followed it.
+# `state`: the provider's; `booked`: the last state that the ledger has followed.
 disputes = Table(
     "disputes",
     metadata,
     Column("provider", Text, nullable=False),
     Column("reference", Text, nullable=False),
-    Column("payment", Text),  # the provider's reference of it
+    Column("payment", Text),  # the provider's id of the payment
     Column("payment_id", Text, ForeignKey("payments.id")),
     Column("state", Text, nullable=False),
     Column("booked", Text),
@@ -73,7 +73,7 @@ disputes = Table(
     Index("ix_disputes_payment_id", "payment_id"),
 )
 
-# Every line of the provider's list, once: sums over it are the provider's side of the comparison.
+# Every row of the provider's list, once: its sums are the provider's side of the comparison.
 provider_movements = Table(
     "provider_movements",
     metadata,
@@ -87,7 +87,7 @@ provider_movements = Table(
     time_column("at"),
     Column("checkout_id", Text),
     Column("refund_id", Text),
-    Column("run_id", Text, ForeignKey("reconciliation_runs.id"), nullable=False),  # the last that saw it
+    Column("run_id", Text, ForeignKey("reconciliation_runs.id"), nullable=False),  # the last run that listed it
     PrimaryKeyConstraint("provider", "reference"),
     CheckConstraint("amount >= 0", name="amount"),
     CheckConstraint(one_of("kind", MovementKind), name="kind"),
@@ -103,7 +103,7 @@ reconciliation_runs = Table(
     Column("provider", Text, nullable=False),
     Column("state", Text, nullable=False),
     time_column("since"),
-    time_column("until"),  # the next run begins there, less the overlap
+    time_column("until"),  # the next run reads from here, less the overlap
     Column("movements", Integer, nullable=False, server_default=text("0")),
     time_column("started_at", default_now=True),
     time_column("ended_at", nullable=True),
@@ -115,10 +115,10 @@ differences = Table(
     "differences",
     metadata,
     id_column(),
-    Column("run_id", Text, ForeignKey("reconciliation_runs.id"), nullable=False),  # that found it
+    Column("run_id", Text, ForeignKey("reconciliation_runs.id"), nullable=False),  # the run that found it
     Column("provider", Text, nullable=False),
     Column("kind", Text, nullable=False),
-    Column("subject", Text, nullable=False),  # the provider's reference of a payment, or of a movement without one
+    Column("subject", Text, nullable=False),  # the provider's id of the payment, or of a movement without one
     Column("payment_id", Text, ForeignKey("payments.id")),
     Column("order_id", Text),
     Column("checkout_id", Text),
@@ -131,14 +131,14 @@ differences = Table(
     time_column("closed_at", nullable=True),
     CheckConstraint(one_of("kind", DifferenceKind), name="kind"),
     CheckConstraint(one_of("state", DifferenceState), name="state"),
-    # The same difference is found once, also after a person has closed it.
+    # The same difference is recorded once, also after it was closed.
     UniqueConstraint("provider", "kind", "subject", "ours", "theirs", name="uq_differences_same"),
     Index("ix_differences_unsettled", "run_id", "id", postgresql_where=text("state = 'found'")),
     Index("ix_differences_task_id", "task_id", postgresql_where=text("task_id IS NOT NULL")),
 )
 
 
-_PROMISED = text("state IN ('authorised', 'captured') AND amount > captured + released")
+_OPEN = text("state IN ('authorised', 'captured') AND amount > captured + released")
 
 
 payments = Table(
@@ -146,7 +146,7 @@ payments = Table(
     metadata,
     id_column(),
     Column("checkout_id", Text, ForeignKey("checkouts.id"), nullable=False),
-    # 1 is the checkout's own; later ones stand in for one that failed after the order was placed.
+    # 1 is the checkout's payment; later ones replace a payment that failed after the order was placed.
     Column("attempt", Integer, nullable=False, server_default=text("1")),
     Column("order_id", Text, nullable=False),
     Column("provider", Text, nullable=False),
@@ -155,10 +155,12 @@ payments = Table(
     Column("currency", Text, nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("captured", BigInteger, nullable=False, server_default=text("0")),
-    Column("released", BigInteger, nullable=False, server_default=text("0")),  # of the promise: voided or lapsed
-    Column("refunded", BigInteger, nullable=False, server_default=text("0")),  # done, or asked for and not refused
+    Column(
+        "released", BigInteger, nullable=False, server_default=text("0")
+    ),  # of the authorisation: voided, released or expired
+    Column("refunded", BigInteger, nullable=False, server_default=text("0")),  # succeeded or pending
     Column("disputed", BigInteger, nullable=False, server_default=text("0")),
-    Column("payment_method_id", Text),  # the saved method that it was made with, or that it has kept
+    Column("payment_method_id", Text),  # the saved method that was charged, or that was saved from this payment
     time_column("created_at", default_now=True),
     UniqueConstraint("provider", "reference"),
     UniqueConstraint("checkout_id", "attempt"),
@@ -169,11 +171,11 @@ payments = Table(
     CheckConstraint("disputed BETWEEN 0 AND captured", name="disputed"),
     CheckConstraint(one_of("state", AttemptState), name="state"),
     Index("ix_payments_order_id", "order_id"),
-    Index("ix_payments_promised", "order_id", postgresql_where=_PROMISED),
+    Index("ix_payments_promised", "order_id", postgresql_where=_OPEN),
 )
 
 
-# Double entry: a row moves `amount` from one account to another, so that Σ over all accounts is 0 by shape.
+# Double entry: a row moves `amount` from one account to another, so that the accounts always sum to 0.
 ledger_entries = Table(
     "ledger_entries",
     metadata,

@@ -1,1 +1,1 @@
-"""Who somebody is, and what they may do."""
+"""Users, sessions, links, staff and API keys."""

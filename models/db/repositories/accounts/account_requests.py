@@ -1,6 +1,6 @@
-"""What strangers ask for: written down in the same way for every address, and decided later, by the outbox.
+"""Account requests of unauthenticated callers: stored in the same way for every address, handled later by the outbox.
 
-So neither the answer nor its time tells whether an address is known.
+So neither the response nor its timing reveals whether an address is known.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from models.db.repositories.accounts.users import User
 from models.db.repositories.delivery import outbox
 from models.ids import new_id
 
-# Until a registration's mail has left (and it leaves no sooner than this), another one for that address that came
-# within these seconds of it is the same click.
+# A repeated registration of an address within these seconds counts as the same click, until the first one's mail is
+# sent (which is not before MAIL_AFTER_SECONDS).
 SAME_CLICK_SECONDS = 5.0
 MAIL_AFTER_SECONDS = 0.3
 
@@ -45,7 +45,7 @@ SELECT id FROM users WHERE email_key = :email_key AND verified_at IS NULL AND di
 """)
 
 
-# In one statement: the keys between the tables are checked at its end.
+# One statement, because foreign keys are checked at its end.
 _FORGET = text("""
 WITH old AS (
         SELECT u.id FROM users u
@@ -60,7 +60,7 @@ DELETE FROM users WHERE id IN (SELECT id FROM old)
 
 
 class Opening(NamedTuple):
-    """By what requests are decided."""
+    """The settings for handling a request."""
 
     digest: Digest
     verification_seconds: float
@@ -85,7 +85,7 @@ def submit(
     password_hash: str | None = None,
     waited_seconds: float = 0.0,
 ) -> None:
-    """Writes it down. `waited_seconds`: since it was asked for."""
+    """Stores and publishes a request. `waited_seconds`: its age."""
     request_id = new_id("areq")
     connection.execute(
         _SUBMIT,
@@ -103,7 +103,7 @@ def submit(
 
 
 def open_request(connection: Connection, request_id: str, opening: Opening) -> None:
-    """Decides one, once: a repeat finds nothing."""
+    """Handles a request and deletes it. Idempotent: a repeat finds no row."""
     row = connection.execute(_TAKE, {"id": request_id}).first()
     if row is None:
         return
@@ -124,21 +124,19 @@ def open_request(connection: Connection, request_id: str, opening: Opening) -> N
             opening.digest,
             purpose=LinkPurpose.PASSWORD_RESET,
             user_id=user.id,
-            email=user.email,  # as its owner writes it, whatever was typed
+            email=user.email,  # in the account's spelling
             lifetime_seconds=opening.reset_seconds,
             mails_per_hour=opening.mails_per_hour,
         )
 
 
 def forget_old(connection: Connection) -> None:
-    """Who was registered and never confirmed it, perhaps without knowing, is forgotten after 30 days; so is what
-    owners were told.
-    """
+    """Deletes unverified accounts without a link in the last 30 days, and notices older than 30 days."""
     connection.execute(_FORGET)
 
 
 def release_address(connection: Connection, email: str) -> None:
-    """Takes an address from an account that was never verified: its owner has just shown that it is theirs."""
+    """Deletes the unverified account of an address whose owner has just verified it for another account."""
     holder = connection.execute(_UNVERIFIED, {"email_key": email_key(email)}).scalar()
     if holder is not None:
         links.end_live(connection, holder, *LinkPurpose)
@@ -148,7 +146,7 @@ def release_address(connection: Connection, email: str) -> None:
 
 
 def _register(connection: Connection, request: _Request, user: User, opening: Opening) -> None:
-    """A link for a new account; a word to the owner of one that exists."""
+    """Mails a link for a new account, or a notice to the owner of an existing one."""
     if user.verified:
         notices.queue(connection, user.id, NoticeKind.ACCOUNT_EXISTS, at_most=opening.mails_per_hour)
         return
@@ -171,7 +169,7 @@ def _register(connection: Connection, request: _Request, user: User, opening: Op
 
 
 def _verify_again(connection: Connection, user: User, opening: Opening) -> None:
-    """Another mail for an account that waits for its verification, with what was last registered."""
+    """Mails another link for an unverified account, with the values of its last registration."""
     last = links.last_of(connection, user.id, LinkPurpose.EMAIL_VERIFICATION)
     if user.verified or last is None or last.password_hash is None:
         return
@@ -189,6 +187,6 @@ def _verify_again(connection: Connection, user: User, opening: Opening) -> None:
 
 
 def _same_click(connection: Connection, request: _Request, last: StoredLink) -> bool:
-    """Twenty at once, a double click: nobody can have read the first one's mail before asking again."""
+    """Whether the request is a repeated click: the mail of the first one was not sent before it."""
     values = {"asked_at": request.asked_at, "link_id": last.id, "seconds": SAME_CLICK_SECONDS}
     return bool(connection.execute(_SAME_CLICK, values).scalar())

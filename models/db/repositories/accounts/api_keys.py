@@ -1,4 +1,4 @@
-"""API keys: machines' credentials, of which only a digest is kept; every request asks whether its key still holds."""
+"""API keys: machines' credentials, stored as digests. Every request checks that its key is still valid."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _AFTER_ALL_IDS = "key_~"
 
 
 class ApiKey(NamedTuple):
-    """What may be shown of a key at any time."""
+    """A key without its secret."""
 
     id: str
     name: str
@@ -69,11 +69,11 @@ def create(
 
 
 def page(connection: Connection, *, before: str | None, limit: int) -> list[ApiKey]:
-    """Those not revoked, newest first."""
+    """Keys that aren't revoked, newest first."""
     rows = connection.execute(_LIST, {"before": before or _AFTER_ALL_IDS, "limit": limit})
     return [ApiKey(*row) for row in rows]
 
 
 def revoke(connection: Connection, key_id: str) -> bool:
-    """False when there is no such key, or no longer."""
+    """False if there is no such key, or it was revoked before."""
     return connection.execute(_REVOKE, {"id": key_id}).rowcount == 1

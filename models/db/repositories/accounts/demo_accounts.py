@@ -1,4 +1,4 @@
-"""Accounts to try the shop with, in development: verified from the start, with a password that everybody knows."""
+"""Demo accounts of development: verified, with a public password."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ ON CONFLICT (email_key) DO UPDATE SET password_hash = excluded.password_hash, ve
 
 
 def hashes(connection: Connection, emails: Mapping[Role, str]) -> dict[Role, str | None]:
-    """What is kept of the passwords of those that exist."""
+    """The password hashes of the demo accounts that exist."""
     keys = {email_key(email): role for role, email in emails.items()}
     rows = connection.execute(_HASHES, {"keys": list(keys)})
     return {keys[row.email_key]: row.password_hash for row in rows}
 
 
 def put(connection: Connection, role: Role, email: str, password_hash: str) -> None:
-    """One that exists gets the password, and keeps everything else."""
+    """Creates the account; an existing one only gets the password."""
     name = f"Demo {role.value.capitalize()}"
     values = {"id": new_id("usr"), "email": email, "key": email_key(email), "name": name, "hash": password_hash}
     connection.execute(_PUT, {**values, "role": role})

@@ -1,4 +1,4 @@
-"""Identities: which account somebody's name at Google or Facebook belongs to, and how it came to belong there."""
+"""Identities: links accounts to identities at Google or Facebook."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ INSERT INTO spent_sign_ins (digest) VALUES (:digest) ON CONFLICT (digest) DO NOT
 """)
 
 
-# Two sign-ins of one person at once, perhaps under two addresses, must not make two accounts.
+# Concurrent sign-ins with one identity, perhaps under two addresses, must not create two accounts.
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('identity/' || :name, 0))")
 
 
 def spend(connection: Connection, digest: bytes, seconds: float) -> bool:
-    """Uses a state up, which lives for `seconds`; False when it was used before."""
+    """Marks a sign-in's state as used. It is valid for `seconds`. False if it was used before."""
     return connection.execute(_SPEND, {"digest": digest, "seconds": seconds}).first() is not None
 
 
 def account_of(connection: Connection, identity: Identity) -> User | None:
-    """Whom this identity signs in, or would: the account that it belongs to, else the verified address's. Locked."""
+    """The account that this identity signs in, locked: the linked one, else that of the verified address."""
     connection.execute(_ONE_AT_A_TIME, {"name": f"{identity.provider}/{identity.subject}"})
     user_id = _owner(connection, identity)
     if user_id is not None:
@@ -45,10 +45,10 @@ def account_of(connection: Connection, identity: Identity) -> User | None:
 
 
 def take(connection: Connection, identity: Identity) -> tuple[User, str | None]:
-    """The account, locked and verified, to which the identity belongs from now on, and what is new for the audit log:
-    `account.registered`, `account.verified` (it was waiting for its mail), `identity.linked`, or None.
+    """Links the identity to an account and returns it, locked and verified, with the action for the audit log:
+    `account.registered`, `account.verified` (it was unverified), `identity.linked`, or None.
 
-    Raises AddressNotVerified when it belongs to none yet and the provider does not vouch for the address.
+    Raises AddressNotVerified for a new identity whose address the provider has not verified.
     """
     connection.execute(_ONE_AT_A_TIME, {"name": f"{identity.provider}/{identity.subject}"})
     user_id = _owner(connection, identity)
@@ -81,7 +81,7 @@ def take(connection: Connection, identity: Identity) -> tuple[User, str | None]:
     if user.verified:
         notices.queue(connection, user.id, NoticeKind.SIGNED_IN_ELSEWHERE_LINKED)
         return user, "identity.linked"
-    # Whoever had begun to register it has shown nothing: what they chose never comes into force.
+    # An earlier registration of the address was never verified: its name and password must not be applied.
     links.end_live(connection, user.id, LinkPurpose.EMAIL_VERIFICATION, LinkPurpose.PASSWORD_RESET)
     change_user(
         connection,
@@ -98,7 +98,7 @@ def take(connection: Connection, identity: Identity) -> tuple[User, str | None]:
 
 
 def append_to_audit(connection: Connection, user: User, action: str, identity: Identity) -> None:
-    """Last in its transaction, as every row of the audit log."""
+    """Call it last in the transaction, as for every row of the audit log."""
     who = Principal(user_id=user.id, role=user.role)
     audit.append(connection, who, action, user.id, provider=identity.provider)
 

@@ -1,7 +1,7 @@
-"""Mailed links: one live at a time for each purpose of a person, good once, and gone by the database's clock.
+"""Mailed links: at most one live link per user and purpose, single-use, expiring by the database's clock.
 
-Whoever makes, uses or ends one holds the lock on its user's row, so two at once come one after the other. The link
-itself brings its name and password into force: nothing that a stranger typed holds before the mail was read.
+Creating, using and ending a link locks its user's row, which serialises them. The link carries the requested name and
+password: they are applied when it is used, so an unverified request changes no account.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from models.errors import Gone
 from models.ids import link_workflow, new_id
 
 Digest = Callable[[str], bytes]
-"""From a link's id to what is kept of its secret: `Vault.link_digest`."""
+"""From a link's id to the digest of its secret: `Vault.link_digest`."""
 
 
 class StoredLink(NamedTuple):
-    """With what it brings into force."""
+    """A link, with the values that are applied when it is used."""
 
     id: str
     user_id: str
     purpose: LinkPurpose
     number: int
-    state: LinkState  # `expired` from its last moment on, whether or not somebody has written that down
+    state: LinkState  # `expired` from `expires_at` on, also before the row says so
     email: str
     name: str | None
     password_hash: str | None
@@ -49,7 +49,7 @@ CASE WHEN state = 'live' AND expires_at <= now() THEN 'expired' ELSE state END A
 
 _LOCK = text("SELECT id FROM users WHERE id = :user_id FOR UPDATE")
 
-# By the user, so that nobody spams the world from one account; by the address, so that no crowd spams one mailbox.
+# Counted by user, so that one account can't spam many addresses; and by address, so that many can't spam one mailbox.
 _LAST_HOUR = text("""
 SELECT greatest(
     (SELECT count(*) FROM links WHERE user_id = :user_id AND purpose = :purpose AND created_at > t.since),
@@ -68,7 +68,7 @@ VALUES (:id, :user_id, :purpose,
 RETURNING number
 """)
 
-# What it would have brought into force is in force now, or goes on in the link that replaces it.
+# A used link's values are applied, a replaced link's are in the new one: both are cleared.
 _END = text("""
 UPDATE links SET state = :state, ended_at = now(),
     name = CASE WHEN :state = 'expired' THEN name END,
@@ -92,9 +92,9 @@ def create(
     requested_at: datetime | None = None,
     after_seconds: float = 0.0,
 ) -> Link | None:
-    """A new link, in place of the live one; the outbox starts the process that mails it, after `after_seconds`.
+    """Creates a link that replaces the live one. The outbox starts the workflow that mails it after `after_seconds`.
 
-    None, and nothing changed, once this person or this address got `mails_per_hour` of that purpose in an hour.
+    Returns None without a change if the user or the address had `mails_per_hour` of that purpose in the last hour.
     """
     connection.execute(_LOCK, {"user_id": user_id})
     about = {"user_id": user_id, "purpose": purpose, "email_key": email_key(email)}
@@ -122,7 +122,7 @@ def create(
 
 
 def end_live(connection: Connection, user_id: str, *purposes: LinkPurpose) -> None:
-    """The live links of these purposes are good no more: `replaced`."""
+    """Ends the live links of these purposes as `replaced`."""
     found = connection.execute(
         text(f"SELECT {_COLUMNS} FROM links WHERE user_id = :user_id AND purpose = ANY(:purposes) AND state = 'live'"),  # noqa: S608  constants
         {"user_id": user_id, "purposes": list(purposes)},
@@ -132,7 +132,7 @@ def end_live(connection: Connection, user_id: str, *purposes: LinkPurpose) -> No
 
 
 def find(connection: Connection, digest: bytes, purpose: LinkPurpose) -> StoredLink:
-    """The live link with that secret, for a look. Raises Gone: unknown, used, replaced or expired."""
+    """The live link with that secret, unlocked. Raises Gone if it is unknown, used, replaced or expired."""
     row = connection.execute(
         text(f"SELECT {_COLUMNS} FROM links WHERE digest = :digest AND purpose = :purpose"),  # noqa: S608  constants
         {"digest": digest, "purpose": purpose},
@@ -143,7 +143,7 @@ def find(connection: Connection, digest: bytes, purpose: LinkPurpose) -> StoredL
 
 
 def use(connection: Connection, digest: bytes, purpose: LinkPurpose) -> StoredLink:
-    """Uses it up, once: its user's row is locked from here on, and its process is told. Raises Gone, as `find`."""
+    """Marks the link as used, locks its user's row and signals its workflow. Raises Gone, as `find`."""
     seen = find(connection, digest, purpose)
     connection.execute(_LOCK, {"user_id": seen.user_id})
     link = find(connection, digest, purpose)
@@ -171,16 +171,16 @@ def last_of(connection: Connection, user_id: str, purpose: LinkPurpose) -> Store
 
 
 def expire(connection: Connection, link_id: str) -> LinkState | None:
-    """Writes down that its time has come, unless it ended otherwise; how it ended. None: there is no such link."""
+    """Ends the link as expired unless it has ended; returns its state. None: there is no such link."""
     link = read(connection, link_id)
     if link is not None and link.state is LinkState.EXPIRED:
         connection.execute(_END, {"id": link_id, "state": LinkState.EXPIRED})
-        link = read(connection, link_id)  # somebody may have been quicker
+        link = read(connection, link_id)  # a concurrent use or replacement may have ended it
     return link.state if link else None
 
 
 def _end(connection: Connection, link: StoredLink, state: LinkState) -> None:
-    """With the word to its process."""
+    """Ends the link and publishes that for its workflow."""
     if connection.execute(_END, {"id": link.id, "state": state}).rowcount:
         event = topics.LinkEnded(workflow_id=link.workflow_id, how=state)
         outbox.publish(connection, topics.LINK_ENDED, link.id, event)

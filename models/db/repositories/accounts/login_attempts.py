@@ -1,7 +1,7 @@
-"""Guesses at a password: counted before they are checked, so that no number of them at once exceeds the allowance.
+"""Limits password attempts. An attempt is counted before it is checked, so concurrent attempts can't exceed the limit.
 
-A row counts the failures of one account from one range of addresses, and another (`*`) those in a row from everywhere.
-Each statement locks one row only, and is the same for accounts that exist and those that don't.
+One row counts an account's failures from one range of addresses, another (`*`) its failures in a row from everywhere.
+Each statement locks one row, and is the same for existing and unknown accounts.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from models.accounts.accounts import email_key
 
 EVERYWHERE = "*"
 LONGEST_WAIT_SECONDS = 900
-MEMORY_SECONDS = 86_400  # a day without a failure, and counting begins anew
+MEMORY_SECONDS = 86_400  # after a day without a failure the count restarts
 
-# Seconds to wait behind `failures` of them: none for the free ones, then 1, 2, 4 …
+# Seconds to wait after `failures`: 0 for the free ones, then 1, 2, 4 …
 _WAIT = """
 make_interval(secs => CASE WHEN failures <= :free THEN 0
     ELSE least(:longest, power(2, least(failures - :free - 1, 30))) END)
@@ -48,7 +48,7 @@ ON CONFLICT (account_key, address_range) DO UPDATE SET
 RETURNING failures
 """)
 
-# The wait that this attempt has sat out stays served.
+# Sets `last_at` back, so that the wait before this attempt is not repeated.
 _GIVE_BACK = text("""
 UPDATE login_failures
 SET failures = failures - 1, last_at = clock_timestamp() - make_interval(secs => :longest)
@@ -73,22 +73,22 @@ RETURNING id
 
 
 class Guesser(NamedTuple):
-    """Whose password is guessed (`models.accounts.accounts.account_key`), and from which range of addresses."""
+    """The attempted account (`models.accounts.accounts.account_key`) and the client's range of addresses."""
 
     account: bytes
     range: str
 
 
 class Refused(NamedTuple):
-    """To be tried again in that many seconds."""
+    """The attempt was refused; `seconds` until the next one is allowed."""
 
     seconds: int
 
 
 def count(connection: Connection, guesser: Guesser, *, free: int) -> int | Refused:
-    """Counts an attempt as a failure; how many there are now in a row from everywhere, this one among them.
+    """Counts an attempt as a failure. Returns the failures in a row from everywhere, including this one.
 
-    On a connection whose statements stand alone: a lock that lasted for as long as a hash would queue the others.
+    Use an autocommit connection: a lock held during the password hash would queue other attempts.
     """
     values = {**guesser._asdict(), "free": free, "longest": LONGEST_WAIT_SECONDS, "memory": MEMORY_SECONDS}
     if connection.execute(_COUNT_HERE, values).scalar() is None:
@@ -98,22 +98,22 @@ def count(connection: Connection, guesser: Guesser, *, free: int) -> int | Refus
 
 
 def give_back(connection: Connection, guesser: Guesser) -> None:
-    """The attempt was no failure after all; those before it stay."""
+    """Uncounts an attempt that did not fail; earlier failures stay."""
     for where in (guesser.range, EVERYWHERE):
         connection.execute(_GIVE_BACK, {"account": guesser.account, "range": where, "longest": LONGEST_WAIT_SECONDS})
 
 
 def forget(connection: Connection, guesser: Guesser) -> None:
-    """They are who they say: nothing in a row any more, nor from here."""
+    """Deletes the counts of this range and of all ranges, after a successful sign-in."""
     for where in (guesser.range, EVERYWHERE):
         connection.execute(_FORGET, {"account": guesser.account, "range": where})
 
 
 def forget_old(connection: Connection, limit: int = 1000) -> int:
-    """Rows that no longer count; how many."""
+    """Deletes at most `limit` outdated rows; returns their number."""
     return connection.execute(_FORGET_OLD, {"memory": MEMORY_SECONDS, "limit": limit}).rowcount
 
 
 def require_reset(connection: Connection, email: str) -> str | None:
-    """From now on only a mailed link opens the account; its id, if it exists and wasn't so already."""
+    """Requires a password reset by mail. Returns the account's id if it exists and this is new."""
     return connection.execute(_REQUIRE_RESET, {"key": email_key(email)}).scalar()

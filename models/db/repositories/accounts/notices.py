@@ -1,4 +1,4 @@
-"""Notices: what an owner is told of by one mail each, meant in the transaction of the fact, sent when it can be."""
+"""Security notices to owners: queued in the transaction of their event and mailed through the outbox."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def queue(
     email: str | None = None,
     at_most: int | None = None,
 ) -> bool:
-    """The owner gets a mail about it at their present address, or at `email` (the old one, after a change).
+    """Queues a mail to the account's address, or to `email` (the old one, after a change).
 
-    `at_most` so many of the kind in an hour; the rest are silently left out. False then.
+    At most `at_most` of the kind per hour; returns False if it was dropped for that.
     """
     values = {"id": new_id("notice"), "user_id": user_id, "kind": kind, "email": email, "at_most": at_most}
     notice_id = connection.execute(_QUEUE, values).scalar()

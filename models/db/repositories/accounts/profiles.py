@@ -1,6 +1,6 @@
-"""What people keep with us of themselves: their profile, their addresses, what they want to be told of.
+"""Profiles, saved addresses and notification preferences of users.
 
-An account's writers that count or compare wait for each other at its row in `users`.
+Writers that count or compare lock the account's row in `users`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ UPDATE users SET name = :name, version = version + 1 WHERE id = :id AND version 
 
 
 def read_profile(connection: Connection, user_id: str) -> dict[str, Any]:
-    """As its owner sees it. Raises NotFound."""
+    """The API's profile. Raises NotFound."""
     return _view(connection.execute(_READ, {"id": user_id}).mappings().first())
 
 
 def rename(connection: Connection, user_id: str, name: str, *, seen: int) -> dict[str, Any] | None:
-    """The profile as it now is; None when its version is no longer the one seen."""
+    """Returns the renamed profile; None if its version is no longer `seen`."""
     row = connection.execute(_RENAME, {"id": user_id, "name": name, "seen": seen}).mappings().first()
     return _view(row) if row else None
 
@@ -66,13 +66,13 @@ _REMOVE = text("DELETE FROM customer_addresses WHERE id = :id AND user_id = :use
 
 
 def lock_account(connection: Connection, user_id: str) -> None:
-    """Waits for the account's other writers. Raises NotFound."""
+    """Locks the account's row. Raises NotFound."""
     if connection.execute(_LOCK, {"id": user_id}).first() is None:
         raise NotFound("There is no such account")
 
 
 def add_address(connection: Connection, user_id: str, address: Address) -> dict[str, Any]:
-    """Raises Conflict when there are as many as may be."""
+    """Raises Conflict if the account has MAX_ADDRESSES already."""
     lock_account(connection, user_id)
     address_id = new_id("addr")
     values = {"id": address_id, "user_id": user_id, "address": address.model_dump_json(), "most": MAX_ADDRESSES}
@@ -82,13 +82,13 @@ def add_address(connection: Connection, user_id: str, address: Address) -> dict[
 
 
 def list_addresses(connection: Connection, user_id: str, *, after: str, limit: int) -> list[dict[str, Any]]:
-    """Oldest first, from behind `after`."""
+    """Oldest first, after the id `after`."""
     rows = connection.execute(_LIST, {"user_id": user_id, "after": after, "limit": limit})
     return [{"id": row.id, **Address.model_validate(row.address).model_dump()} for row in rows]
 
 
 def lock_address(connection: Connection, user_id: str, address_id: str) -> Address:
-    """This user's address, for a change. Raises NotFound."""
+    """Locks this user's address and returns it. Raises NotFound."""
     row = connection.execute(_ADDRESS, {"id": address_id, "user_id": user_id}).first()
     if row is None:
         raise NotFound("There is no such address")
@@ -110,7 +110,7 @@ def remove_address(connection: Connection, user_id: str, address_id: str) -> Non
 
 
 def read_preferences(connection: Connection, user_id: str, *, lock: bool = False) -> dict[str, dict[str, bool]]:
-    """What was chosen, without the defaults (models/accounts/preferences.py). Raises NotFound."""
+    """The explicit choices (models/accounts/preferences.py). Raises NotFound."""
     if lock:
         lock_account(connection, user_id)
     found = connection.execute(text("SELECT preferences FROM users WHERE id = :id"), {"id": user_id}).first()
@@ -120,7 +120,7 @@ def read_preferences(connection: Connection, user_id: str, *, lock: bool = False
 
 
 def store_preferences(connection: Connection, user_id: str, chosen: dict[str, dict[str, bool]]) -> None:
-    """Beside the profile, so its version stays."""
+    """Stores the choices; the profile's version does not change."""
     connection.execute(
         text("UPDATE users SET preferences = CAST(:chosen AS jsonb) WHERE id = :id"),
         {"id": user_id, "chosen": json.dumps(chosen)},

@@ -1,6 +1,6 @@
-"""Second factors: a sealed secret that is not in force until it is confirmed; each code and recovery code counts once.
+"""Second factors: a sealed secret, active after its confirmation; each code and recovery code is valid once.
 
-What must hold under races is the WHERE of one UPDATE: of two requests with one code, one finds it used.
+The WHERE of one UPDATE decides races: of two requests with one code, one finds it used.
 """
 
 from __future__ import annotations
@@ -41,42 +41,42 @@ _LIFT = text("""
 UPDATE sessions SET second_factor = :passed WHERE id = :id AND user_id = :user_id AND ended_at IS NULL
 """)
 
-_LOWER = text("UPDATE sessions SET second_factor = :standing WHERE user_id = :id AND ended_at IS NULL")
+_LOWER = text("UPDATE sessions SET second_factor = :status WHERE user_id = :id AND ended_at IS NULL")
 
 
 def read_secret(connection: Connection, user_id: str) -> tuple[bytes, bool] | None:
-    """The sealed secret and whether it is in force; None where there is none."""
+    """The sealed secret and whether it is confirmed; None without one."""
     row = connection.execute(_SECRET, {"id": user_id}).first()
     return (bytes(row.totp_secret), row.confirmed) if row and row.totp_secret is not None else None
 
 
 def use_step(connection: Connection, user_id: str, secret: bytes, step: int) -> bool:
-    """False when a code of this step, or of a later one, was used before, or `secret` is no longer the secret."""
+    """Uses a code's time step. False if this or a later step was used before, or `secret` was replaced."""
     return connection.execute(_USE_STEP, {"id": user_id, "secret": secret, "step": step}).rowcount == 1
 
 
 def use_recovery_code(connection: Connection, user_id: str, digest: bytes) -> bool:
-    """False when it is none of theirs, or no longer."""
+    """Uses a recovery code. False if it is unknown or was used before."""
     return connection.execute(_USE_RECOVERY_CODE, {"id": user_id, "digest": digest}).rowcount == 1
 
 
 def propose(connection: Connection, user_id: str, secret: bytes) -> bool:
-    """Keeps a secret that is not yet in force; False when one is."""
+    """Stores an unconfirmed secret. False if a confirmed one exists."""
     return connection.execute(_PROPOSE, {"id": user_id, "secret": secret}).rowcount == 1
 
 
 def confirm(connection: Connection, user_id: str, recovery_digests: list[bytes]) -> bool:
-    """Brings the proposed secret into force; False when one is already."""
+    """Confirms the proposed secret. False if it is confirmed already."""
     return connection.execute(_CONFIRM, {"id": user_id, "digests": recovery_digests}).rowcount == 1
 
 
 def remove(connection: Connection, user_id: str, *, to_be_replaced: bool) -> None:
-    """`to_be_replaced`: the live sessions may do nothing until there is another one."""
+    """Deletes the second factor. `to_be_replaced`: live sessions have no scopes until another one is enrolled."""
     connection.execute(_REMOVE, {"id": user_id})
-    standing = SecondFactor.PENDING if to_be_replaced else SecondFactor.NONE
-    connection.execute(_LOWER, {"id": user_id, "standing": standing})
+    status = SecondFactor.PENDING if to_be_replaced else SecondFactor.NONE
+    connection.execute(_LOWER, {"id": user_id, "status": status})
 
 
 def lift(connection: Connection, user_id: str, session_id: str) -> None:
-    """The session has shown a second factor: it has its role's scopes from now on."""
+    """Marks the session's second factor as passed: it has its role's scopes from now on."""
     connection.execute(_LIFT, {"id": session_id, "user_id": user_id, "passed": SecondFactor.PASSED})

@@ -1,6 +1,6 @@
-"""Sessions: where somebody is signed in. Each is a family of refresh tokens, of which only the newest is good.
+"""Sessions: each is a family of refresh tokens, of which only the newest is valid.
 
-Every authenticated request asks whether its session lives (one indexed read), so signing out is at once, everywhere.
+Every authenticated request reads its session (one indexed read), so signing out takes effect at once, everywhere.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ WHERE user_id = :user_id AND ended_at IS NULL AND expires_at > now()
 ORDER BY id DESC LIMIT :limit
 """)
 
-# With their tokens; until then a token used again is known as such.
+# Deletes the tokens too; until then a reused token is detected.
 _FORGET_OLD = text("""
 DELETE FROM sessions WHERE id IN (
     SELECT id FROM sessions WHERE expires_at < now() - interval '30 days'
@@ -89,7 +89,7 @@ _LOST_ANSWER_SECONDS = 30
 
 
 class Origin(NamedTuple):
-    """Where a request comes from, for its owner to recognise."""
+    """The client of a session, which its owner may recognise."""
 
     user_agent: str
     address: str
@@ -118,7 +118,7 @@ class Session(NamedTuple):
 
 
 class Reused(NamedTuple):
-    """A refresh token came twice: somebody has a copy, so the session has been ended."""
+    """A refresh token was used twice, so it may be stolen: the session was ended."""
 
     principal: Principal
 
@@ -133,7 +133,7 @@ def begin(
     refresh_digest: bytes,
     seconds: float,
 ) -> str:
-    """A new session with its first refresh token; its id."""
+    """Creates a session with its first refresh token; returns its id."""
     session_id = new_id("ses")
     connection.execute(
         _BEGIN,
@@ -152,7 +152,7 @@ def begin(
 
 
 def principal_of(connection: Connection, session_id: str) -> Principal | None:
-    """Who is signed in there, with the role that they have now; None when the session has ended."""
+    """The session's user with their present role; None if the session has ended."""
     row = connection.execute(_LIVE, {"id": session_id}).first()
     return _principal(row, session_id) if row else None
 
@@ -160,10 +160,10 @@ def principal_of(connection: Connection, session_id: str) -> Principal | None:
 def rotate(
     connection: Connection, digest: bytes, successor: bytes, *, used_with: bytes | None, seconds: float
 ) -> Principal | Reused | None:
-    """Uses a refresh token up and brings its successor into force; the session lives on for `seconds`.
+    """Replaces a refresh token by its successor and extends the session by `seconds`.
 
-    None when it is unknown or its session has ended. A used one ends the session (commit that), unless the answer to
-    its rotation was lost: the same request (`used_with`) soon after, and nobody has used the successor yet.
+    Returns None if it is unknown or its session has ended. A used token ends the session (commit that) and gives
+    Reused, unless the response was lost: the same request (`used_with`) soon after, with an unused successor.
     """
     used = connection.execute(_USE, {"digest": digest, "used_with": used_with}).scalar()
     if used is not None:
@@ -184,12 +184,12 @@ def rotate(
 
 
 def forget_old(connection: Connection, limit: int = 100) -> int:
-    """Sessions that nobody could have used for a month; how many."""
+    """Deletes at most `limit` sessions that expired 30 days ago; returns their number."""
     return connection.execute(_FORGET_OLD, {"limit": limit}).rowcount
 
 
 def list_live(connection: Connection, user_id: str, *, before: str | None, limit: int) -> list[Session]:
-    """Where somebody is signed in, newest first, from behind the session `before`."""
+    """The user's live sessions, newest first, before the session `before`."""
     rows = connection.execute(_LIST, {"user_id": user_id, "before": before, "limit": limit})
     return [Session(*row) for row in rows]
 
@@ -202,7 +202,7 @@ def _principal(row: Any, session_id: str) -> Principal:
 
 
 def principal_of_key(connection: Connection, digest: bytes) -> Principal | None:
-    """The machine with that API key; None when it is unknown, revoked or has expired."""
+    """The machine with that API key; None if the key is unknown, revoked or expired."""
     row = connection.execute(_KEY, {"digest": digest}).first()
     if row is None:
         return None
@@ -210,10 +210,10 @@ def principal_of_key(connection: Connection, digest: bytes) -> Principal | None:
 
 
 def end(connection: Connection, user_id: str, session_id: str, why: str) -> bool:
-    """False when there is no such live session of this user."""
+    """Ends a session. False if the user has no such live session."""
     return connection.execute(_END, {"id": session_id, "user_id": user_id, "why": why}).rowcount == 1
 
 
 def end_all(connection: Connection, user_id: str, why: str, *, besides: str | None = None) -> int:
-    """Everywhere, except in the session `besides`; how many."""
+    """Ends the user's sessions except `besides`; returns their number."""
     return connection.execute(_END_ALL, {"user_id": user_id, "why": why, "besides": besides}).rowcount

@@ -1,6 +1,6 @@
-"""Staff: invited by mail, changed by others of them; there is always an admin who can sign in.
+"""Staff: invitations, roles and disabling. At least one admin can always sign in.
 
-Whoever changes one locks all admins, in the order of their ids: two who demote each other come one after the other.
+A change locks all admins, in the order of their ids, so that concurrent demotions are serialised.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ WHERE id = :id AND (disabled_at IS NOT NULL) <> :disabled
 
 
 class Member(NamedTuple):
-    """Somebody of the staff, as others of it see them."""
+    """The API's staff member."""
 
     id: str
     email: str
@@ -66,7 +66,7 @@ class Member(NamedTuple):
 
 
 class OpenInvitation(NamedTuple):
-    """An invitation that nobody has accepted yet."""
+    """An invitation that is not accepted yet."""
 
     id: str
     email: str
@@ -84,7 +84,7 @@ def page(connection: Connection, *, after: str, limit: int) -> list[Member]:
 
 
 def any_admin(connection: Connection) -> bool:
-    """Whether somebody can sign in as one."""
+    """Whether there is an admin who can sign in."""
     return bool(connection.execute(_ANY_ADMIN).scalar())
 
 
@@ -98,14 +98,15 @@ def invite(
     lifetime_seconds: float,
     mails_per_hour: int,
 ) -> None:
-    """A link by mail, in place of an earlier one. Raises Conflict for who is staff or disabled, TooManyRequests."""
+    """Mails an invitation, which replaces an earlier one. Raises Conflict for staff and disabled accounts,
+    TooManyRequests."""
     users.create_unverified(connection, email)
     known = users.user_by_email(connection, email)
     user = users.lock_user(connection, known.id) if known else None
     if user is None:
         raise Conflict("That account was deleted at this moment: try again")
     if user.disabled or user.role in STAFF:
-        raise Conflict("That person is staff already" if user.role in STAFF else "That account is disabled")
+        raise Conflict("That account is staff already" if user.role in STAFF else "That account is disabled")
     link = links.create(
         connection,
         digest,
@@ -122,12 +123,12 @@ def invite(
 
 
 def invitations(connection: Connection, *, after: str, limit: int) -> list[OpenInvitation]:
-    """Those that can be accepted, in the order of their ids."""
+    """Open invitations, in the order of their ids."""
     return [OpenInvitation(*row) for row in connection.execute(_INVITATIONS, {"after": after, "limit": limit})]
 
 
 def withdraw(connection: Connection, actor: Principal, invitation_id: str) -> None:
-    """The link is good no more. Raises NotFound where it isn't anyway."""
+    """Ends an invitation. Raises NotFound unless it is open."""
     link = links.read(connection, invitation_id)
     if link is not None:
         users.lock_user(connection, link.user_id)
@@ -139,14 +140,14 @@ def withdraw(connection: Connection, actor: Principal, invitation_id: str) -> No
 
 
 def invited(connection: Connection, digest: bytes) -> User:
-    """Whom the link with that secret invites, for a look. Raises Gone."""
+    """The user whom the link with that secret invites. Raises Gone."""
     return _of(connection, links.find(connection, digest, LinkPurpose.INVITATION))
 
 
 def join(connection: Connection, digest: bytes, *, name: str | None, password_hash: str | None) -> User:
-    """Uses the link: they have its role; who is new, the name and password too, and their address is verified.
+    """Uses the link: the user gets its role; a new user also gets the name and password, and is verified.
 
-    Sessions from before end: they were begun with less to lose. Raises Gone.
+    Earlier sessions end, because they were started with fewer rights. Raises Gone.
     """
     link = links.use(connection, digest, LinkPurpose.INVITATION)
     user = _of(connection, link)
@@ -166,9 +167,9 @@ def join(connection: Connection, digest: bytes, *, name: str | None, password_ha
 def change(
     connection: Connection, actor: Principal, user_id: str, *, role: Role | None, disabled: bool | None
 ) -> Member:
-    """What they are from now on; another role, or being disabled, ends their sessions.
+    """Changes a member's role, or disables or enables them. A new role and disabling end their sessions.
 
-    Raises NotFound for who is not staff, and Conflict where no admin would be left.
+    Raises NotFound for a user who is not staff, Conflict if no admin would be left.
     """
     locked = connection.execute(_LOCK, {"id": user_id}).all()
     before = _member(connection, user_id)

@@ -1,4 +1,4 @@
-"""Users: one account for an address, however its letters are cased."""
+"""Users: one account per address, compared case-insensitively."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.ids import new_id
 
 
 class User(NamedTuple):
-    """What a sign-in needs to know of somebody; `view` is what they see of themselves."""
+    """A user as sign-in needs it; `view` is the API's shape for themselves."""
 
     id: str
     email: str
@@ -66,19 +66,19 @@ def user_by_email(connection: Connection, email: str) -> User | None:
 
 
 def lock_user(connection: Connection, user_id: str) -> User | None:
-    """Waits for the account's other writers."""
+    """Reads the user and locks the row; None: no such user."""
     row = connection.execute(_COLUMNS.where(users.c.id == user_id).with_for_update()).first()
     return _user(row) if row else None
 
 
 def change_user(connection: Connection, user_id: str, **values: Any) -> None:
-    """Sets columns and moves the version on."""
+    """Sets columns and increments the version."""
     connection.execute(update(users).where(users.c.id == user_id).values(version=users.c.version + 1, **values))
 
 
 def set_password(connection: Connection, user_id: str, password_hash: str) -> None:
-    """And forgets the failures in a row that may have asked for it; links that were mailed before are good no more:
-    somebody who knew the old password may have asked for them.
+    """Sets the password, clears the login failures and ends the live links: an attacker who knew the old password may
+    have requested them.
     """
     change_user(connection, user_id, password_hash=password_hash, must_reset=False)
     email = connection.execute(select(users.c.email).where(users.c.id == user_id)).scalar_one()
@@ -87,18 +87,18 @@ def set_password(connection: Connection, user_id: str, password_hash: str) -> No
 
 
 def create_unverified(connection: Connection, email: str) -> None:
-    """An account that nobody can sign in to, unless there is one with that address already."""
+    """Creates an account without a password or verification, unless the address has an account."""
     values = {"id": new_id("usr"), "email": email, "email_key": email_key(email), "name": "", "role": Role.CUSTOMER}
     connection.execute(insert(users).values(values).on_conflict_do_nothing(index_elements=["email_key"]))
 
 
 def verify(connection: Connection, user_id: str, *, email: str, name: str, password_hash: str) -> None:
-    """The account begins, with what its owner's link carries."""
+    """Verifies the account, with the values of the mailed link."""
     change_user(connection, user_id, email=email, name=name, password_hash=password_hash, verified_at=func.now())
 
 
 def change_email(connection: Connection, user_id: str, email: str) -> None:
-    """Raises Gone when it is another's by now."""
+    """Raises Gone if another account has that address."""
     try:
         with connection.begin_nested():
             change_user(connection, user_id, email=email, email_key=email_key(email))
@@ -107,7 +107,7 @@ def change_email(connection: Connection, user_id: str, email: str) -> None:
 
 
 def renew_hash(connection: Connection, user_id: str, password_hash: str) -> None:
-    """The same password, hashed with today's parameters: nothing that anybody sees changes."""
+    """Stores a new hash of the same password, with the present parameters; the version stays."""
     connection.execute(update(users).where(users.c.id == user_id).values(password_hash=password_hash))
 
 

@@ -1,4 +1,4 @@
-"""Stock levels: read by sku, corrected by people and counted by files, never below what buyers have reserved."""
+"""Stock levels: reads, adjustments and counts. `on_hand` never falls below `reserved`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ from models.ids import new_id
 
 
 def statement(sql: str, movement: Movement, source: str) -> outbox.Statement:
-    """`{moved}` in `sql` stands for the CTEs that move the stock, the only writer of quantities, and publish it.
+    """A statement in which `{moved}` stands for the CTEs that change the stock levels and publish `stock.changed`. Only
+    these CTEs write quantities.
 
-    `source` names the CTE of (sku, location, quantity) before it, a row a level, whose levels are locked. `moved` has
-    each level's (sku, location, on_hand) after it.
+    `source`: the name of a CTE of (sku, location, quantity), one row per level; the levels are locked. `moved` has
+    (sku, location, on_hand) of each level after the change.
     """
     changes = ", ".join(
         f"{column} = s.{column} {'+' if sign > 0 else '-'} m.quantity"
@@ -106,7 +107,7 @@ RETURNING id, sku, location, delta, reason, actor, at, on_hand
 
 
 def read_inventory(connection: Connection, sku: str) -> Inventory | None:
-    """What is where; None for an unknown sku, zeros for one that was never stocked."""
+    """The levels of a SKU; None if it is unknown, zeros if it was never stocked."""
     rows = connection.execute(_READ, {"sku": sku}).all()
     if not rows:
         return None
@@ -120,9 +121,9 @@ def read_inventory(connection: Connection, sku: str) -> Inventory | None:
 
 
 def adjust_stock(connection: Connection, sku: str, change: AdjustStock, actor: str) -> StockAdjustment:
-    """Books the difference and says what is there since.
+    """Adjusts a level and returns the adjustment with the level after it.
 
-    Raises NotFound for the sku, UnknownLocation, StockBelowReserved, or InvalidRequest past MAX_STOCK.
+    Raises NotFound for the SKU, UnknownLocation, StockBelowReserved, or InvalidRequest past MAX_STOCK.
     """
     where = {"sku": sku, "location": change.location}
     known = connection.execute(_KNOWN, where).one()
@@ -144,7 +145,7 @@ def adjust_stock(connection: Connection, sku: str, change: AdjustStock, actor: s
 
 
 def restock(connection: Connection, units: Sequence[tuple[str, str, int]], *, reason: str, actor: str) -> None:
-    """(sku, location, units) that are on the shelf again, each booked as an adjustment. The levels exist."""
+    """Restocks (sku, location, units), each as an adjustment. The levels must exist."""
     if not units:
         return
     places = {"skus": [sku for sku, _, _ in units], "locations": [location for _, location, _ in units]}
@@ -155,7 +156,7 @@ def restock(connection: Connection, units: Sequence[tuple[str, str, int]], *, re
 def _adjust(
     connection: Connection, changes: Sequence[tuple[str, str, int]], *, reason: str, actor: str
 ) -> MappingResult:
-    """(sku, location, units more or less): a row of `stock_adjustments` each."""
+    """Adjusts each (sku, location, delta), with a row of `stock_adjustments`."""
     values = {
         "skus": [sku for sku, _, _ in changes],
         "locations": [location for _, location, _ in changes],
@@ -168,10 +169,10 @@ def _adjust(
 def count_stock(
     connection: Connection, rows: Sequence[StockRow], *, actor: str, only_new: bool
 ) -> tuple[int, int, list[RowError]]:
-    """Sets what was counted, each difference booked as an adjustment: how many levels are new, how many changed.
+    """Sets counted levels, each difference as an adjustment. Returns (new levels, changed levels, errors).
 
-    `only_new` leaves levels that exist alone (a seed must not undo what was sold since). An unknown sku or location,
-    or a count below what is reserved, is an error of its row and changes nothing.
+    `only_new` does not change existing levels (a seed must not undo sales). An unknown SKU or location, or a count
+    below `reserved`, is an error of its row and changes nothing.
     """
     rows, errors = _known_rows(connection, rows)
     if not rows:
@@ -206,7 +207,7 @@ def _known_rows(connection: Connection, rows: Sequence[StockRow]) -> tuple[list[
 
 
 def _places(rows: Sequence[StockRow]) -> dict[str, list[Any]]:
-    """As two arrays, for `unnest`."""
+    """The rows as two arrays, for `unnest`."""
     return {"skus": [row.sku for row in rows], "locations": [row.location for row in rows]}
 
 

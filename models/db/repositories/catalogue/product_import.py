@@ -1,6 +1,6 @@
-"""Writes what the merchant's files say, again and again: what is the same already is not touched.
+"""Writes the merchant's product files. Idempotent: unchanged rows are not written.
 
-Nothing is ever deleted: what a file doesn't name stays. Every function expects `lock_imports` in its transaction.
+Nothing is deleted: entities that a file doesn't name stay. Every function expects `lock_imports` in its transaction.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ WHERE v.product_id = ANY(CAST(:ids AS text[])) GROUP BY v.product_id, vp.currenc
 
 @dataclass(slots=True)
 class Written:
-    """How many were new, changed, and the same; and the rows that could not be."""
+    """The numbers of new, changed and unchanged entities, and the errors."""
 
     created: int = 0
     changed: int = 0
@@ -59,8 +59,8 @@ class Written:
 
 @dataclass(slots=True)
 class _Change:
-    """A product as it shall be. `variants` are all of its variants, those that the file doesn't name last; `repriced`
-    the SKUs whose prices change."""
+    """A product to write. `variants`: all of its variants, those that the file doesn't name last; `repriced`: the SKUs
+    whose prices change."""
 
     product_id: str
     new: bool
@@ -70,12 +70,12 @@ class _Change:
 
 
 def lock_imports(connection: Connection) -> None:
-    """One import at a time, so that what was compared is what is written over."""
+    """Serialises imports by an advisory lock, so that no row changes between comparison and write."""
     connection.execute(_LOCK)
 
 
 def save_categories(connection: Connection, rows: Sequence[CategoryRow]) -> Written:
-    """In the file's order. A parent must exist or stand above; a loop is refused."""
+    """Saves categories in the file's order. A parent must exist or come earlier; a cycle is an error."""
     stored = {row.slug: row for row in connection.execute(select(categories))}
     ids = {slug: row.id for slug, row in stored.items()}
     parents = {row.id: row.parent_id for row in stored.values()}
@@ -105,9 +105,9 @@ def save_locations(connection: Connection, rows: Sequence[LocationRow]) -> Writt
 
 
 def save_products(connection: Connection, wanted: Sequence[ProductImport]) -> Written:
-    """A batch of products with their variants and prices; a product's version moves only if something differs.
+    """Saves products with their variants and prices. A product's version grows only if something differs.
 
-    A product in an unknown category, or with a sku that is another product's, is an error of its first such row.
+    An unknown category, or a SKU of another product, is an error of the product's first such row.
     """
     written = Written()
     slugs = {row.slug: row.id for row in connection.execute(select(categories.c.slug, categories.c.id))}
@@ -144,7 +144,7 @@ def upsert(
     written: Written,
     keep: Sequence[str] = (),
 ) -> None:
-    """Inserts rows, or updates those of the same key where anything but the columns in `keep` differs."""
+    """Inserts rows, or updates rows of the same key that differ in a column outside `keep`."""
     if not values:
         return
     statement = insert(table)
@@ -182,7 +182,7 @@ def _conflict(
 
 
 def _change(product: ProductImport, stored: Mapping[Any, Any] | None, product_id: str) -> _Change | None:
-    """None if what is stored is the same already."""
+    """None if the stored product is the same."""
     if stored is None:
         named = [(new_id("var"), variant) for variant in product.variants]
         return _Change(product_id, True, product, named, [variant.sku for variant in product.variants])
@@ -200,13 +200,13 @@ def _change(product: ProductImport, stored: Mapping[Any, Any] | None, product_id
 def _merged(
     stored: Sequence[tuple[str, VariantImport]], wanted: Iterable[VariantImport]
 ) -> list[tuple[str, VariantImport]]:
-    """The file's variants in the file's order if it names all; else the stored order, new ones at the end."""
+    """The variants in the file's order if it names all; else in the stored order, with new ones at the end."""
     ids = {variant.sku: key for key, variant in stored}
     named = {variant.sku: (ids.get(variant.sku) or new_id("var"), variant) for variant in wanted}
     if ids.keys() <= named.keys():
         return list(named.values())
-    kept = [named.pop(variant.sku, (key, variant)) for key, variant in stored]
-    return [*kept, *named.values()]
+    matched = [named.pop(variant.sku, (key, variant)) for key, variant in stored]
+    return [*matched, *named.values()]
 
 
 def _content(variant: VariantImport) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The catalogue as buyers read it: a page of products in two or three statements, one product or the tree in one."""
+"""The catalogue's reads: a page of products takes two or three statements, one product or the category tree one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BY_ID = text(_WHOLE + "WHERE p.id = :key AND p.status <> 'draft'")
 _BY_SLUG = text(_WHOLE + "WHERE p.slug = :key AND p.status <> 'draft'")
 
 Position = tuple[int | str, ...]
-"""Where a page ended: the sort key of its last product, the id last."""
+"""The end of a page: the sort key of its last product, ending with the id."""
 
 POSITION_KINDS: Mapping[ProductSort, tuple[type[int] | type[str], ...]] = {
     ProductSort.NEWEST: (str,),
@@ -46,7 +46,7 @@ POSITION_KINDS: Mapping[ProductSort, tuple[type[int] | type[str], ...]] = {
 def list_products(
     connection: Connection, query: ProductQuery, after: Sequence[Any] | None = None
 ) -> tuple[list[Product], Position | None]:
-    """A page, and the position of the next, if there is one. `after` must be of `POSITION_KINDS`."""
+    """A page and the position of the next one, if any. `after` must have the types of `POSITION_KINDS`."""
     branch = _branch(connection, query.category) if query.category is not None else None
     rows = connection.execute(_page(query, after, branch)).all() if branch != [] else []
     page = rows[: query.limit]
@@ -58,13 +58,13 @@ def list_products(
 
 
 def find_product(connection: Connection, key: str, currency: str) -> Product | None:
-    """By id or slug (a slug has no underscore). Drafts are not found; archived products are, for old orders' links."""
+    """Finds by id or slug (a slug has no underscore): also archived products, for links of old orders; no drafts."""
     row = connection.execute(_BY_ID if "_" in key else _BY_SLUG, {"key": key}).mappings().first()
     return Product.model_validate(_document(row, currency)) if row else None
 
 
 def category_tree(connection: Connection) -> list[Category]:
-    """The top categories with theirs below, in the merchant's order."""
+    """The top categories with their descendants, in the merchant's order."""
     below: dict[str | None, list[Any]] = {}
     for row in connection.execute(select(categories).order_by(categories.c.position, categories.c.slug)):
         below.setdefault(row.parent_id, []).append(row)
@@ -77,7 +77,7 @@ def category_tree(connection: Connection) -> list[Category]:
 
 
 def _document(row: Mapping[Any, Any], currency: str) -> dict[str, Any]:
-    """A row of `_WHOLE` in the contract's shape."""
+    """A row of `_WHOLE` in the API's shape."""
     document = dict(row)
     total, count = document.pop("rating_sum"), document.pop("rating_count")
     document["rating"] = {"average": round(total / count, 1) if count else None, "count": count}
@@ -87,14 +87,14 @@ def _document(row: Mapping[Any, Any], currency: str) -> dict[str, Any]:
 
 
 def _branch(connection: Connection, slug: str) -> list[str]:
-    """The ids of a category and all below it: asked first, because known ids make a better plan."""
+    """The ids of a category and its descendants. A separate query, because known ids give a better plan."""
     top = select(categories.c.id).where(categories.c.slug == slug).cte("branch", recursive=True)
     branch = top.union(select(categories.c.id).where(categories.c.parent_id == top.c.id))
     return list(connection.execute(select(branch.c.id)).scalars())
 
 
 def _page(query: ProductQuery, after: Sequence[Any] | None, branch: Sequence[str] | None) -> Select[Any]:
-    """One more row than the page holds, so that the last page is known as such."""
+    """Selects one row more than the page has, to detect the last page."""
     keys: tuple[ColumnElement[Any], ...] = _sort_keys(query.sort)
     descending = query.sort in (ProductSort.NEWEST, ProductSort.PRICE_DESCENDING)
     statement = (
@@ -139,7 +139,7 @@ def _filters(query: ProductQuery, branch: Sequence[str] | None) -> list[ColumnEl
 
 
 def _priced_between(query: ProductQuery) -> ColumnElement[bool]:
-    """Some variant costs that much; the product's range, at hand in the page's join, spares most of the looking."""
+    """Whether a variant's price is in range. The product's price range, already joined, excludes most products."""
     priced = variants.join(variant_prices, variant_prices.c.sku == variants.c.sku)
     wanted = [variants.c.product_id == products.c.id, variant_prices.c.currency == query.currency]
     likely: list[ColumnElement[bool]] = []

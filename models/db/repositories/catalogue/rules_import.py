@@ -1,6 +1,6 @@
-"""Writes the merchant's taxes, shipping and discount codes; uses of a code are never touched.
+"""Writes the merchant's taxes, shipping and discount codes.
 
-Nothing is ever deleted: what a file doesn't name stays.
+Nothing is deleted: rows that a file doesn't name stay, and so do the uses of a code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.ids import new_id
 
 
 def save_taxes(connection: Connection, rates: Sequence[TaxRate]) -> Written:
-    """By country, region and name."""
+    """Saves rates, identified by country, region and name."""
     written = Written()
     values = [{**rate.model_dump(), "region": rate.region or ""} for rate in rates]
     upsert(connection, tax_rates, values, key=("country", "region", "name"), written=written)
@@ -26,7 +26,7 @@ def save_taxes(connection: Connection, rates: Sequence[TaxRate]) -> Written:
 
 
 def save_shipping(connection: Connection, zones: Sequence[ShippingZone]) -> Written:
-    """Zones and options, each by its id; both are counted."""
+    """Saves zones and options, identified by id; both are counted."""
     written = Written()
     places = [{"id": zone.id, "title": zone.title, "places": list(zone.places)} for zone in zones]
     options = [{**option.model_dump(), "zone_id": zone.id} for zone in zones for option in zone.options]
@@ -36,7 +36,7 @@ def save_shipping(connection: Connection, zones: Sequence[ShippingZone]) -> Writ
 
 
 def save_promotions(connection: Connection, rows: Sequence[PromotionRow]) -> Written:
-    """By code; how often one was used stays."""
+    """Saves promotions, identified by code; `used` stays."""
     written = Written()
     values = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""A guest's cart goes into a customer's: once, however often and at once it is asked for."""
+"""Merges a guest's cart into a customer's. Idempotent, also under concurrent calls."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from models.states import LIVE_CHECKOUT
 
 
 class Merged(NamedTuple):
-    """The customer's cart, and what of the guest's found no room in it."""
+    """The customer's cart, and warnings for the lines that were limited."""
 
     cart: Cart
     warnings: list[dict[str, Any]]
 
 
-# One merge at a time for a customer: two guest carts at once, and no cart to go into, must not make two.
+# One merge at a time per customer: two guest carts at once must not both become the customer's cart.
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtextextended('cart-merge/' || :customer_id, 0))")
 
-# A cart that is being bought takes nothing any more: the order will be what it held before.
+# A cart in a live checkout is excluded: its order is already priced.
 _TARGET = text(f"""
 SELECT c.id FROM carts g JOIN carts c ON c.currency = g.currency AND c.id <> g.id
 WHERE g.id = :guest_cart_id AND c.customer_id = :customer_id AND c.completed_order_id IS NULL
@@ -42,14 +42,14 @@ FROM carts c WHERE c.id = :guest_cart_id
 """)  # noqa: S608  constants
 
 
-_SHOWN_IN_WARNING = ("type", "sku", "wanted", "quantity", "available")  # jsonb has an order of its own
+_SHOWN_IN_WARNING = ("type", "sku", "wanted", "quantity", "available")  # jsonb does not keep the order
 
 
 def merge(connection: Connection, guest_cart_id: str, token_digest: bytes | None, customer_id: str) -> Merged | None:
-    """The cart that the guest's has gone into; without an open one of its currency it becomes the customer's itself.
+    """Merges into the customer's open cart of the same currency; without one the guest's cart becomes the customer's.
 
-    None when the customer's carts have moved on meanwhile: ask again in a new transaction. Raises NotFound (also for
-    a wrong token), CartCompleted, CheckoutInProgress.
+    Returns None if the customer's carts changed meanwhile: repeat in a new transaction. Raises NotFound (also for a
+    wrong token), CartCompleted, CheckoutInProgress.
     """
     names = {"guest_cart_id": guest_cart_id, "customer_id": customer_id}
     connection.execute(_ONE_AT_A_TIME, names)
@@ -59,13 +59,13 @@ def merge(connection: Connection, guest_cart_id: str, token_digest: bytes | None
     guest = connection.execute(_GUEST, names).mappings().first()
     if guest is None:
         raise NotFound("There is no such cart")
-    if guest["customer_id"] is not None:  # theirs already, perhaps by this very call before
+    if guest["customer_id"] is not None:  # merged before, perhaps by this call
         return _shown(connection, guest_cart_id, customer_id)
     if token_digest is None or not hmac.compare_digest(bytes(guest["token_digest"]), token_digest):
         raise NotFound("There is no such cart")
     if guest["merged_into"]:
-        told = [{name: warning[name] for name in _SHOWN_IN_WARNING} for warning in guest["merge_warnings"]]
-        return _shown(connection, guest["merged_into"], customer_id, told)
+        warnings = [{name: warning[name] for name in _SHOWN_IN_WARNING} for warning in guest["merge_warnings"]]
+        return _shown(connection, guest["merged_into"], customer_id, warnings)
     if guest["completed_order_id"]:
         raise CartCompleted(order_id=guest["completed_order_id"])
     if guest["checkout"]:
@@ -79,7 +79,7 @@ def merge(connection: Connection, guest_cart_id: str, token_digest: bytes | None
 
 
 def _move(connection: Connection, guest_cart_id: str, target: str) -> list[dict[str, Any]]:
-    """Both carts are locked. What found no room."""
+    """Moves the lines; both carts are locked. Returns the warnings."""
     (into, _), (guest, _) = _read(connection, target), _read(connection, guest_cart_id)
     changed, warnings = rules.merge_lines(into.items, guest.items)
     connection.execute(delete(cart_items).where(cart_items.c.cart_id == guest_cart_id))

@@ -1,4 +1,4 @@
-"""Carts: read with everything a quote needs in two statements, changed under the cart's own lock."""
+"""Carts: a cart and the inputs of its quote are read in two statements; changes lock the cart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.checkout.tax import TaxRate
 from models.db.tables.checkout import cart_items, carts
 from models.ids import new_id
 
-# One statement: the cart with its items at today's prices and stock.
+# One statement: the cart with its items at present prices and stock.
 _CART = """
 SELECT c.*, coalesce((
     SELECT json_agg(json_build_array(i.id, i.sku, p.title, v.title, i.quantity, vp.amount, i.seen_price,
@@ -50,18 +50,18 @@ SELECT now() AS now,
 
 
 def read_cart(connection: Connection, cart_id: str) -> tuple[Cart, bytes | None] | None:
-    """The cart and the digest of its guest's token; None when there is no such cart."""
+    """The cart and the digest of its guest's token; None: no such cart."""
     row = connection.execute(_READ, {"cart_id": cart_id}).mappings().first()
     return (_cart(row), bytes(row["token_digest"]) if row["token_digest"] else None) if row else None
 
 
 def lock_cart(connection: Connection, cart_id: str) -> bool:
-    """Waits for the cart's other writers; what is read afterwards is as they left it. False: no such cart."""
+    """Locks the cart's row. False: no such cart."""
     return connection.execute(select(carts.c.id).where(carts.c.id == cart_id).with_for_update()).first() is not None
 
 
 def read_rules(connection: Connection, cart: Cart, codes: list[str] | None = None) -> Rules:
-    """The rules for this cart's destination, with `codes` in place of its own where given."""
+    """The rules for this cart's destination, with `codes` instead of the cart's, if given."""
     country, region = cart.destination
     row = (
         connection.execute(
@@ -106,7 +106,7 @@ def create_cart(
 
 
 def change_cart(connection: Connection, cart_id: str, values: Mapping[str, Any], *, seen: int | None = None) -> bool:
-    """Sets columns of the cart and moves its version on; with `seen`, only while that is its version."""
+    """Sets columns of the cart and increments its version; with `seen`, only if that is the present version."""
     statement = update(carts).where(carts.c.id == cart_id)
     if seen is not None:
         statement = statement.where(carts.c.version == seen)
@@ -115,7 +115,7 @@ def change_cart(connection: Connection, cart_id: str, values: Mapping[str, Any],
 
 
 def with_values(cart: Cart, values: Mapping[str, Any]) -> Cart:
-    """The cart as `change_cart` will leave it."""
+    """The cart as it is after `change_cart`."""
     shown: dict[str, Any] = {
         name: Address(**value) if name.endswith("_address") and value is not None else value
         for name, value in values.items()
@@ -126,7 +126,7 @@ def with_values(cart: Cart, values: Mapping[str, Any]) -> Cart:
 def put_item(
     connection: Connection, cart_id: str, item_id: str, sku: str, quantity: int, seen_price: int | None
 ) -> None:
-    """The line of that sku now has that quantity; a new one is added at the end."""
+    """Sets the quantity of the SKU's line; a new line is added at the end."""
     statement = upsert(cart_items).values(
         cart_id=cart_id, sku=sku, id=item_id, quantity=quantity, seen_price=seen_price
     )
@@ -152,7 +152,7 @@ WHERE v.sku = :sku
 
 
 def find_item(connection: Connection, sku: str, currency: str) -> CartItem | None:
-    """A new line of an active product's variant, still without a quantity; None: no such SKU."""
+    """A new line for an active product's variant, with quantity 0; None: no such SKU."""
     row = connection.execute(_VARIANT, {"sku": sku, "currency": currency}).first()
     if row is None:
         return None

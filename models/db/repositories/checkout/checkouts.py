@@ -1,6 +1,6 @@
-"""The transactions of a checkout: hold, require action, confirm. Each may be repeated and says the same.
+"""The transactions of a checkout: hold, require action, confirm. Each is idempotent.
 
-Its other ends are in closing.py.
+The ends without an order are in closing.py.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ WITH checkout AS (
         VALUES (:checkout_id, :cart_id, :order_id, :customer_id, 'processing', :key_digest, :currency, :total,
             CAST(:snapshot AS jsonb), CAST(:contact AS jsonb), now() + make_interval(secs => :hold_seconds))
         RETURNING hold_expires_at),
-    kept AS (INSERT INTO kept_answers (key_digest, fingerprint) VALUES (:key_digest, :fingerprint)
+    response AS (INSERT INTO kept_answers (key_digest, fingerprint) VALUES (:key_digest, :fingerprint)
         ON CONFLICT (key_digest) DO NOTHING),
     payment AS (
         INSERT INTO payments (id, checkout_id, order_id, provider, state, currency, amount, payment_method_id)
@@ -87,10 +87,10 @@ SELECT id, :checkout_id, :customer_id FROM used
 
 
 def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
-    """T1: reprices the cart as of now and takes its stock and promotions, or raises and takes nothing."""
+    """T1: reprices the cart as of now and holds its stock and promotions. Changes nothing if it raises."""
     if not lock_cart(connection, begin.cart_id):
         raise NotFound("There is no such cart")
-    standing = (
+    state = (
         connection.execute(
             _STATE,
             {"checkout_id": begin.checkout_id, "cart_id": begin.cart_id, "key_digest": begin.key_digest},
@@ -98,18 +98,18 @@ def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
         .mappings()
         .one()
     )
-    if standing["mine"]:
-        return _held_before(connection, begin, standing["mine"])
-    if standing["fingerprint"] not in (None, begin.fingerprint):
+    if state["mine"]:
+        return _held_before(connection, begin, state["mine"])
+    if state["fingerprint"] not in (None, begin.fingerprint):
         raise IdempotencyKeyReused()
     found = read_cart(connection, begin.cart_id)
     assert found is not None
     cart = found[0]
     if cart.merged_into or cart.customer_id != begin.customer_id:
         raise NotFound("The cart has become a customer's since")
-    if standing["other"]:
-        raise CheckoutInProgress(checkout_id=standing["other"])
-    if cart.discount_codes:  # their limits can't move between the question and the use
+    if state["other"]:
+        raise CheckoutInProgress(checkout_id=state["other"])
+    if cart.discount_codes:  # their limits can't change between check and use
         connection.execute(_LOCK_PROMOTIONS, {"codes": list(cart.discount_codes)})
     rules = read_rules(connection, cart)
     quoted = quote(cart, rules)
@@ -150,7 +150,8 @@ def hold(connection: Connection, begin: BeginCheckout) -> StockHeld:
 
 
 def check(cart: Cart, quoted: Quote, expected_total: Money) -> None:
-    """Whether the cart may be bought for at most what the buyer saw; the same rule early and at the hold."""
+    """Checks before the workflow and at the hold. Raises CartCompleted, CartIncomplete, or PriceChanged if the total is
+    above `expected_total`."""
     if cart.completed_order_id:
         raise CartCompleted(order_id=cart.completed_order_id)
     if quoted.requirements:
@@ -175,14 +176,14 @@ def _held_before(connection: Connection, begin: BeginCheckout, mine: Mapping[str
     )
     if live:
         return held
-    kept = stored_responses.find(connection, begin.key_digest, begin.fingerprint)
+    stored = stored_responses.find(connection, begin.key_digest, begin.fingerprint)
     lost = problem_response(Unavailable(), begin)
-    response = CommandResponse(status=kept.status) if kept else CommandResponse(status=lost.status, body=lost.body)
+    response = CommandResponse(status=stored.status) if stored else CommandResponse(status=lost.status, body=lost.body)
     return held.model_copy(update={"ended": status, "response": response})
 
 
 def snapshot(begin: BeginCheckout, cart: Cart, quoted: Quote) -> dict[str, Any]:
-    """What the order will be made of: the cart at this moment, without personal data."""
+    """The order's data: the priced cart, without personal data."""
     priced = quoted.priced
     return {
         "customer_id": cart.customer_id,
@@ -219,13 +220,13 @@ WITH waiting AS (
     WHERE id = :checkout_id AND {one_of("status", LIVE_CHECKOUT)} RETURNING id, key_digest),
     payment AS (UPDATE payments p SET state = 'requires_action', reference = :reference
         FROM waiting w WHERE p.checkout_id = w.id AND p.state IN ('pending', 'requires_action')),
-    kept AS (UPDATE kept_answers k SET status = 202, body = :body FROM waiting w WHERE k.key_digest = w.key_digest)
+    response AS (UPDATE kept_answers k SET status = 202, body = :body FROM waiting w WHERE k.key_digest = w.key_digest)
 SELECT id FROM waiting
 """)  # noqa: S608  constants
 
 
 def require_action(connection: Connection, command: RequireAction) -> ActionRequired:
-    """Step 3. The row's lock orders this against the webhook's transaction: one of the two sees the other."""
+    """Step 3. The row's lock serialises this with the webhook's transaction: one of the two sees the other."""
     answer = StoredResponse.of(
         202,
         {
@@ -247,7 +248,7 @@ def require_action(connection: Connection, command: RequireAction) -> ActionRequ
     return ActionRequired(response=CommandResponse(status=answer.status), changed=changed)
 
 
-# `requires_action` itself and `created` are no news.
+# The events of `requires_action` itself and of `created` are not changes.
 _CHANGED = text("""
 SELECT EXISTS (SELECT 1 FROM webhook_events WHERE subject = :reference
     AND type NOT IN ('payment_intent.created', 'payment_intent.requires_action'))
@@ -293,7 +294,7 @@ UPDATE kept_answers SET status = 201, body = :body WHERE key_digest = :key_diges
 
 
 def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str] | None = None) -> CommandResponse:
-    """T2: the order, its answer and all that goes with it, in one statement. Raises OutOfStock or CartCompleted."""
+    """T2: creates the order with its response and messages in one statement. Raises OutOfStock, CartCompleted."""
     row = connection.execute(_LOCK, {"checkout_id": command.checkout_id}).mappings().one()
     if row["status"] == CheckoutStatus.CONFIRMED:
         return CONFIRMED

@@ -1,4 +1,4 @@
-"""How a checkout ends without an order: closed by its process, or given up before it began."""
+"""Ends a checkout without an order: closed by its workflow, or expired by the API before it began."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UPDATE promotions p SET used = p.used - 1 FROM unused WHERE p.id = unused.promot
 
 
 def close(connection: Connection, command: CloseCheckout) -> CommandResponse:
-    """The unwinding of T1: stock and promotions back, the cart open again, the answer kept where it may be."""
+    """Compensates T1: releases stock and promotions, reopens the cart, and stores the response if it may be stored."""
     begin = command.begin
     error = command.refusal.raised()
     connection.execute(
@@ -49,7 +49,7 @@ def close(connection: Connection, command: CloseCheckout) -> CommandResponse:
     holds.release(connection, begin.checkout_id)
     answer = problem_response(error, begin)
     if connection.execute(_REASON, {"checkout_id": begin.checkout_id}).scalar_one() != error.slug:
-        # The API had given the attempt up before: what the buyer was told stands, and the key is free.
+        # The API expired the checkout before: its response to the buyer stays valid, and the key can be used again.
         response = problem_response(Unavailable(), begin)
         return CommandResponse(status=response.status, body=response.body)
     if error.stored:
@@ -77,7 +77,7 @@ ON CONFLICT (id) DO NOTHING RETURNING id
 
 
 def expire_unanswered(connection: Connection, begin: BeginCheckout) -> bool:
-    """Closes a checkout that no worker has answered, before it begins. False: it has begun, so it goes on."""
+    """Closes a checkout that no worker has answered, before it begins. False: it has begun and continues."""
     return (
         connection.execute(
             _EXPIRE_UNANSWERED,

@@ -1,4 +1,4 @@
-"""Stock held for checkouts: locked in one order everywhere (SKU, then location), so that nobody deadlocks."""
+"""Stock holds of checkouts. Levels are always locked by SKU, then location, which prevents deadlocks."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SELECT sku FROM moved
 
 
 def lock_stock(connection: Connection, wanted: Mapping[str, int], to: Place) -> list[StockAllocation]:
-    """Locks the levels of these SKUs and says from where they would come to a buyer there. Raises OutOfStock."""
+    """Locks the levels of these SKUs and allocates them for a destination. Raises OutOfStock."""
     rows = connection.execute(_LOCK_SKUS, {"skus": sorted(wanted)})
     levels = [
         Level(row.sku, row.location, row.available, row.priority, Place(row.country, row.region, row.postal_code))
@@ -64,12 +64,12 @@ def lock_stock(connection: Connection, wanted: Mapping[str, int], to: Place) -> 
 
 
 def place_of(address: Mapping[str, Any] | None) -> Place:
-    """Of an address as it is stored; nowhere without one."""
+    """The place of a stored address; NOWHERE without one."""
     return Place(*((address or {}).get(name) for name in Place._fields))
 
 
 def columns(taken: Sequence[StockAllocation]) -> dict[str, list[str] | list[int]]:
-    """As three arrays, for `unnest`."""
+    """The allocations as three arrays, for `unnest`."""
     return {
         "skus": [part.sku for part in taken],
         "locations": [part.location for part in taken],
@@ -78,19 +78,19 @@ def columns(taken: Sequence[StockAllocation]) -> dict[str, list[str] | list[int]
 
 
 def reserve_again(connection: Connection, checkout_id: str, wanted: Mapping[str, int], to: Place) -> None:
-    """Takes the stock of a hold that had run out, if it is still there. Raises OutOfStock."""
+    """Holds the stock of an expired hold again. Raises OutOfStock."""
     taken = lock_stock(connection, wanted, to)
     _RESERVE_AGAIN.execute(connection, {"checkout_id": checkout_id, **columns(taken)})
 
 
 def expire(connection: Connection, checkout_id: str) -> None:
-    """The hold's time is over. The checkout's lock orders this against its confirmation."""
+    """Releases the stock of a live checkout. The checkout's lock serialises this with its confirmation."""
     live = text(f"SELECT 1 FROM checkouts WHERE id = :id AND {one_of('status', LIVE_CHECKOUT)} FOR UPDATE")  # noqa: S608  constants
     if connection.execute(live, {"id": checkout_id}).first() is not None:
         release(connection, checkout_id)
 
 
 def release(connection: Connection, checkout_id: str) -> None:
-    """Gives back what is still held; what was released or allocated before is left alone, so twice is once."""
+    """Releases what is still held. Idempotent: released and allocated stock is not changed."""
     connection.execute(_LOCK_HELD, {"checkout_id": checkout_id})
     _RELEASE.execute(connection, {"checkout_id": checkout_id})

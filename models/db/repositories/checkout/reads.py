@@ -1,4 +1,4 @@
-"""Checkouts as they stand: for their buyers, and for the clean-up of orphans."""
+"""Reads checkouts: for their buyers, and for the cleanup of orphans."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.states import LIVE_CHECKOUT, CheckoutStatus
 
 
 class StoredCheckout(NamedTuple):
-    """The contract's Checkout, and whose it is."""
+    """The API's Checkout and its owner."""
 
     view: dict[str, Any]
     customer_id: str | None
@@ -32,7 +32,7 @@ WHERE c.id = :checkout_id
 
 
 def read(connection: Connection, checkout_id: str) -> StoredCheckout | None:
-    """Where it is now."""
+    """The checkout; None: no such checkout."""
     row = connection.execute(_READ, {"checkout_id": checkout_id}).mappings().first()
     if row is None:
         return None
@@ -59,7 +59,7 @@ WHERE c.id = :checkout_id AND {one_of("c.status", LIVE_CHECKOUT)}
 
 
 def orphaned(connection: Connection, checkout_id: str) -> OrphanedCheckout | None:
-    """A live checkout as the row remembers it; None when it has ended."""
+    """A live checkout as stored in its row; None if it has ended."""
     row = connection.execute(_LIVE, {"checkout_id": checkout_id}).mappings().first()
     if row is None:
         return None

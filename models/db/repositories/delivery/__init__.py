@@ -1,1 +1,1 @@
-"""What goes out and comes in: events, messages, stored responses, manual tasks."""
+"""Outbox, messages, webhook events, stored responses, manual tasks, leases and the audit log."""

@@ -1,8 +1,8 @@
-"""The audit log: appended in the transaction of what it tells; the database chains the rows and refuses to change one.
+"""The audit log: rows are appended in the transaction of their action. Triggers chain them and forbid changes.
 
-Each row's hash is SHA-256 over the previous row's hash and the row's own values (see `_HASH`), so a changed, removed
-or inserted row breaks every hash from there on. Only the end can be cut off unseen: keep the head that
-`holdfast audit verify` prints, elsewhere.
+Each row's hash is SHA-256 over the previous row's hash and the row's own values (see `_VERIFY`), so a changed, removed
+or inserted row breaks every later hash. Only a truncated end is not detected: store the head that
+`holdfast audit verify` prints elsewhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ INSERT INTO audit_log (actor_type, actor_id, action, subject, data)
 VALUES (:actor_type, :actor_id, :action, :subject, CAST(:data AS jsonb))
 """)
 
-# As the trigger of migration 0003 computes it.
+# The same computation as in the trigger of the accounts migration.
 _VERIFY = text("""
 WITH chained AS (
     SELECT number, previous, hash,
@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
 
 class Head(NamedTuple):
-    """How many rows there are, and the last one's hash in hex."""
+    """The number of rows, and the last one's hash in hex."""
 
     rows: int
     hash: str
@@ -81,9 +81,9 @@ def append(connection: Connection, actor: Principal | Actor | None, action: str,
 
 
 def first_bad_row(connection: Connection) -> int | None:
-    """The number of the first row that is not as it was written, or does not follow the one before it.
+    """The number of the first row whose hash or predecessor is wrong; None if the chain is intact.
 
-    Reads all rows, however long that takes. Within a transaction: rows that come meanwhile are another time's.
+    Reads all rows, without a statement timeout. Call it within a transaction, which gives one snapshot.
     """
     connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
     connection.execute(text("SET LOCAL statement_timeout = 0"))
@@ -91,7 +91,7 @@ def first_bad_row(connection: Connection) -> int | None:
 
 
 def holds(connection: Connection, hash_: str) -> bool:
-    """Whether a row has this hash (hex): the head at some time, if the chain is good."""
+    """Whether a row has this hash (hex): if the chain is intact, it was the head at some time."""
     found = connection.execute(text("SELECT 1 FROM audit_log WHERE encode(hash, 'hex') = :hash"), {"hash": hash_})
     return found.first() is not None
 
@@ -104,7 +104,7 @@ def head(connection: Connection) -> Head:
 def page(
     connection: Connection, *, subject: str | None, actor: str | None, before: int | None, limit: int
 ) -> list[Row]:
-    """Newest first; None asks for all."""
+    """Newest first; None: no filter."""
     rows = connection.execute(
         _PAGE,
         {"subject": subject, "actor": actor, "before": _AFTER_ALL if before is None else before, "limit": limit},

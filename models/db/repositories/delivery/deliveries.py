@@ -1,8 +1,8 @@
 """The relays' side of the outbox: claims, deliveries, dead letters.
 
-A claim is a lease: `due_at` is moved to its end and `claimed_by` names the relay, in one short statement, so that no
-lock is held while a handler runs. A claimed row is like any that is not due yet. An aggregate's rows are claimed from
-its oldest on and by one relay at a time, which keeps their order for each consumer.
+A claim is a lease: one short statement sets `due_at` to its end and `claimed_by` to the relay, so that no lock is held
+while a handler runs. A claimed row is treated like one that is not due yet. One relay at a time claims an aggregate's
+rows, from the oldest on, which keeps their order for each consumer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Message(NamedTuple):
         return (self.topic, self.aggregate, self.data) == (other.topic, other.aggregate, other.data)
 
 
-# The oldest row of an aggregate is there until it is delivered, so two relays never claim of the same aggregate.
+# An aggregate's oldest row stays until it is delivered, so two relays never claim rows of one aggregate.
 _CLAIM = text("""
 WITH heads AS MATERIALIZED (
     SELECT o.aggregate FROM outbox o
@@ -110,13 +110,13 @@ RETURNING consumer
 
 
 def claim(connection: Connection, consumer: str, relay: str, *, limit: int, lease: float) -> list[Message]:
-    """Of at most `limit` aggregates, the oldest due ones first; in order within each. `lease` in seconds."""
+    """Claims messages of at most `limit` aggregates, oldest due first, in order within each. `lease` in seconds."""
     values = {"consumer": consumer, "relay": relay, "limit": limit, "lease": lease, "per_aggregate": PER_AGGREGATE}
     return sorted(Message(*row) for row in connection.execute(_CLAIM, values))
 
 
 def next_due(connection: Connection, consumer: str) -> float | None:
-    """Seconds until the next that waits is due. None: none waits."""
+    """Seconds until the next message is due; None: there is none."""
     seconds: float | None = connection.execute(_NEXT, {"consumer": consumer}).scalar()
     return seconds
 
@@ -126,7 +126,7 @@ def renew(connection: Connection, relay: str, ids: Collection[int], *, lease: fl
 
 
 def release(connection: Connection, relay: str, ids: Collection[int]) -> None:
-    """Due at once, for any relay."""
+    """Gives claimed messages back, due at once."""
     connection.execute(_RELEASE, {"relay": relay, "ids": list(ids)})
 
 
@@ -135,22 +135,22 @@ def delivered(connection: Connection, ids: Collection[int]) -> None:
 
 
 def postpone(connection: Connection, relay: str, message_id: int, error: str) -> None:
-    """Half a second after the first failure, doubling to a minute."""
+    """Retries a failed message after 0.5 s, doubling with each attempt up to a minute."""
     connection.execute(_POSTPONE, {"relay": relay, "id": message_id, "error": error})
 
 
 def set_aside(connection: Connection, relay: str, message_id: int, error: str, *, seconds: float) -> None:
-    """What this build can't deliver, another can: no attempt is counted."""
+    """Postpones a message that only another build can deliver, without counting an attempt."""
     connection.execute(_SET_ASIDE, {"relay": relay, "id": message_id, "error": error, "seconds": seconds})
 
 
 def bury(connection: Connection, relay: str, message_id: int, error: str) -> None:
-    """Makes a dead letter of it. Later events of its aggregate are delivered without it."""
+    """Moves the message to the dead letters. Later messages of its aggregate are delivered without it."""
     connection.execute(_BURY, {"relay": relay, "id": message_id, "error": error})
 
 
 def assign(connection: Connection) -> int:
-    """Gives the rows of builds before named consumers to the consumer of their topic; how many those were."""
+    """Assigns rows of builds before named consumers to the consumer of their topic; returns their number."""
     known = {name: topic for name, topic in TOPICS.items() if topic.consumers}
     known |= {old: TOPICS[new] for old, new in RENAMED.items()}
     values = {
@@ -162,7 +162,7 @@ def assign(connection: Connection) -> int:
 
 
 class Backlog(NamedTuple):
-    """`consumer` None: of a build before named consumers, and of a topic that this one doesn't know."""
+    """`consumer` None: rows of a build before named consumers, with a topic that this build doesn't know."""
 
     consumer: str | None
     messages: int
@@ -170,12 +170,12 @@ class Backlog(NamedTuple):
 
 
 def backlog(connection: Connection) -> list[Backlog]:
-    """`age` of the oldest, in seconds."""
+    """The backlog by consumer; `age`: of the oldest message, in seconds."""
     return [Backlog(*row) for row in connection.execute(_BACKLOG)]
 
 
 def dead_letters(connection: Connection) -> Mapping[tuple[str, str], int]:
-    """How many, by consumer and topic."""
+    """The number of dead letters by (consumer, topic)."""
     return {(row.consumer, row.topic): row.messages for row in connection.execute(_DEAD)}
 
 
@@ -196,7 +196,7 @@ def list_dead_letters(connection: Connection, consumer: str | None = None, *, li
 
 
 def requeue(connection: Connection, ids: Sequence[int] = (), *, consumer: str | None = None) -> int:
-    """Those of these ids, or all of a consumer, with all their attempts again; how many those were."""
+    """Moves dead letters back to the outbox, by id or all of a consumer, with 0 attempts; returns their number."""
     consumers = connection.execute(_REQUEUE, {"ids": list(ids), "consumer": consumer}).scalars().all()
     wake_after_commit(connection, consumers)
     return len(consumers)

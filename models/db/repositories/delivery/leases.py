@@ -1,4 +1,4 @@
-"""Leases: which of several processes does some work, for how long."""
+"""Leases: exclusive work of one process for a limited time."""
 
 from __future__ import annotations
 

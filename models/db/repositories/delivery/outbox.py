@@ -1,7 +1,7 @@
-"""The outbox: one row for each event and consumer, written in the transaction of the event, deleted once delivered.
+"""The outbox: one row per event and consumer, written in the transaction of the event, deleted after its delivery.
 
-`deliveries.py` is the relays' side. A statement with an `INSERT` of its own takes it from `insert`, so that topics and
-consumers stand in `models/topics.py` alone.
+`deliveries.py` is the relays' side. A statement that publishes in a CTE gets its INSERT from `insert`, so that only
+`models/topics.py` defines topics and consumers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def publish(
     after_seconds: float = 0.0,
     trace: Mapping[str, str] | None = None,
 ) -> None:
-    """Delivered no sooner than `after_seconds` from now; `trace` is the W3C context that the handler continues."""
+    """Publishes an event, to be delivered not before `after_seconds`. `trace`: the W3C context for the handler."""
     publish_all(connection, topic, [(aggregate, event)], after_seconds=after_seconds, trace=trace)
 
 
@@ -48,7 +48,7 @@ def publish_all(
     after_seconds: float = 0.0,
     trace: Mapping[str, str] | None = None,
 ) -> None:
-    """`events`: (aggregate, payload), delivered in this order. No statement for a topic without consumers."""
+    """`events`: (aggregate, payload), delivered in this order. Does nothing for a topic without consumers."""
     if not topic.consumers:
         return
     common = {
@@ -64,14 +64,14 @@ def publish_all(
 
 
 class Insert(NamedTuple):
-    """The insert of a statement's own events, as a data-modifying CTE (which runs also when nothing reads it)."""
+    """An INSERT into the outbox for a data-modifying CTE (which runs even if nothing reads it)."""
 
     sql: str
     topic: Topic[Any]
 
 
 def insert(topic: Topic[Any], source: str, *, trace: str = "NULL") -> Insert:
-    """`source`: a SELECT of (aggregate, data), a row an event. `trace`: an expression."""
+    """`source`: a SELECT of (aggregate, data), one row per event. `trace`: a SQL expression."""
     consumers = ", ".join(f"'{consumer}'" for consumer in topic.consumers)
     return Insert(
         "INSERT INTO outbox (consumer, topic, aggregate, data, trace)"  # noqa: S608 of constants
@@ -95,20 +95,20 @@ class Statement(NamedTuple):
 
 
 def statement(sql: str, **inserts: Insert) -> Statement:
-    """`{name}` in `sql` stands for the insert of that name."""
+    """Replaces each `{name}` in `sql` by the insert of that name."""
     for name, each in inserts.items():
         sql = sql.replace(f"{{{name}}}", each.sql)
     return Statement(text(sql), tuple(each.topic for each in inserts.values()))
 
 
 def schedule(connection: Connection, step_id: str, topic: Topic[P], event: P) -> None:
-    """Publishes the event should the step still be unfinished after `UNFINISHED_SECONDS` (a dead-man switch): what
-    runs it may have died. An aggregate of its own, so that it delays no other event of the subject."""
+    """Dead-man switch: publishes the event unless `withdraw` is called within `UNFINISHED_SECONDS`, because the worker
+    of the step may have died. It has its own aggregate, so that it delays no other event of the subject."""
     publish(connection, topic, _scheduled(step_id), event, after_seconds=UNFINISHED_SECONDS)
 
 
 def withdraw(connection: Connection, step_id: str) -> None:
-    """The step has finished."""
+    """Deletes the scheduled event of a finished step."""
     connection.execute(_WITHDRAW, {"aggregate": _scheduled(step_id)})
 
 

@@ -1,4 +1,4 @@
-"""Mails and text messages: what is to be sent, and what became of it."""
+"""Mails and text messages: claims for sending, and their outcomes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RETURNING n.id
 
 
 class Sending(NamedTuple):
-    """`may_send`: it is ours to send now; else it is `sent`, failed for good, or its outcome is still awaited."""
+    """`may_send`: the caller has claimed it; else it is `sent`, `failed`, or its outcome is not known yet."""
 
     id: str
     may_send: bool
@@ -26,7 +26,7 @@ class Sending(NamedTuple):
 
 
 def begin_sending(connection: Connection, event: str, topic: str, channel: str, unknown_seconds: float) -> Sending:
-    """Claims the message. A send without a known outcome is ours again only after `unknown_seconds`."""
+    """Claims the message. A send without a known outcome can be claimed again after `unknown_seconds`."""
     key = {"event": event, "topic": topic, "channel": channel}
     claimed = connection.execute(
         _BEGIN, {**key, "id": new_id("msg"), "unknown_seconds": unknown_seconds}
@@ -41,7 +41,7 @@ def begin_sending(connection: Connection, event: str, topic: str, channel: str, 
 
 
 class SendingHistory(NamedTuple):
-    """How often it was begun to be sent, and when the first time."""
+    """The number of sends that were begun, and the time of the first."""
 
     attempts: int
     since: datetime
@@ -55,7 +55,7 @@ def sending_history(connection: Connection, message_id: str) -> SendingHistory:
 
 
 def end_sending(connection: Connection, message_id: str, state: str) -> None:
-    """`sent` or `failed`; what the provider's own word settled before stays."""
+    """Records `sent` or `failed`, unless the provider's event has recorded an outcome before."""
     connection.execute(
         text("UPDATE notifications SET state = :state WHERE id = :id AND state = 'sending'"),
         {"id": message_id, "state": state},
@@ -63,7 +63,7 @@ def end_sending(connection: Connection, message_id: str, state: str) -> None:
 
 
 def cancel_sending(connection: Connection, event: str, topic: str, channel: str) -> None:
-    """Nobody looks up any more whether an unanswered send of it arrived."""
+    """Ends the message without waiting for the outcome of an unanswered send."""
     connection.execute(
         text("""
         UPDATE notifications SET state = 'failed'
@@ -74,7 +74,7 @@ def cancel_sending(connection: Connection, event: str, topic: str, channel: str)
 
 
 def not_sent(connection: Connection, message_id: str) -> None:
-    """The provider was certainly not reached: whoever comes next may send at once."""
+    """The provider was certainly not reached: the message can be claimed again at once."""
     connection.execute(
         text("UPDATE notifications SET sending_since = '-infinity' WHERE id = :id AND state = 'sending'"),
         {"id": message_id},

@@ -1,4 +1,4 @@
-"""Kept answers: the same Idempotency-Key and body get the same bytes again, for 30 days."""
+"""Stored responses: the same Idempotency-Key and body get the same bytes again, for 30 days."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WHERE kept_answers.fingerprint = excluded.fingerprint
 
 
 class KeyState(NamedTuple):
-    """`running`: the first request with that key goes on. `spent`: how often it ended in a 5xx and began anew."""
+    """`running`: the first request with that key has not ended. `spent`: the checkouts with it that ended in a 5xx."""
 
     answer: StoredResponse | None
     running: bool
@@ -36,7 +36,7 @@ SELECT (SELECT json_build_array(k.fingerprint, k.status, k.body) FROM kept_answe
 
 
 def load(connection: Connection, key_digest: str, fingerprint: str) -> KeyState:
-    """Everything about a key in one round trip. Raises IdempotencyKeyReused."""
+    """The state of a key, in one round trip. Raises IdempotencyKeyReused."""
     stored, spent = connection.execute(_LOAD, {"key_digest": key_digest}).one()
     if stored is None:
         return KeyState(None, running=False, spent=spent)
@@ -49,7 +49,7 @@ def load(connection: Connection, key_digest: str, fingerprint: str) -> KeyState:
 
 
 def find(connection: Connection, key_digest: str, fingerprint: str) -> StoredResponse | None:
-    """The answer kept for that key, or None while there is none. Raises IdempotencyKeyReused."""
+    """The stored response of that key, or None. Raises IdempotencyKeyReused."""
     row = connection.execute(
         text("SELECT fingerprint, status, body FROM kept_answers WHERE key_digest = :key_digest"),
         {"key_digest": key_digest},
@@ -62,7 +62,8 @@ def find(connection: Connection, key_digest: str, fingerprint: str) -> StoredRes
 
 
 def claim(connection: Connection, key_digest: str, fingerprint: str) -> StoredResponse | None:
-    """Takes the key inside the caller's transaction, after waiting for whoever has it; their answer, if any."""
+    """Claims the key in the caller's transaction, or returns its stored response. Waits for a concurrent claim. Raises
+    RequestInProgress, IdempotencyKeyReused."""
     key = {"key_digest": key_digest, "fingerprint": fingerprint}
     if connection.execute(_CLAIM, key).first() is not None:
         return None
@@ -73,7 +74,7 @@ def claim(connection: Connection, key_digest: str, fingerprint: str) -> StoredRe
 
 
 def store(connection: Connection, key_digest: str | None, fingerprint: str | None, answer: StoredResponse) -> None:
-    """In the same transaction as what it tells of. Without a key there is nothing to keep."""
+    """Stores the response, in the transaction of the change. Does nothing without a key."""
     if key_digest is not None:
         connection.execute(
             _STORE,
@@ -82,5 +83,5 @@ def store(connection: Connection, key_digest: str | None, fingerprint: str | Non
 
 
 def forget_old(connection: Connection) -> None:
-    """Keys are kept for 30 days."""
+    """Deletes responses that are older than 30 days."""
     connection.execute(text("DELETE FROM kept_answers WHERE created_at < now() - interval '30 days'"))

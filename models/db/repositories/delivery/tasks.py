@@ -1,4 +1,4 @@
-"""The queue of what only a person can finish: opened once, resolved once, and whoever waits is told."""
+"""Manual tasks: opened once, resolved once; resolving publishes the outcome to the workflow that waits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from models.delivery.tasks import CloseTask, OpenTask, Task, TaskOpened, TaskOut
 from models.errors import InvalidTransition, NotFound
 from models.ids import new_id
 
-# A step that is repeated finds its own task, also after somebody has resolved it. A process that began anew takes over
-# the task that the one before it had opened.
+# A repeated step finds its own task, also after it was resolved. A restarted workflow takes over the task that the
+# earlier execution opened.
 _OPEN = text("""
 WITH known AS (SELECT id, outcome FROM tasks WHERE key = CAST(:key AS text)),
     opened AS (
@@ -49,7 +49,7 @@ UPDATE tasks SET closed_at = now(), outcome = :outcome, note = :note, closed_by 
 WHERE id = :id AND closed_at IS NULL RETURNING outcome
 """)
 
-# A person's word on a difference is the last: it is not found again (models/db/repositories/payments/differences.py).
+# A difference that was closed manually is not found again (models/db/repositories/payments/differences.py).
 _CLOSE_DIFFERENCE = text("""
 UPDATE differences SET state = 'closed', closed_at = now() WHERE task_id = :id AND state = 'open'
 """)
@@ -58,7 +58,7 @@ UPDATE differences SET state = 'closed', closed_at = now() WHERE task_id = :id A
 def open_task(
     connection: Connection, task: OpenTask, *, key: str | None = None, workflow_id: str | None = None
 ) -> TaskOpened:
-    """One open task per kind and subject, however often it is asked for. `key`: of the step that asks."""
+    """Opens a task, or returns the open one of the same kind and subject. `key`: of the step, for idempotency."""
     values = {"id": new_id("task"), "key": key, "workflow_id": workflow_id, **task.model_dump()}
     found = connection.execute(_OPEN, values).one()
     return TaskOpened(task_id=found.id, outcome=found.outcome)
@@ -72,13 +72,13 @@ def read(connection: Connection, task_id: str) -> Task:
 def page(
     connection: Connection, *, status: str | None, kind: str | None, subject: str | None, before: str | None, limit: int
 ) -> list[Task]:
-    """Newest first, from the one before the id `before`. `status`: open or resolved; None asks for all."""
+    """Newest first, before the id `before`. `status`: open, resolved or None for all."""
     values = {"kind": kind, "subject": subject, "before": before or _AFTER_ALL, "limit": limit}
     return [_task(row) for row in connection.execute(_PAGES[status], values)]
 
 
 def resolve(connection: Connection, task_id: str, outcome: TaskOutcome, note: str | None, initiator: Principal) -> Task:
-    """Closed by a person; the process that waits for it is told by the outbox. Raises NotFound, InvalidTransition."""
+    """Closes the task; the outbox signals the workflow that waits. Raises NotFound, InvalidTransition."""
     task = _task(connection.execute(_LOCK, {"id": task_id}).first())
     if outcome not in task.may:
         state = "resolved" if task.closed_at is not None else "open"
@@ -95,7 +95,7 @@ def resolve(connection: Connection, task_id: str, outcome: TaskOutcome, note: st
 
 
 def close(connection: Connection, command: CloseTask) -> TaskOutcome:
-    """What was typed in the Temporal UI, written down; what a person had decided before stands. The outcome."""
+    """Records an outcome from the Temporal UI, unless the task was resolved before. Returns the stored outcome."""
     _close(connection, command.task_id, command.outcome, None, {"type": "staff", "id": None})
     found = read(connection, command.task_id).outcome
     assert found is not None
@@ -103,7 +103,7 @@ def close(connection: Connection, command: CloseTask) -> TaskOutcome:
 
 
 def close_obsolete(connection: Connection, task_id: str) -> None:
-    """What it was about has gone by itself."""
+    """Closes a task whose cause has vanished."""
     _close(connection, task_id, TaskOutcome.DONE, None, {"type": "system", "id": None})
 
 

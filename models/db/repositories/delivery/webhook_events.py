@@ -1,4 +1,4 @@
-"""Webhooks of payment providers: each event is stored once, and what it changes is published in the same statement."""
+"""Webhooks of payment providers: one statement stores an event, once, and publishes its messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.payments.refunds import STATUS_OF, refund_of
 
 
 def _statement(effects: str, **inserts: outbox.Insert) -> outbox.Statement:
-    """`effects`: CTEs after `stored`, which has no row for an event that was known before."""
+    """`effects`: CTEs after `stored`, which has no row for a repeated event."""
     return outbox.statement(
         f"""
 WITH stored AS (
@@ -29,7 +29,7 @@ SELECT event_id FROM stored
     )
 
 
-# The checkout's lock orders it against `require_action`: one of the two transactions sees the other.
+# The checkout's lock serialises this with `require_action`: one of the two transactions sees the other.
 _PAYMENT = _statement(
     """
     waiting AS (SELECT id, status FROM checkouts WHERE id = :checkout_id FOR UPDATE),
@@ -48,7 +48,7 @@ _PAYMENT = _statement(
     ),
 )
 
-# The same for the set-up of a card (payment_method_saving.py, `ask_owner`).
+# The same for a set-up (method_saving.py, `require_action`).
 _SETUP = _statement(
     """
     waiting AS (SELECT id, state FROM payment_methods WHERE id = :payment_method_id FOR UPDATE),
@@ -61,43 +61,43 @@ _SETUP = _statement(
     ),
 )
 
-# A refund's process is signalled where our books don't have it yet. One that we did not request is found, where its
-# payment is an order's.
+# Signals a refund's workflow if the event's state is not recorded yet. A refund that we did not request is published as
+# found if its payment belongs to an order.
 _REFUND = _statement(
     """
-    said AS (
+    reported AS (
         SELECT CAST(:provider AS text) AS provider, CAST(:payment AS text) AS payment, CAST(:state AS text) AS state,
             CAST(:reference AS text) AS reference, CAST(:refund_id AS text) AS refund_id,
             CAST(:found_id AS text) AS found_id),
     ours AS (
-        SELECT r.id, r.order_id FROM said s JOIN refunds r ON r.id = coalesce(
+        SELECT r.id, r.order_id FROM reported s JOIN refunds r ON r.id = coalesce(
             (SELECT f.refund_id FROM refund_parts f WHERE f.reference = s.reference), s.refund_id)),
-    news AS (
+    unrecorded AS (
         SELECT o.id, o.order_id FROM ours o, stored WHERE NOT EXISTS (
-            SELECT 1 FROM refund_parts f JOIN said s ON f.reference = s.reference
+            SELECT 1 FROM refund_parts f JOIN reported s ON f.reference = s.reference
             WHERE f.state = s.state OR s.state = 'pending')),
     changed AS ({changed}),
     found AS ({found})
 """,
     changed=outbox.insert(
         topics.REFUND_CHANGED,
-        "SELECT n.id, jsonb_build_object('refund_id', n.id, 'order_id', n.order_id) FROM news n",
+        "SELECT n.id, jsonb_build_object('refund_id', n.id, 'order_id', n.order_id) FROM unrecorded n",
     ),
     found=outbox.insert(
         topics.REFUND_FOUND,
         """
         SELECT s.found_id, jsonb_build_object('refund_id', s.found_id, 'order_id', o.id,
             'provider', s.provider, 'reference', s.reference, 'payment', s.payment)
-        FROM said s JOIN payments p ON p.provider = s.provider AND p.reference = s.payment
+        FROM reported s JOIN payments p ON p.provider = s.provider AND p.reference = s.payment
             JOIN orders o ON o.id = p.order_id, stored
         WHERE s.state <> 'failed' AND NOT EXISTS (SELECT 1 FROM ours)""",
     ),
 )
 
-# What has been decided is never open again, whatever arrives late.
+# A decided dispute is never reopened by a late event.
 _DISPUTE = _statement(
     """
-    kept AS (
+    recorded AS (
         INSERT INTO disputes AS d (provider, reference, payment, state, currency, amount, reason)
         SELECT :provider, :reference, CAST(:payment AS text), :state, :currency, :amount, :reason FROM stored
         ON CONFLICT (provider, reference) DO UPDATE SET state = excluded.state, updated_at = now()
@@ -113,7 +113,7 @@ _DISPUTE = _statement(
 
 
 def store(connection: Connection, provider: str, event: ProviderEvent) -> bool:
-    """False: known before."""
+    """Stores an event and publishes its messages. False: it was stored before."""
     common = {"provider": provider, "event_id": event.id, "type": event.type, "subject": event.subject}
     statement, values = _effects_of(provider, event)
     return statement.execute(connection, {**common, **values}).first() is not None

@@ -1,1 +1,1 @@
-"""Orders: shipping, returns, cancellation."""
+"""Orders: events, commands, shipments, refunds, returns and search."""

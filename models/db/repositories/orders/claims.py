@@ -1,4 +1,4 @@
-"""A guest's orders become a customer's once the address that they were placed with is verified as theirs."""
+"""Assigns guests' orders to the customer who has verified their e-mail address."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from models.orders.orders import SYSTEM, Order
 
 
 def claim_guest_orders(connection: Connection, user_id: str) -> int:
-    """How many orders without a customer, placed with this user's verified address, are now theirs.
+    """Assigns orders without a customer that were placed with this user's verified address; returns their number.
 
-    Each gets an `order.claimed` event; nothing else about it changes, and its guest's cart token goes on reading it.
-    Repeated, or done twice at once, it adds nothing. An unverified or disabled account claims nothing.
+    Each gets an `order.claimed` event and no other change; its guest's cart token can still read it.
+    Idempotent, also under concurrent calls. An unverified or disabled account claims nothing.
 
-    Call it before `api.sessions.start`: it waits for other writers of the orders, and the audit row comes last.
+    Call it before `api.sessions.start`: it waits for locks of the orders, and the audit row must come last.
     """
     owner = (
         select(users.c.email_key)
@@ -27,7 +27,7 @@ def claim_guest_orders(connection: Connection, user_id: str) -> int:
     rows = connection.execute(
         select(orders_table.c.document, text("now() AS now"))
         .where(orders_table.c.email_key == owner, orders_table.c.customer_id.is_(None))
-        .order_by(orders_table.c.id)  # everybody locks in this order
+        .order_by(orders_table.c.id)  # the lock order everywhere
         .with_for_update(of=orders_table)
     ).all()
     for document, now in rows:

@@ -1,4 +1,4 @@
-"""What people do to an order besides shipping it, one transaction each. The order's lock decides every race."""
+"""Commands to an order other than shipping it, one transaction each. The order's lock serialises them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SELECT 1 FROM stock_levels s JOIN stock_holds h ON h.sku = s.sku AND h.location 
 WHERE h.checkout_id = :checkout_id AND h.state = 'allocated' ORDER BY s.sku, s.location FOR UPDATE OF s
 """)
 
-# A hold of which a part has left keeps that part; the rest is anybody's again.
+# A partly shipped allocation keeps the shipped part; the rest is available again.
 _RELEASE_STOCK = inventory.statement(
     """
 WITH left_over AS (
@@ -59,10 +59,9 @@ UPDATE promotions p SET used = p.used - 1 FROM unused u WHERE p.id = u.promotion
 
 
 def cancel(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
-    """Before anything has left: stock and codes back at once, the money as soon as the provider answers.
+    """Cancels an order without a shipment: releases stock and codes at once; the Order workflow voids the payment.
 
-    A cancelled order stays so, whoever asks again. Raises InvalidTransition, naming the state; a parcel that is being
-    handed over has won.
+    Idempotent. Raises InvalidTransition with the state, also while a shipment is in progress.
     """
     stored, now = lock_order(connection, order_id)
     order = stored.order
@@ -73,7 +72,7 @@ def cancel(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
 
 
 def cancel_remainder(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
-    """What has not left never will: its stock is free, its money released. Raises InvalidTransition."""
+    """Cancels the units that have not shipped: releases their stock and authorisation. Raises InvalidTransition."""
     stored, now = lock_order(connection, order_id)
     order = stored.order
     if order.shipments and not order.left_to_ship():
@@ -100,7 +99,7 @@ def _cancel(connection: Connection, order: Order, event: str, initiator: By, now
 
 
 def hold(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
-    """Nothing leaves until it is released; what is on hold stays so. Raises InvalidTransition."""
+    """Puts the order on hold: nothing ships until it is released. Idempotent. Raises InvalidTransition."""
     stored, now = lock_order(connection, order_id)
     if stored.order.status is OrderStatus.ON_HOLD or _done(connection, order_id, orders.ORDER_HELD, initiator):
         return stored
@@ -109,7 +108,7 @@ def hold(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
 
 
 def release(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
-    """It goes on where it was. Raises InvalidTransition for what is not on hold."""
+    """Resumes the status before the hold. Raises InvalidTransition if the order is not on hold."""
     stored, now = lock_order(connection, order_id)
     if _done(connection, order_id, orders.ORDER_RELEASED, initiator):
         return stored
@@ -117,14 +116,15 @@ def release(connection: Connection, order_id: str, initiator: By) -> StoredOrder
 
 
 def _done(connection: Connection, order_id: str, event: str, initiator: By) -> bool:
-    """Whether this very command has been carried out: heard again, it must not undo what somebody did since."""
+    """Whether this command was executed before: a repeat must not undo later commands."""
     return (
         connection.execute(_DONE, {"order_id": order_id, "type": event, "cause": initiator.cause}).first() is not None
     )
 
 
 def change_address(connection: Connection, order_id: str, address: Address, initiator: By) -> StoredOrder:
-    """Until anything is packed, and within the place that the order was taxed and shipped for."""
+    """Changes the shipping address within the country and region that the order was priced for. Raises
+    InvalidTransition after packing has begun, InvalidRequest for another place."""
     stored, now = lock_order(connection, order_id)
     stored.order.check_address_may_change()
     _nothing_packed(connection, stored.order, "shipping-address")
@@ -145,13 +145,13 @@ def change_address(connection: Connection, order_id: str, address: Address, init
 
 
 def resend_confirmation(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
-    """The confirmation once more, as the order stands now."""
+    """Queues the confirmation mail again, with the present state of the order."""
     stored, _ = lock_order(connection, order_id)
     order_notices.queue(connection, order_id, OrderNotice.CONFIRMED, initiator.cause)
     return stored
 
 
-# What people write
+# Notes
 
 
 class Note(NamedTuple):
@@ -162,9 +162,9 @@ class Note(NamedTuple):
     at: datetime
 
 
-def store_note(connection: Connection, order_id: str, kind: str, words: str | None, actor: Actor) -> str | None:
-    """Why somebody did something, for those who look at it later. Nothing for no words; its id."""
-    if not words:
+def store_note(connection: Connection, order_id: str, kind: str, note: str | None, actor: Actor) -> str | None:
+    """Stores a command's reason and returns the note's id; None without a reason."""
+    if not note:
         return None
     note_id = new_id("note")
     connection.execute(
@@ -172,14 +172,14 @@ def store_note(connection: Connection, order_id: str, kind: str, words: str | No
         INSERT INTO order_notes (id, order_id, kind, text, actor)
         VALUES (:id, :order_id, :kind, :text, CAST(:actor AS jsonb))
         """),
-        {"id": note_id, "order_id": order_id, "kind": kind, "text": words, "actor": actor.model_dump_json()},
+        {"id": note_id, "order_id": order_id, "kind": kind, "text": note, "actor": actor.model_dump_json()},
     )
     return note_id
 
 
-def add_note(connection: Connection, order_id: str, words: str, initiator: By) -> Note:
+def add_note(connection: Connection, order_id: str, note: str, initiator: By) -> Note:
     stored, now = lock_order(connection, order_id)
-    note_id = store_note(connection, order_id, "note", words, initiator.actor)
+    note_id = store_note(connection, order_id, "note", note, initiator.actor)
     assert note_id is not None
     append(
         connection,
@@ -189,11 +189,11 @@ def add_note(connection: Connection, order_id: str, words: str, initiator: By) -
         actor=initiator.actor,
         cause=initiator.cause,
     )
-    return Note(note_id, "note", words, initiator.actor.model_dump(), now)
+    return Note(note_id, "note", note, initiator.actor.model_dump(), now)
 
 
 def read_notes(connection: Connection, order_id: str, *, after: str, limit: int) -> list[Note]:
-    """Oldest first, from the one behind the id `after`."""
+    """Oldest first, after the id `after`."""
     rows = connection.execute(
         text("""
         SELECT id, kind, text, actor, at FROM order_notes WHERE order_id = :order_id AND id > :after
@@ -204,11 +204,11 @@ def read_notes(connection: Connection, order_id: str, *, after: str, limit: int)
     return [Note(*row) for row in rows]
 
 
-# For the order's process
+# The Order workflow's snapshot
 
 
 def load_snapshot(connection: Connection, order_id: str) -> OrderSnapshot:
-    """Read without a lock: whoever changes it afterwards tells the process to look again. Raises NotFound."""
+    """Reads without a lock: every later change signals the workflow. Raises InvalidTransition for an unknown order."""
     row = connection.execute(_SNAPSHOT, {"order_id": order_id}).first()
     if row is None:
         raise InvalidTransition("There is no such order", state="unknown", requested="look")
@@ -217,7 +217,7 @@ def load_snapshot(connection: Connection, order_id: str) -> OrderSnapshot:
     return OrderSnapshot(
         status=order.status,
         fulfilment=order.fulfilment,
-        unused_authorisation=0 if needed else row.promised,
+        unused_authorisation=0 if needed else row.open_amount,
         since_delivery=row.since_delivery,
         unfinished=shipments.unfinished(connection, order_id)[0] if row.preparing else None,
     )
@@ -226,7 +226,7 @@ def load_snapshot(connection: Connection, order_id: str) -> OrderSnapshot:
 _SNAPSHOT = text("""
 SELECT o.document,
     (SELECT coalesce(sum(amount - captured - released), 0) FROM payments p
-        WHERE p.order_id = o.id AND p.state IN ('authorised', 'captured')) AS promised,
+        WHERE p.order_id = o.id AND p.state IN ('authorised', 'captured')) AS open_amount,
     coalesce((SELECT extract(epoch FROM now() - e.at) FROM order_events e
         WHERE e.order_id = o.id AND e.type = 'order.delivered' ORDER BY e.version DESC LIMIT 1), 0)::float
         AS since_delivery,
@@ -242,6 +242,6 @@ def _append(connection: Connection, order: Order, event: str, initiator: By, now
 
 
 def _nothing_packed(connection: Connection, order: Order, requested: str) -> None:
-    """A parcel that is being paid for and handed over can't be called back."""
+    """Raises InvalidTransition while a shipment is in progress: it can't be stopped."""
     if connection.execute(_PACKED, {"order_id": order.id}).first() is not None:
         raise InvalidTransition("A parcel of it is being handed over", state=str(order.status), requested=requested)

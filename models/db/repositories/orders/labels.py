@@ -1,4 +1,4 @@
-"""What leaves from where and to whom: for the warehouse that packs it, and for the labels that the carrier sells."""
+"""Senders and receivers of shipments, for packing and for the carrier's labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.db.repositories.orders.orders import StoredOrder
 from models.errors import InvalidRequest, NotFound
 from models.orders.parcels import Label, Stop
 
-# A parcel from several locations is fetched at the one that is asked first.
+# A parcel from several locations is picked up at the one with the lowest priority.
 _ADDRESSES = text("""
 SELECT o.shipping_address AS receiver, l.title, l.country, l.region, l.postal_code
 FROM shipments s JOIN orders o ON o.id = s.order_id
@@ -45,7 +45,7 @@ UPDATE shipments SET carrier = :carrier, tracking_number = :tracking_number, lab
 
 
 def addresses_of(connection: Connection, shipment_id: str) -> tuple[Stop, Stop]:
-    """Sender and receiver. Raises NotFound for a parcel that isn't planned, InvalidRequest where one is nowhere."""
+    """Sender and receiver. Raises NotFound for an unknown shipment, InvalidRequest without a country or an address."""
     row = connection.execute(_ADDRESSES, {"shipment_id": shipment_id}).first()
     if row is None:
         raise NotFound("There is no such shipment")
@@ -53,7 +53,7 @@ def addresses_of(connection: Connection, shipment_id: str) -> tuple[Stop, Stop]:
 
 
 def addresses_of_order(connection: Connection, order_id: str, location: str | None) -> tuple[Stop, Stop]:
-    """The same for whatever of an order leaves from there. Raises NotFound, InvalidRequest."""
+    """Sender and receiver of an order's units at `location`. Raises NotFound, InvalidRequest."""
     row = connection.execute(_ADDRESSES_OF_ORDER, {"order_id": order_id, "location": location}).first()
     if row is None:
         raise NotFound("There is no such order")
@@ -63,7 +63,7 @@ def addresses_of_order(connection: Connection, order_id: str, location: str | No
 
 
 def packing(connection: Connection, stored: StoredOrder) -> dict[str, Any]:
-    """What the warehouse needs to know of an order: what leaves from where and to whom, and what has left."""
+    """The API's packing view of an order: allocations by location, the address, and the shipped units."""
     order = stored.order
     line_of = {line.sku: line for line in order.lines}
     left = order.left_to_ship()
@@ -89,19 +89,19 @@ def packing(connection: Connection, stored: StoredOrder) -> dict[str, Any]:
 
 
 def sender(location: Any) -> Stop:
-    """Of a row of `stock_locations`."""
+    """The sender for a row of `stock_locations`. Raises InvalidRequest without a country."""
     if location.country is None:
         raise InvalidRequest.at("/tracking_number", "is needed: the stock location has no country to send from")
     return Stop(name=location.title, country=location.country, region=location.region, postal_code=location.postal_code)
 
 
 def receiver(address: dict[str, Any] | None) -> Stop:
-    """Of an order's shipping address."""
+    """The receiver for an order's shipping address. Raises InvalidRequest without one."""
     if address is None:
         raise InvalidRequest.at("/tracking_number", "is needed: the order has no address to send to")
     return Stop.model_validate(address)
 
 
 def store(connection: Connection, shipment_id: str, label: Label) -> None:
-    """What was bought for a planned parcel; repeated, it changes nothing."""
+    """Stores the label of a planned shipment. Idempotent."""
     connection.execute(_STORE, {"shipment_id": shipment_id, **label.model_dump()})

@@ -1,4 +1,4 @@
-"""Mails about an order, published with the fact and sent by `workers/outbox/notifications.py`."""
+"""Order mails: published in the transaction of their event and sent by `workers/outbox/notifications.py`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from models.orders.notices import OrderNotice
 
 
 def queue(connection: Connection, order_id: str, kind: OrderNotice, subject: str) -> None:
-    """One mail a kind and subject (the id of a shipment, a refund, a command), however often it is told.
+    """Queues one mail per kind and subject (the id of a shipment, a refund, a command); repeats send no second one.
 
-    An aggregate of its own: a mail that has to wait for its provider does not hold up the order.
+    It has its own aggregate, so that a mail that waits for its provider does not delay the order.
     """
     event = topics.OrderNotification(order_id=order_id, kind=kind, subject=subject)
     outbox.publish(connection, topics.ORDER_NOTIFICATION_REQUESTED, f"mail/{order_id}", event)

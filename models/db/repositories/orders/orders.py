@@ -1,4 +1,4 @@
-"""Orders: every change appends events and rewrites the projection they fold to, in one transaction."""
+"""Orders: every change appends events and rewrites their projection, in one transaction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from models.states import OrderStatus
 
 
 class StoredOrder(NamedTuple):
-    """The fold, and the personal data beside it."""
+    """The fold of an order's events, and its personal data."""
 
     order: Order
     email: str | None
@@ -75,7 +75,7 @@ def read_order_with_owner(connection: Connection, order_id: str) -> tuple[Stored
 
 
 def lock_order(connection: Connection, order_id: str) -> tuple[StoredOrder, datetime]:
-    """The order as its other writers left it, and the transaction's time. Raises NotFound."""
+    """Locks the order; returns it and the transaction's time. Raises NotFound."""
     row = connection.execute(
         select(*COLUMNS, text("now() AS now")).where(orders_table.c.id == order_id).with_for_update()
     ).first()
@@ -93,7 +93,7 @@ def append(
     actor: Actor,
     cause: str,
 ) -> Order:
-    """The locked order after these facts. An illegal one raises InvalidTransition and appends nothing."""
+    """Appends events to the locked order and returns it. Raises InvalidTransition without appending anything."""
     written = []
     for type_, data in facts:
         event = Event(version=order.version + 1, type=type_, at=now, actor=actor, cause=cause, data=data)
@@ -118,7 +118,7 @@ def append(
 
 
 def complete(connection: Connection, order_id: str) -> OrderStatus:
-    """The return window has closed: `completed`, unless it is something else by now. Repeated, it adds nothing."""
+    """Completes a delivered order after its return window; other orders don't change. Returns the status."""
     stored, now = lock_order(connection, order_id)
     order = stored.order
     if order.status is OrderStatus.DELIVERED:
@@ -127,7 +127,7 @@ def complete(connection: Connection, order_id: str) -> OrderStatus:
 
 
 def read_events(connection: Connection, order_id: str, *, after: int = 0, limit: int | None = None) -> list[Event]:
-    """Oldest first, from the one after version `after`."""
+    """Oldest first, after version `after`."""
     rows = connection.execute(
         select(order_events)
         .where(order_events.c.order_id == order_id, order_events.c.version > after)

@@ -1,6 +1,6 @@
-"""Parcels on their way: what carriers say is kept once, and moves the order when its parcel has left.
+"""Tracking: each carrier event is stored once and applied to the order after its shipment.
 
-The end is the same in whatever order words come (models/orders/parcels.py); an order's lock decides every race.
+The result does not depend on the order of events (models/orders/parcels.py). The order's lock serialises changes.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from models.orders.returns import ReturnLine
 from models.states import ORDER_TRANSITIONS, PARCEL_ENDS, SHIPMENT_TRANSITIONS, OrderStatus, ShipmentStatus, advance
 
 EXPECTED_SECONDS = 90 * 86_400
-"""So long the warehouse may take to find and count what a carrier says it has brought back."""
+"""The warehouse's time to receive a parcel that the carrier reports as returned."""
 
 _STORE_EVENTS = outbox.statement(
     """
-WITH heard AS (
+WITH stored AS (
     INSERT INTO carrier_words (gateway, event_id, tracking_number, carrier, status, at, location, eta)
     SELECT :gateway, w.id, w.tracking_number, w.carrier, w.status, w.at, w.location, w.eta
-    FROM jsonb_to_recordset(CAST(:words AS jsonb)) AS w (id text, tracking_number text, carrier text, status text,
+    FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS w (id text, tracking_number text, carrier text, status text,
         at timestamptz, location text, eta timestamptz)
     ON CONFLICT DO NOTHING RETURNING tracking_number),
 published AS ({tracking_received})
-SELECT count(*) FROM heard
+SELECT count(*) FROM stored
 """,
     tracking_received=outbox.insert(
         topics.TRACKING_RECEIVED,
         "SELECT DISTINCT 'parcel/' || tracking_number, jsonb_build_object('tracking_number', tracking_number)"
-        " FROM heard",
+        " FROM stored",
     ),
 )
 
-# The parcels that have left under that number: one, unless two carriers use the same.
+# The shipped parcels with that number: one, unless two carriers use the same.
 _SHIPMENTS = text("""
 SELECT id, order_id, carrier, count(*) OVER () AS number FROM shipments
 WHERE tracking_number = :tracking_number AND status <> 'preparing' ORDER BY order_id, id
@@ -81,24 +81,24 @@ _EVENTS = {
 
 
 def store_carrier_events(connection: Connection, gateway: str, events: Sequence[CarrierEvent]) -> int:
-    """Keeps what is new, in one statement, to be applied through the outbox; how many words that were."""
+    """Stores new events and publishes their tracking numbers, in one statement; returns the number of new events."""
     values = {
         "gateway": gateway,
-        "words": json.dumps([carrier_event.model_dump(mode="json") for carrier_event in events]),
+        "events": json.dumps([carrier_event.model_dump(mode="json") for carrier_event in events]),
     }
     return int(_STORE_EVENTS.execute(connection, values).scalar_one()) if events else 0
 
 
 def apply_carrier_events(connection: Connection, tracking_number: str) -> None:
-    """What has been heard of the parcels of that number and waits. Of a parcel that has not left yet it goes on
-    waiting: its process asks again when it has."""
+    """Applies the stored events of that number to its shipments. Events of a parcel that has not shipped yet stay: its
+    workflow calls this again after the shipment."""
     for parcel in connection.execute(_SHIPMENTS, {"tracking_number": tracking_number}).all():
         if _apply(connection, parcel.order_id, parcel.id, tracking_number, parcel.carrier, alone=parcel.number == 1):
             _publish(connection, parcel.order_id, parcel.id)
 
 
 def load(connection: Connection, ref: ShipmentRef) -> ShipmentSnapshot:
-    """How a parcel stands, with all that was heard of it before it left. Raises NotFound."""
+    """Applies the events that arrived before the shipment, and loads the snapshot. Raises NotFound."""
     row = connection.execute(_SNAPSHOT, {"id": ref.shipment_id}).first()
     if row is None:
         raise NotFound("There is no such shipment")
@@ -108,8 +108,8 @@ def load(connection: Connection, ref: ShipmentRef) -> ShipmentSnapshot:
 
 
 def record_tracking_event(connection: Connection, command: RecordTrackingEvent) -> StoredOrder:
-    """What the warehouse was told of a parcel. Repeated, it adds nothing; one that comes late is kept and moves
-    nothing. Raises NotFound, InvalidTransition for a parcel that has come to its end."""
+    """Records a tracking event entered by staff. Idempotent; a late one is recorded without a change of status. Raises
+    NotFound, InvalidTransition for a parcel with a final status."""
     stored, now = lock_order(connection, command.order_id)
     shipment = stored.order.shipment(command.shipment_id)
     if shipment is None:
@@ -127,7 +127,7 @@ def record_tracking_event(connection: Connection, command: RecordTrackingEvent) 
 
 
 def declare_shipment_lost(connection: Connection, command: DeclareShipmentLost) -> None:
-    """Nobody knows where it is, the carrier neither. A word that came meanwhile finds it again: nothing is done."""
+    """Marks a parcel without tracking events as lost. Does nothing if an event arrived meanwhile."""
     stored, now = lock_order(connection, command.order_id)
     shipment = stored.order.shipment(command.shipment_id)
     row = connection.execute(_SNAPSHOT, {"id": command.shipment_id}).one()
@@ -183,7 +183,7 @@ def _append_event(
     actor: Actor,
     cause: str,
 ) -> Order:
-    """The order after one more word about its parcel, and what follows from that."""
+    """Appends one tracking event to the order, with its consequences for mails, tasks, returns and the status."""
     shipment = order.shipment(shipment_id)
     assert shipment is not None
     if _known(shipment, tracking_event):
@@ -208,14 +208,14 @@ def _append_event(
         return order
     delivered = ended is OrderStatus.DELIVERED
     last = orders.ORDER_DELIVERED if delivered else orders.ORDER_RETURNED
-    # Told by the outbox: the update that brought us here may be lost with the server that holds it.
+    # Published through the outbox: the update that led here may be lost with its server.
     topic = topics.ORDER_DELIVERED if delivered else topics.ORDER_CHANGED
     outbox.publish(connection, topic, order.id, topics.OrderRef(order_id=order.id))
     return append(connection, order, [(last, {})], now=now, actor=actor, cause=cause)
 
 
 def _finish(connection: Connection, order: Order, shipment_id: str, status: ShipmentStatus) -> None:
-    """The buyer hears of it; what did not arrive is somebody's task."""
+    """Queues the buyer's mail; opens a manual task for a parcel that did not arrive."""
     if status is ShipmentStatus.DELIVERED:
         order_notices.queue(connection, order.id, OrderNotice.DELIVERED, shipment_id)
     elif status is ShipmentStatus.LOST:
@@ -226,8 +226,8 @@ def _finish(connection: Connection, order: Order, shipment_id: str, status: Ship
 
 
 def _expect_return(connection: Connection, order: Order, shipment_id: str, now: datetime, initiator: By) -> Order:
-    """What came back is received, restocked and paid back like any return. Where the order's state has no place for
-    one (it is completed), it is the task alone."""
+    """Opens a return for a parcel returned to sender, so that it is received, restocked and refunded like any return.
+    An order whose status allows no return (completed) only has the manual task."""
     shipment = order.shipment(shipment_id)
     assert shipment is not None
     left = order.left_to_return()

@@ -1,4 +1,4 @@
-"""The rows that an order's events make, read in bulk to be held against them, and made anew."""
+"""Order projections: read in bulk for comparison with their events, and rebuilt from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Rows = list[dict[str, Any]]
 
 
 class Batch(NamedTuple):
-    """Orders as they stand in one moment, with their events and the words that they are found by."""
+    """Orders with their events and search terms, of one snapshot."""
 
     orders: Rows
     events: Rows
@@ -46,7 +46,7 @@ WHERE id = :id
 
 
 def read_batch(connection: Connection, *, after: str, limit: int) -> Batch:
-    """The next orders by id. First in its transaction, so that it sees one moment: an order's events and its row."""
+    """The next orders by id. Call it first in the transaction, so that events and rows are of one snapshot."""
     connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
     found = _rows(connection.execute(_ORDERS, {"after": after, "limit": limit}).mappings())
     ids = {"ids": [row["id"] for row in found]}
@@ -55,7 +55,7 @@ def read_batch(connection: Connection, *, after: str, limit: int) -> Batch:
 
 
 def rebuild(connection: Connection, order_id: str) -> Order:
-    """Writes what the events make over whatever stands there. Raises what `fold` does, with nothing written."""
+    """Overwrites the projection by the fold of the events. Raises as `fold`, without writing anything."""
     email, shipping = connection.execute(_LOCK, {"id": order_id}).one()
     order = fold(read_events(connection, order_id), order_id)
     connection.execute(

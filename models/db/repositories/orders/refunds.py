@@ -1,6 +1,6 @@
-"""Refunds: asked for in one transaction under the order's lock, split over the payments that the order has captured.
+"""Refunds: requested in one transaction under the order's lock, and split over the order's captured payments.
 
-`payments.refunded` grows with the request and falls with its failure; the database never lets it past `captured`.
+`payments.refunded` grows with the request and falls with its failure; a CHECK limits it to `captured`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from models.payments.refunds import RefundPlan, plan
 
 
 class Requested(NamedTuple):
-    """The order with the refund in it."""
+    """The order after the request, and the refund."""
 
     stored: StoredOrder
     refund: OrderRefund
 
 
-# Newest payment first: what took over from another one is the card that the buyer holds now.
+# Newest payment first: a replacement payment has the card that the buyer uses now.
 _ROOM = text("""
 SELECT id, captured - refunded - disputed AS room FROM payments
 WHERE order_id = :order_id AND captured > refunded + disputed ORDER BY attempt DESC FOR UPDATE
@@ -56,10 +56,10 @@ def request(
     refund_id: str,
     reason: str | None = None,
 ) -> Requested:
-    """Money is to go back: an amount, lines, part of what lines cost, or (neither) all that is left.
+    """Requests a refund of an amount, of lines, of a part of the lines' cost, or, with neither, of all that is left.
 
-    The order's lock decides who gets what is left. Repeated with the same id, it adds nothing. Refuses before it
-    has written anything: RefundExceedsBalance, CurrencyMismatch, InvalidRequest, NotFound.
+    Idempotent by `refund_id`; the order's lock serialises requests. Raises RefundExceedsBalance, CurrencyMismatch,
+    InvalidRequest or NotFound, without a change.
     """
     stored, now = lock_order(connection, order_id)
     known = stored.order.refund(refund_id)
@@ -84,13 +84,13 @@ def request(
 
 
 def publish_changed(connection: Connection, refund_id: str, order_id: str) -> None:
-    """Its process is started; told again of one that runs, nothing happens."""
+    """Publishes the event that starts the refund's workflow; a repeat for a running one has no effect."""
     event = topics.RefundChanged(refund_id=refund_id, order_id=order_id)
     outbox.publish(connection, topics.REFUND_REQUESTED, refund_id, event)
 
 
 def fact(refund_id: str, planned: RefundPlan) -> dict[str, Any]:
-    """The data of its `refund.requested`."""
+    """The data of the event `refund.requested`."""
     return {"refund_id": refund_id, **planned.model_dump()}
 
 
@@ -117,7 +117,7 @@ def write(
     cause: str,
     note_id: str | None = None,
 ) -> None:
-    """The rows beside the event; `parts` in minor units by payment."""
+    """Inserts the rows of the refund and its parts; `parts`: minor units by payment."""
     connection.execute(
         _REQUEST,
         {
@@ -133,7 +133,7 @@ def write(
     )
 
 
-# What support sees
+# Support's view
 
 
 _OF_ORDER = text("""
@@ -147,7 +147,7 @@ FROM refunds r LEFT JOIN order_notes n ON n.id = r.note_id WHERE r.order_id = :o
 
 
 def views(connection: Connection, order: Order) -> list[dict[str, Any]]:
-    """The order's refunds, oldest first, each with its reason and what goes back to which payment."""
+    """The order's refunds, oldest first, each with its reason and its parts by payment."""
     rows = {row.id: row for row in connection.execute(_OF_ORDER, {"order_id": order.id})}
     return [
         {

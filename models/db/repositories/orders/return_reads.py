@@ -1,4 +1,4 @@
-"""Returns as they are looked at: by their number, by their order, and by the warehouse that expects them."""
+"""Reads returns: by id, by order, and in pages for the warehouse."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLUMNS = (
     returns.c.created_at.label("requested_at"),
     returns.c.expires_at,
 )
-_WHEN = (returns.c.created_at, returns.c.id)  # an index in this order, and one by state: a page reads what it shows
+_WHEN = (returns.c.created_at, returns.c.id)  # indexed in this order, also by state: a page reads only its rows
 
 
 def find(connection: Connection, return_id: str) -> ReturnOfOrder | None:
@@ -31,7 +31,7 @@ def find(connection: Connection, return_id: str) -> ReturnOfOrder | None:
 
 
 def of_order(connection: Connection, stored: StoredOrder) -> list[ReturnOfOrder]:
-    """Oldest first. Those that began after the order was read are left out."""
+    """Oldest first, without returns that were requested after `stored` was read."""
     rows = connection.execute(select(*_COLUMNS).where(returns.c.order_id == stored.order.id).order_by(*_WHEN))
     found = [ReturnOfOrder(stored, StoredReturn.model_validate(row._mapping)) for row in rows]
     return [current for current in found if stored.order.return_(current.row.id) is not None]
@@ -40,7 +40,7 @@ def of_order(connection: Connection, stored: StoredOrder) -> list[ReturnOfOrder]
 def page(
     connection: Connection, *, state: ReturnStatus | None, before: tuple[datetime, str] | None, limit: int
 ) -> list[ReturnOfOrder]:
-    """Newest first, from the one behind `before`."""
+    """Newest first, before the position `before`."""
     wanted = select(*_COLUMNS).order_by(*(column.desc() for column in _WHEN)).limit(limit)
     if state is not None:
         wanted = wanted.where(returns.c.state == state)

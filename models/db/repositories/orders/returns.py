@@ -1,4 +1,4 @@
-"""The transactions of a return: announced, received, refused, expired, refunded. The order's lock decides all races."""
+"""The transactions of a return: request, receive, refuse, expire, refund. The order's lock serialises them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ WHERE order_id = :order_id AND type = 'order.delivered' ORDER BY version DESC LI
 
 _KNOWN = text("SELECT 1 FROM order_events WHERE order_id = :order_id AND type = :type AND cause = :cause LIMIT 1")
 
-# What left from where, and what of it is back on the shelf.
+# Units that may be restocked, by SKU and location: shipped from there and not restocked yet.
 _PLACES = text("""
 WITH back AS (
     SELECT b.sku, b.location, sum(b.quantity) AS units
@@ -59,7 +59,7 @@ ORDER BY h.sku, room DESC, h.location
 
 
 class ReturnOfOrder(NamedTuple):
-    """A return with its order, as they now stand."""
+    """A return and its order."""
 
     stored: StoredOrder
     row: StoredReturn
@@ -84,7 +84,7 @@ def request(
     window_seconds: float,
     expires_seconds: float,
 ) -> ReturnOfOrder:
-    """The buyer means to send this back. Raises NotFound, InvalidTransition, NotEnoughToReturn."""
+    """Requests a return. Raises NotFound, InvalidTransition, NotEnoughToReturn."""
     returns.check_lines(lines)
     stored, now = lock_order(connection, order_id)
     returns.check_request(stored.order, _window_open(connection, order_id, window_seconds))
@@ -111,7 +111,7 @@ def expect(
     now: datetime,
     expires_seconds: float,
 ) -> Order:
-    """The locked order, of which this is on its way back. Raises InvalidTransition, NotEnoughToReturn."""
+    """Adds an open return to the locked order. Raises InvalidTransition, NotEnoughToReturn."""
     units = [{"line_id": line.line_id, "quantity": line.quantity} for line in lines]
     facts = [(orders.RETURN_REQUESTED, {"return_id": return_id, "lines": units})]
     order = append(connection, order, facts, now=now, actor=initiator.actor, cause=initiator.cause)
@@ -130,9 +130,9 @@ def expect(
 
 
 def receive(connection: Connection, command: ReceiveReturn) -> ReturnOfOrder:
-    """It has arrived: the units counted, back on their shelf, and their money on its way, or nothing of all that.
+    """Records the arrival: counts the units, restocks them and requests their refund, in one transaction.
 
-    The same command again (its cause) changes nothing. Raises NotFound, InvalidTransition, NotEnoughToReturn.
+    Idempotent by the command's cause. Raises NotFound, InvalidTransition, NotEnoughToReturn.
     """
     current, now = _lock(connection, command.return_id)
     order, initiator = current.stored.order, command.initiator
@@ -153,7 +153,7 @@ def receive(connection: Connection, command: ReceiveReturn) -> ReturnOfOrder:
 
 
 def refuse(connection: Connection, return_id: str, initiator: By, reason: str | None = None) -> ReturnOfOrder:
-    """It will not be taken back; repeated, it adds nothing. Raises NotFound, InvalidTransition."""
+    """Refuses the return. Idempotent. Raises NotFound, InvalidTransition."""
     current, now = _lock(connection, return_id)
     if current.request.status is ReturnStatus.REFUSED:
         return current
@@ -163,7 +163,7 @@ def refuse(connection: Connection, return_id: str, initiator: By, reason: str | 
 
 
 def expire(connection: Connection, return_id: str) -> ReturnOfOrder:
-    """Nothing has come in time; what has been settled meanwhile stays so."""
+    """Expires the return, unless it was received or refused meanwhile."""
     current, now = _lock(connection, return_id)
     if current.request.status is not ReturnStatus.REQUESTED:
         return current
@@ -175,7 +175,7 @@ def expire(connection: Connection, return_id: str) -> ReturnOfOrder:
 def record_refunded(
     connection: Connection, order: Order, refund_id: str, *, now: datetime, actor: Actor, cause: str
 ) -> Order:
-    """In the transaction that records a refund's success, on the locked order: its return, if any, has ended well."""
+    """Marks the refund's return, if any, as refunded, in the transaction that records the refund's success."""
     row = connection.execute(text("SELECT id FROM returns WHERE refund_id = :id"), {"id": refund_id}).first()
     found = order.return_(row.id) if row else None
     if found is None or found.status is not ReturnStatus.RECEIVED:
@@ -191,7 +191,7 @@ def record_refunded(
 
 
 def load_snapshot(connection: Connection, return_id: str) -> ReturnSnapshot:
-    """For its process. Read without a lock: whoever changes it afterwards tells the process to look again."""
+    """Reads without a lock: every later change signals the workflow. Raises NotFound."""
     row = connection.execute(
         text("""
         SELECT r.order_id, r.state AS status, extract(epoch FROM r.expires_at - now())::float AS seconds_left,
@@ -206,7 +206,7 @@ def load_snapshot(connection: Connection, return_id: str) -> ReturnSnapshot:
 
 
 def _window_open(connection: Connection, order_id: str, window_seconds: float) -> bool:
-    """Until the whole order is delivered the window has not begun to close."""
+    """Whether the return window is open. It starts when the whole order is delivered."""
     since = connection.execute(_SINCE_DELIVERY, {"order_id": order_id}).scalar()
     return since is None or since < window_seconds
 
@@ -214,7 +214,7 @@ def _window_open(connection: Connection, order_id: str, window_seconds: float) -
 def _request_refund(
     connection: Connection, order: Order, units: list[LineQuantity], command: ReceiveReturn
 ) -> str | None:
-    """The refund of what arrived, as far as it is not paid back already or in dispute; None where nothing is due."""
+    """Requests the refund of the received units that are not refunded or disputed; None if nothing is due."""
     due = returns.amount_to_refund(order, units)
     if due is None:
         return None
@@ -234,7 +234,7 @@ def _request_refund(
 def _restock(
     connection: Connection, order: Order, command: ReceiveReturn, received: list[ReceivedLine]
 ) -> list[Restocked]:
-    """What can be sold again, back where it was shipped from, booked as adjustments."""
+    """Restocks the units that can be sold again at the locations they were shipped from, as adjustments."""
     sku_of = {line.id: line.sku for line in order.lines}
     wanted: dict[str, int] = {}
     for item in received:
@@ -246,7 +246,7 @@ def _restock(
         if quantity:
             back.append(Restocked(sku=sku, location=location, quantity=quantity))
             wanted[sku] -= quantity
-    assert not any(wanted.values()), "what came back had been shipped"
+    assert not any(wanted.values()), "received units were shipped before"
     inventory.restock(
         connection,
         [(part.sku, part.location, part.quantity) for part in back],
@@ -274,7 +274,7 @@ def _set_state(
     restocked: list[Restocked],
     refund_id: str | None,
 ) -> None:
-    """The row as its event says; its process and the order's are told to look."""
+    """Sets the row's state and signals the return's and the order's workflows."""
     connection.execute(
         _SET_STATE,
         {

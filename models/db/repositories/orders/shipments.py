@@ -1,6 +1,6 @@
-"""The transactions of a shipment: plan it, then ship it (money taken, stock gone).
+"""The transactions of a shipment: plan it, then confirm it after the capture.
 
-Its label is in labels.py, its way to the buyer in parcels.py.
+Labels are in labels.py, tracking in parcels.py.
 """
 
 from __future__ import annotations
@@ -80,19 +80,19 @@ SELECT sku FROM moved
 
 
 def plan_shipment(connection: Connection, command: CreateShipment) -> ShipmentPlanned:
-    """What this parcel may take, and from which location; or which other parcel has to go out before it.
+    """Plans a shipment: its amount to capture and its location. An unfinished other shipment has to be finished first.
 
-    Raises InvalidTransition, NotEnoughToShip (also of what is allocated at that location), Conflict (tracking number
-    known).
+    Raises InvalidTransition, NotEnoughToShip (also for the units allocated at `location`), Conflict (known tracking
+    number).
     """
     stored, now = lock_order(connection, command.order_id)
     order = stored.order
-    begun = unfinished(connection, order.id)
-    again = any(parcel.shipment_id == command.shipment_id for parcel in begun)
-    if order.shipment(command.shipment_id) is not None or (command.resume_only and not again):
+    started = unfinished(connection, order.id)
+    planned = any(parcel.shipment_id == command.shipment_id for parcel in started)
+    if order.shipment(command.shipment_id) is not None or (command.resume_only and not planned):
         return _no_plan(order, finished=True)
-    if begun and not again:
-        return _no_plan(order, unfinished=begun[0])
+    if started and not planned:
+        return _no_plan(order, unfinished=started[0])
     if order.status is OrderStatus.CONFIRMED:
         order = append(
             connection,
@@ -105,7 +105,7 @@ def plan_shipment(connection: Connection, command: CreateShipment) -> ShipmentPl
     order.step(_status_after(order, command.lines))
     order.check_parcel(command.lines)
     capture = order.amount_to_capture(command.lines)
-    if not again:
+    if not planned:
         _plan(connection, order, command, capture)
     payment = connection.execute(_PAYMENT, {"payment_id": order.payment.id}).first()
     paid = payment is not None and capture.amount > 0
@@ -115,7 +115,7 @@ def plan_shipment(connection: Connection, command: CreateShipment) -> ShipmentPl
         final=_status_after(order, command.lines) is OrderStatus.SHIPPED,
         provider=payment.provider if payment and paid else None,
         reference=payment.reference if payment and paid else None,
-        repeated=again,
+        repeated=planned,
     )
 
 
@@ -148,7 +148,7 @@ def _plan(connection: Connection, order: Order, command: CreateShipment, capture
 
 
 def unfinished(connection: Connection, order_id: str) -> list[CreateShipment]:
-    """Parcels whose handing over has begun and not ended, oldest first, as they were commanded."""
+    """Commands that resume the planned, unconfirmed shipments, oldest first."""
     return [
         CreateShipment(
             order_id=order_id,
@@ -167,7 +167,7 @@ def unfinished(connection: Connection, order_id: str) -> list[CreateShipment]:
 
 
 def confirm_shipment(connection: Connection, command: CreateShipment, captured: Money) -> StoredOrder:
-    """The money is taken: the parcel is out, its stock gone, its events written. Repeated, it adds nothing."""
+    """Records the capture, the shipment and its stock movement. Idempotent."""
     stored, now = lock_order(connection, command.order_id)
     order = stored.order
     if order.shipment(command.shipment_id) is not None:
@@ -214,7 +214,7 @@ def confirm_shipment(connection: Connection, command: CreateShipment, captured: 
 
 
 def drop_plan(connection: Connection, shipment_id: str) -> None:
-    """Its money could not be taken, so nothing leaves; the tracking number is free again."""
+    """Deletes the plan of a shipment whose capture failed; its tracking number can be used again."""
     connection.execute(
         text("DELETE FROM shipments WHERE id = :id AND status = 'preparing'"),
         {"id": shipment_id},
@@ -223,7 +223,7 @@ def drop_plan(connection: Connection, shipment_id: str) -> None:
 
 
 def _units(order: Order, parcel: list[ShippedLine]) -> dict[str, int]:
-    """By SKU."""
+    """Units by SKU."""
     sku_of = {line.id: line.sku for line in order.lines}
     units: dict[str, int] = {}
     for item in parcel:
@@ -232,7 +232,7 @@ def _units(order: Order, parcel: list[ShippedLine]) -> dict[str, int]:
 
 
 def _location(connection: Connection, order: Order, command: CreateShipment) -> str | None:
-    """Where all of the parcel is allocated: as the warehouse says, else the first such place; None: in several."""
+    """The location where all units are allocated: the requested one, else the first such; None: there is none."""
     wanted = _units(order, command.lines)
     left: dict[str, dict[str, int]] = {}
     for sku, location, units in connection.execute(_ALLOCATED, {"checkout_id": order.checkout_id}):
@@ -246,7 +246,7 @@ def _location(connection: Connection, order: Order, command: CreateShipment) -> 
 
 
 def _take_stock(connection: Connection, order: Order, parcel: list[ShippedLine], leaves: str | None) -> None:
-    """From the location that it leaves from, where it is one."""
+    """Ships the allocated units, from the location `leaves` or, with None, from several."""
     wanted = _units(order, parcel)
     gone = []
     for sku, location, left in connection.execute(_LOCK_HOLDS, {"checkout_id": order.checkout_id}):
@@ -274,7 +274,7 @@ def _status_after(order: Order, parcel: list[ShippedLine]) -> OrderStatus:
 
 
 def shipment_response(connection: Connection, stored: StoredOrder, shipment_id: str) -> StoredResponse:
-    """The contract's shipment and its label, with the order as it now stands."""
+    """The API's Shipment with its label and order."""
     shipment = stored.order.shipment(shipment_id)
     assert shipment is not None
     return StoredResponse.of(
@@ -289,7 +289,7 @@ def shipment_response(connection: Connection, stored: StoredOrder, shipment_id: 
 
 
 def label_details(connection: Connection, order_id: str) -> dict[str, dict[str, Any]]:
-    """What is known of an order's parcels beside their events: `label_url`, and `eta` as the carrier says it now."""
+    """`label_url` and the carrier's present `eta` of an order's shipments, which are not in events."""
     rows = connection.execute(
         text("SELECT id, label_url, eta FROM shipments WHERE order_id = :order_id"), {"order_id": order_id}
     )

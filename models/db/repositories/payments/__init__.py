@@ -1,1 +1,1 @@
-"""Money: payments, refunds, disputes, the ledger."""
+"""Payments, retries, refund outcomes, disputes, saved methods and reconciliation."""

@@ -1,6 +1,6 @@
-"""Differences between a provider's list and our books: put right where that is safe, else a person's to close.
+"""Differences between a provider's list and the ledger: corrected automatically if that is safe, else a manual task.
 
-Each is settled in one transaction under its order's lock, after the comparison has been made once more.
+Each is resolved in one transaction under its order's lock, which repeats the comparison.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ UPDATE differences SET state = :state, task_id = :task_id, closed_at = CASE WHEN
 WHERE id = :id
 """)
 
-# An authorisation that is nobody's: its checkout has ended, and no payment of ours that lives is this one.
+# An orphaned authorisation: its checkout has ended, and it belongs to no live payment.
 _WITHOUT_OWNER = text(f"""
 SELECT 1 WHERE NOT EXISTS (
         SELECT 1 FROM checkouts WHERE id = :checkout_id AND {one_of("status", LIVE_CHECKOUT)})
@@ -72,7 +72,7 @@ UPDATE payments SET captured = captured + :amount, state = 'captured'
 WHERE id = :id AND state IN ('authorised', 'captured') AND captured + released + :amount <= amount RETURNING id
 """)
 
-# A part of ours may be several refunds of the provider's: its reference names them all.
+# One refund part may be several refunds at the provider: its reference lists them all.
 _REFUNDS = text("""
 SELECT m.source FROM provider_movements m
 WHERE m.provider = :provider AND m.payment = :subject AND m.kind = 'refund' AND m.source IS NOT NULL
@@ -91,7 +91,7 @@ GROUP BY m.source, m.currency
 
 
 class Difference(NamedTuple):
-    """`ours` and `theirs` in minor units; `subject` is the provider's reference of a payment, or of a movement."""
+    """`ours` and `theirs` in minor units; `subject`: the provider's id of a payment or a movement."""
 
     id: str
     run_id: str
@@ -112,7 +112,7 @@ class Difference(NamedTuple):
     @property
     def description(self) -> str:
         where = f"{self.subject} at {self.provider}"
-        return f"{where}: our books say {self.ours}, the provider {self.theirs} {self.currency}"
+        return f"{where}: {self.ours} in the ledger, {self.theirs} at the provider, in minor units of {self.currency}"
 
 
 def read(connection: Connection, difference_id: str) -> Difference:
@@ -128,12 +128,12 @@ def page(
 
 
 def has_no_owner(connection: Connection, difference: Difference) -> bool:
-    """Whether the authorisation may still be voided: asked again just before."""
+    """Whether the authorisation is orphaned: checked again right before it is voided."""
     return connection.execute(_WITHOUT_OWNER, difference._asdict()).first() is not None
 
 
 def heal(connection: Connection, difference_id: str) -> DifferenceState:
-    """Puts our books right where it is plain what happened; else opens a task. Repeated, it changes nothing."""
+    """Corrects our records if the cause is certain; else opens a manual task. Idempotent."""
     difference = Difference(*connection.execute(_LOCK, {"id": difference_id}).one())
     if difference.state != DifferenceState.FOUND:
         return DifferenceState(difference.state)
@@ -159,13 +159,13 @@ def record_state(connection: Connection, difference: Difference, *, healed: bool
 
 
 def _record_capture(connection: Connection, difference: Difference) -> bool:
-    """Taken at the provider and never written down here: by a parcel's step that was lost, or by hand."""
+    """Records a capture that is only at the provider: of an interrupted shipment, or made by hand."""
     if difference.order_id is None or difference.payment_id is None:
         return False
     missing = difference.theirs - difference.ours
     stored, now = lock_order(connection, difference.order_id)
     if connection.execute(_CAPTURED, {"id": difference.payment_id}).scalar_one() != difference.ours:
-        return True  # written down meanwhile; what may be left of it is the next run's
+        return True  # recorded meanwhile; the next run compares the rest
     amount = Money.of(missing, difference.currency)
     plan = connection.execute(_PLAN, {"order_id": difference.order_id, "amount": missing}).first()
     if plan is not None:
@@ -195,7 +195,7 @@ def _record_capture(connection: Connection, difference: Difference) -> bool:
 
 
 def _publish_refunds(connection: Connection, difference: Difference) -> bool:
-    """Made at the provider by hand, and its webhook lost: told as the webhook would have."""
+    """Publishes refunds that were made at the provider by hand and whose webhook was lost."""
     if difference.order_id is None:
         return False
     found = connection.execute(_REFUNDS, difference._asdict())
@@ -209,7 +209,7 @@ def _publish_refunds(connection: Connection, difference: Difference) -> bool:
 
 
 def _record_disputes(connection: Connection, difference: Difference) -> bool:
-    """The bank has moved money, and the webhook that tells of the dispute was lost."""
+    """Records disputes whose webhook was lost."""
     rows = connection.execute(_DISPUTES, {"provider": difference.provider, "subject": difference.subject}).all()
     for row in rows:
         disputes.record_found(

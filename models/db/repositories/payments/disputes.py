@@ -1,4 +1,4 @@
-"""Disputes: the provider's word, stored once and in any order; then our books follow, one transaction a dispute."""
+"""Disputes: events are stored once, in any order; one transaction per dispute updates order, payment and ledger."""
 
 from __future__ import annotations
 
@@ -40,18 +40,17 @@ _STEPS = {
 
 
 def record(connection: Connection, provider: str, reference: str) -> None:
-    """Our books as the provider's word has it: events, the payment, the ledger, and a task while it is open.
+    """Records the dispute's provider state: events, payment, ledger, and a manual task while it is open. Idempotent.
 
-    A dispute may be told before the capture that it is about: Unavailable until that is in the books. Repeated, it
-    adds nothing.
+    Raises Unavailable until the disputed capture is recorded: a dispute's event may arrive before it.
     """
     key = {"provider": provider, "reference": reference}
-    known = connection.execute(_LOCK, key).one()  # one dispute at a time, then its order: the same way round always
+    known = connection.execute(_LOCK, key).one()  # lock order: the dispute, then its order
     if known.booked == known.state:
         return
     payment = connection.execute(_PAYMENT, {"provider": provider, "payment": known.payment}).first()
     if payment is None:
-        detail = f"{provider} tells of the dispute {reference} about {known.payment}, which is not ours"
+        detail = f"{provider} reports the dispute {reference} about {known.payment}, which is not ours"
         tasks.open_task(connection, OpenTask(kind="unknown-payment", subject=known.payment or reference, detail=detail))
         return
     steps = [DisputeState(known.state)]
@@ -59,9 +58,9 @@ def record(connection: Connection, provider: str, reference: str) -> None:
         steps.insert(0, DisputeState.OPEN)
     _follow(connection, known, payment, steps)
     connection.execute(_BOOKED, {**key, "state": known.state, "payment_id": payment.id})
-    words = f"{known.amount} {known.currency} ({known.reason}), {reference} at {provider}"
+    detail = f"{known.amount} {known.currency} ({known.reason}), {reference} at {provider}"
     if known.state == DisputeState.OPEN:
-        tasks.open_task(connection, OpenTask(kind="dispute", subject=payment.order_id, detail=words))
+        tasks.open_task(connection, OpenTask(kind="dispute", subject=payment.order_id, detail=detail))
 
 
 def _follow(connection: Connection, known: Row[Any], payment: Row[Any], steps: list[DisputeState]) -> None:
@@ -71,7 +70,7 @@ def _follow(connection: Connection, known: Row[Any], payment: Row[Any], steps: l
     for step in steps:
         delta = {DisputeState.OPEN: known.amount, DisputeState.WON: -known.amount, DisputeState.LOST: 0}[step]
         if connection.execute(_MOVE, {"id": payment.id, "delta": delta}).first() is None:
-            raise Unavailable("The capture that is disputed is not in the books yet")
+            raise Unavailable("The disputed capture is not in the ledger yet")
         ledger.post(connection, _STEPS[step][1], payment.id, known.reference, amount)
     facts = [(_STEPS[step][0], fact) for step in steps]
     append(connection, stored.order, facts, now=now, actor=SYSTEM, cause=known.reference)
@@ -87,7 +86,7 @@ ON CONFLICT (provider, reference) DO UPDATE SET state = excluded.state, updated_
 def record_found(
     connection: Connection, provider: str, reference: str, *, payment: str, amount: Money, state: DisputeState
 ) -> None:
-    """One that only the provider's list tells of; our books follow it as if its webhook had come."""
+    """Stores a dispute from the provider's list and publishes it as its webhook would have."""
     values = {"provider": provider, "reference": reference, "payment": payment, "state": state}
     connection.execute(_FIND, {**values, "currency": amount.currency, "amount": amount.amount})
     event = topics.DisputeChanged(provider=provider, reference=reference)

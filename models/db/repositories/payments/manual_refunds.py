@@ -1,4 +1,4 @@
-"""Refunds that somebody made at the provider by hand: each becomes its order's, once."""
+"""Refunds that were made at the provider by hand: each is added to its order, once."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ WHERE payment_id = :payment_id AND :reference = ANY (string_to_array(reference, 
 
 
 def adopt(connection: Connection, ref: RefundRef, found: ProviderRefund) -> bool:
-    """A refund that is not of our asking becomes the order's, once. False: no order's, or it came to nothing.
+    """Adds a refund that we did not request to its order. Idempotent. False: it has no order, failed, or is ours.
 
-    Raises RefundExceedsBalance while our own refunds have a claim on all that is left.
+    Raises RefundExceedsBalance while our own refunds reserve everything that is left.
     """
     assert ref.found is not None
     assert found.amount is not None
@@ -40,7 +40,7 @@ def adopt(connection: Connection, ref: RefundRef, found: ProviderRefund) -> bool
     if stored.order.refund(ref.refund_id) is not None:
         return True
     if connection.execute(_KNOWN, {"payment_id": payment.id, "reference": ref.found.reference}).first() is not None:
-        return False  # ours after all
+        return False  # requested by us
     planned = plan(stored.order, found.amount, [])
     part = RefundPart(
         refund_id=ref.refund_id,

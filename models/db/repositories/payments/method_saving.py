@@ -1,5 +1,4 @@
-"""The transactions of saving a card: begin, note what the provider said, ask its owner, keep, close. Each may be
-repeated and says the same."""
+"""The transactions of saving a card: begin, record the set-up, require action, save, close. Each is idempotent."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ SELECT
 """)
 
 _BEGIN = text("""
-WITH kept AS (INSERT INTO kept_answers (key_digest, fingerprint)
+WITH response AS (INSERT INTO kept_answers (key_digest, fingerprint)
     SELECT :key_digest, :fingerprint WHERE CAST(:key_digest AS text) IS NOT NULL
     ON CONFLICT (key_digest) DO NOTHING)
 INSERT INTO payment_methods (id, user_id, provider, state, token, key_digest)
@@ -47,15 +46,15 @@ VALUES (:payment_method_id, :user_id, :provider, 'saving', :method, :key_digest)
 
 
 def begin(connection: Connection, command: BeginPaymentMethod) -> PaymentMethodBegun:
-    """Raises Conflict when there are as many as may be, IdempotencyKeyReused, NotFound without an account."""
+    """Raises Conflict if the account has MAX_METHODS already, IdempotencyKeyReused, NotFound without an account."""
     lock_account(connection, command.user_id)
     values = command.model_dump(include={"payment_method_id", "user_id", "provider", "method", "key_digest"})
-    standing = connection.execute(_STATE, values).mappings().one()
-    if standing["mine"]:
-        return _existing(connection, command, PaymentMethodState(standing["mine"]["state"]))
-    if standing["fingerprint"] not in (None, command.fingerprint):
+    state = connection.execute(_STATE, values).mappings().one()
+    if state["mine"]:
+        return _existing(connection, command, PaymentMethodState(state["mine"]["state"]))
+    if state["fingerprint"] not in (None, command.fingerprint):
         raise IdempotencyKeyReused()
-    if standing["saved"] >= MAX_METHODS:
+    if state["saved"] >= MAX_METHODS:
         raise Conflict(f"An account keeps at most {MAX_METHODS} payment methods")
     connection.execute(_BEGIN, {**values, "fingerprint": command.fingerprint})
     return PaymentMethodBegun()
@@ -66,9 +65,9 @@ def _existing(connection: Connection, command: BeginPaymentMethod, state: Paymen
         return PaymentMethodBegun(repeated=True)
     if state is not PaymentMethodState.FAILED:
         return PaymentMethodBegun(repeated=True, ended=PaymentMethodState.SAVED, response=SAVED)
-    kept = stored_responses.find(connection, command.key_digest, command.fingerprint) if command.key_digest else None
+    stored = stored_responses.find(connection, command.key_digest, command.fingerprint) if command.key_digest else None
     lost = problem_response(Unavailable(), command)
-    response = CommandResponse(status=kept.status) if kept else CommandResponse(status=lost.status, body=lost.body)
+    response = CommandResponse(status=stored.status) if stored else CommandResponse(status=lost.status, body=lost.body)
     return PaymentMethodBegun(repeated=True, ended=state, response=response)
 
 
@@ -81,7 +80,7 @@ WHERE id = :payment_method_id AND state IN ('saving', 'requires_action')
 
 
 def record(connection: Connection, payment_method_id: str, setup: ProviderSetup) -> None:
-    """What the provider said of it, so that nobody else has to carry it."""
+    """Stores the provider's set-up, so that no workflow payload contains it."""
     connection.execute(
         _RECORD,
         {
@@ -101,7 +100,7 @@ WHERE id = :payment_method_id AND state IN ('saving', 'requires_action')
 RETURNING id, provider, state, next_action, action_expires_at, setup, key_digest
 """)
 
-# `requires_action` itself and `created` are no news.
+# The events of `requires_action` itself and of `created` are not changes.
 _CHANGED = text("""
 SELECT EXISTS (SELECT 1 FROM webhook_events WHERE subject = :setup
     AND type NOT IN ('setup_intent.created', 'setup_intent.requires_action'))
@@ -109,7 +108,7 @@ SELECT EXISTS (SELECT 1 FROM webhook_events WHERE subject = :setup
 
 
 def require_action(connection: Connection, command: RequireSetupAction) -> SetupActionRequired:
-    """The row's lock orders this against the webhook's transaction: one of the two sees the other."""
+    """The row's lock serialises this with the webhook's transaction: one of the two sees the other."""
     row = connection.execute(_REQUIRE_ACTION, command.model_dump()).mappings().one()
     answer = StoredResponse.of(202, view(row))
     connection.execute(
@@ -133,7 +132,7 @@ UPDATE payment_methods p SET state = 'saved', next_action = NULL, action_expires
 WHERE id = :id RETURNING *
 """)
 
-# The entry takes the newer card over (its date may be a later one), and the newcomer takes the older one away.
+# The saved row gets the newer card (it may expire later), and the new row gets the older one, to be detached.
 _RENEW = text("""
 UPDATE payment_methods SET reference = :reference, card = CAST(:card AS jsonb), updated_at = now()
 WHERE id = :id RETURNING *
@@ -146,7 +145,7 @@ WHERE id = :id
 
 
 def save(connection: Connection, payment_method_id: str) -> CommandResponse:
-    """Saved, or known already: the same card twice is one entry. The account's first is its default."""
+    """Saves the card, or merges it into the saved row of the same card. The account's first card is its default."""
     user_id = connection.execute(
         text("SELECT user_id FROM payment_methods WHERE id = :id"), {"id": payment_method_id}
     ).scalar_one()
@@ -181,7 +180,7 @@ WHERE id = :payment_id
 
 
 def save_used(connection: Connection, command: SaveCheckoutPaymentMethod, setup: ProviderSetup) -> None:
-    """The method of a payment becomes one of its buyer's, as one that was set up; the payment names it."""
+    """Saves the method of a payment for its buyer; the payment refers to it."""
     lock_account(connection, command.user_id)
     started = {**command.model_dump(include={"payment_method_id", "user_id", "provider"}), "method": setup.method}
     connection.execute(_BEGIN_PAID, started)
@@ -220,7 +219,7 @@ _FORGET = text("DELETE FROM kept_answers WHERE key_digest = :key_digest AND fing
 
 
 def close(connection: Connection, command: ClosePaymentMethod) -> CommandResponse:
-    """The end without a saved card; the answer is kept where it may be, else the key is free again."""
+    """Ends it without a saved card. Stores the response if it may be stored, else the key can be used again."""
     started = command.begin
     error = command.refusal.raised()
     values = started.model_dump(include={"payment_method_id", "user_id", "provider", "method", "key_digest"})
@@ -229,10 +228,10 @@ def close(connection: Connection, command: ClosePaymentMethod) -> CommandRespons
         "decline_code": error.extra.get("decline_code"),
         "retryable": not error.stored,
     }
-    if not isinstance(error, NotFound):  # of an account that is not there nothing can be kept
+    if not isinstance(error, NotFound):  # without an account there is no row to reference
         connection.execute(_CLOSE, {**values, **more})
         if connection.execute(_REASON, values).scalar_one() != error.slug:
-            # The API had given it up before: what its owner was told stands, and the key is free.
+            # The API expired it before: its response to the owner stays valid, and the key can be used again.
             response = problem_response(Unavailable(), started)
             return CommandResponse(status=response.status, body=response.body)
     answer = problem_response(error, started)
@@ -249,7 +248,7 @@ def problem_response(error: HoldfastError, started: BeginPaymentMethod) -> Store
 
 
 def processing_response(started: BeginPaymentMethod) -> StoredResponse:
-    """It has begun, and nobody knows yet how it ends."""
+    """202: it has begun, and its outcome is not known yet."""
     return StoredResponse.of(
         202, {"id": started.payment_method_id, "provider": started.provider, "status": PaymentMethodState.SAVING.shown}
     )
@@ -263,13 +262,13 @@ ON CONFLICT (id) DO NOTHING RETURNING id
 
 
 def expire_unanswered(connection: Connection, command: BeginPaymentMethod) -> bool:
-    """Closes a card to save that no worker has answered, before it begins. False: it has begun, so it goes on."""
+    """Closes a card to save that no worker has answered, before it begins. False: it has begun and continues."""
     values = command.model_dump(include={"payment_method_id", "user_id", "provider", "method", "key_digest"})
     return connection.execute(_EXPIRE_UNANSWERED, values).first() is not None
 
 
 def restarts(connection: Connection, key_digest: str) -> int:
-    """How often that key ended so that it may begin anew."""
+    """How many attempts with that key ended retryably."""
     return int(
         connection.execute(
             text("SELECT count(*) FROM payment_methods WHERE key_digest = :key_digest AND retryable"),
@@ -287,7 +286,7 @@ NO_TIME = 1.0  # seconds
 
 
 def read_begun(connection: Connection, payment_method_id: str) -> BeginPaymentMethod | None:
-    """The input of the workflow of a card that is being saved, for its restart; None when it has ended."""
+    """The workflow's input for a restart; None if the card's saving has ended."""
     row = connection.execute(_BEGUN, {"payment_method_id": payment_method_id}).mappings().first()
     if row is None:
         return None

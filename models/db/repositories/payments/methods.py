@@ -1,4 +1,4 @@
-"""Saved cards as their owner sees them, and as the provider knows them."""
+"""Saved payment methods: the owner's views and commands, and the provider's ids."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.payments.methods import LIVE_SETUP, MAX_METHODS, PaymentMethodRef, P
 
 
 class MethodState(NamedTuple):
-    """One entry as its owner sees it."""
+    """A payment method's status and its API view."""
 
     state: PaymentMethodState
     view: dict[str, Any]
@@ -28,7 +28,7 @@ _OWN = text("SELECT * FROM payment_methods WHERE id = :id AND user_id = :user_id
 
 
 def read(connection: Connection, user_id: str, payment_method_id: str) -> MethodState:
-    """Where it is now; of a card that was there already, that entry. Raises NotFound, also for a removed one."""
+    """The method; for a duplicate card the row that was saved before. Raises NotFound, also for a removed one."""
     row = connection.execute(_OWN, {"id": payment_method_id, "user_id": user_id}).mappings().first()
     if row is not None and row["same_as"] is not None:
         row = connection.execute(_OWN, {"id": row["same_as"], "user_id": user_id}).mappings().first()
@@ -47,7 +47,7 @@ ORDER BY created_at, id LIMIT :limit
 def list_saved(
     connection: Connection, user_id: str, *, after: tuple[datetime, str], limit: int
 ) -> list[dict[str, Any]]:
-    """Oldest first, from behind that moment and id (ids that come of a key are in no order)."""
+    """Oldest first, after (created_at, id): ids derived from a key have no order in time."""
     values = {"user_id": user_id, "at": after[0], "id": after[1], "limit": limit}
     rows = connection.execute(_LIST, values).mappings()
     return [view(row) for row in rows]
@@ -79,7 +79,8 @@ WHERE id = (SELECT id FROM payment_methods WHERE user_id = :user_id AND state = 
 
 
 def remove(connection: Connection, user_id: str, payment_method_id: str) -> None:
-    """Gone for its owner; the provider is told through the outbox. The newest other one becomes the default.
+    """Removes the method for its owner; the outbox starts the detaching at the provider. The newest other one becomes
+    the default.
 
     Raises NotFound, and InvalidTransition while it is not saved yet.
     """
@@ -105,14 +106,14 @@ def _saved(connection: Connection, user_id: str, payment_method_id: str) -> Any:
 
 
 def customer_of(connection: Connection, user_id: str) -> str | None:
-    """The provider's id of this person."""
+    """The provider's customer id of the user."""
     return connection.execute(
         text("SELECT payment_customer FROM users WHERE id = :id"), {"id": user_id}
     ).scalar_one_or_none()
 
 
 def store_customer(connection: Connection, user_id: str, customer: str, *, gone: str | None) -> str:
-    """The one that is kept: whoever came first, unless that one is gone."""
+    """Stores the customer id unless there is one other than `gone`; returns the stored one."""
     return str(
         connection.execute(
             text("""
@@ -125,7 +126,7 @@ def store_customer(connection: Connection, user_id: str, customer: str, *, gone:
 
 
 class ProviderMethod(NamedTuple):
-    """As the provider knows it."""
+    """A payment method at its provider."""
 
     state: PaymentMethodState
     provider: str
@@ -138,7 +139,7 @@ def at_provider(connection: Connection, payment_method_id: str) -> ProviderMetho
 
 
 class Usable(NamedTuple):
-    """A saved method as the provider charges it."""
+    """The provider's ids to charge a saved method."""
 
     provider: str
     reference: str
@@ -152,7 +153,7 @@ WHERE m.id = :id AND m.user_id = :user_id AND m.state = 'saved'
 
 
 def usable(connection: Connection, user_id: str, payment_method_id: str) -> Usable:
-    """That person's own. Raises NotFound, as for another's and for one that is not saved or no longer."""
+    """The user's saved method. Raises NotFound, also for another user's and for one that is not saved."""
     row = connection.execute(_USABLE, {"id": payment_method_id, "user_id": user_id}).first()
     if row is None:
         raise NotFound("There is no such payment method")
@@ -160,14 +161,14 @@ def usable(connection: Connection, user_id: str, payment_method_id: str) -> Usab
 
 
 def check_room(connection: Connection, user_id: str) -> None:
-    """Raises Conflict when there are as many as may be."""
+    """Raises Conflict if the account has MAX_METHODS already."""
     saved = text("SELECT count(*) FROM payment_methods WHERE user_id = :user_id AND state = 'saved'")
     if connection.execute(saved, {"user_id": user_id}).scalar_one() >= MAX_METHODS:
         raise Conflict(f"An account keeps at most {MAX_METHODS} payment methods")
 
 
 def in_use(connection: Connection, user_id: str, reference: str, *, besides: str) -> bool:
-    """Whether another entry is that very card at the provider."""
+    """Whether another row of the user has the same reference at the provider."""
     found = connection.execute(
         text("""
         SELECT 1 FROM payment_methods
@@ -179,7 +180,7 @@ def in_use(connection: Connection, user_id: str, reference: str, *, besides: str
 
 
 def removed(connection: Connection, payment_method_id: str) -> None:
-    """The provider has let go of it; what told the card goes as well."""
+    """Records that the provider has detached it, and deletes the card's details."""
     connection.execute(
         text("""
         UPDATE payment_methods SET state = 'removed', card = NULL, card_fingerprint = NULL, updated_at = now()
@@ -195,7 +196,7 @@ def read_row(connection: Connection, payment_method_id: str) -> Any:
 
 
 def view(row: Any) -> dict[str, Any]:
-    """The contract's shape: `{id, provider, status, …}` with what its status has."""
+    """The API's shape: `{id, provider, status, …}` with the members of its status."""
     state = PaymentMethodState(row["state"])
     shown = {"id": row["id"], "provider": row["provider"], "status": state.shown}
     if state is PaymentMethodState.REQUIRES_ACTION:

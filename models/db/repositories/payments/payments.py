@@ -1,4 +1,4 @@
-"""Payments and the ledger, where a provider's word changes them outside an order's own transactions."""
+"""Payments and their ledger entries: voids and releases, outside the other transactions of an order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.orders import orders
 from models.orders.orders import SYSTEM
 from models.payments.provider import ProviderPayment, ProviderPaymentStatus
 
-# An authorisation that never became an order is in the books as well, and out of them again.
+# The authorisation and the void of a payment without an order are both posted to the ledger.
 _VOID = text(f"""
 WITH voided AS (
     UPDATE payments SET state = :state, reference = coalesce(reference, :reference)
@@ -31,7 +31,7 @@ ON CONFLICT (payment_id, kind, cause) DO NOTHING
 
 
 def record_void(connection: Connection, checkout_id: str, payment: ProviderPayment) -> None:
-    """The payment is undone at the provider; repeated, it changes nothing."""
+    """Records that the payment was voided or refunded at the provider. Idempotent."""
     state = "refunded" if payment.state is ProviderPaymentStatus.CAPTURED else "voided"
     connection.execute(
         _VOID,
@@ -40,7 +40,7 @@ def record_void(connection: Connection, checkout_id: str, payment: ProviderPayme
 
 
 def open_reference(connection: Connection, checkout_id: str) -> str | None:
-    """The provider's id of a checkout's payment that is neither undone nor an order's."""
+    """The provider's id of a checkout's payment that is neither voided nor of an order."""
     found = connection.execute(
         text(
             "SELECT reference FROM payments WHERE checkout_id = :checkout_id AND reference IS NOT NULL"
@@ -52,7 +52,7 @@ def open_reference(connection: Connection, checkout_id: str) -> str | None:
 
 
 class OpenAuthorisation(NamedTuple):
-    """What a bank still holds for an order, in minor units. `captured`: what was taken of it by us."""
+    """An open authorisation of an order. `amount`: still open, `captured`: captured of the payment, in minor units."""
 
     payment_id: str
     provider: str
@@ -81,7 +81,7 @@ def open_authorisations(connection: Connection, order_id: str) -> list[OpenAutho
 
 
 def record_release(connection: Connection, order_id: str, authorisation: OpenAuthorisation) -> None:
-    """The provider has let go of it. Repeated, it adds nothing."""
+    """Records that the provider has voided or released it. Idempotent."""
     stored, now = lock_order(connection, order_id)
     if authorisation not in open_authorisations(connection, order_id):
         return

@@ -1,4 +1,4 @@
-"""The runs of reconciliation: how far each provider's list has been read, every line of it once, and the comparison."""
+"""Reconciliation runs: the range read of each provider's list, its movements (each once), and the comparison."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.payments.provider import Movement
 from models.payments.reconciliation import BeginRun, CompareLedger, EndRun, ReconciliationRun
 from models.states import LIVE_CHECKOUT
 
-# The first run of a provider looks back before its first payment. A run that failed moves nothing forward.
+# The first run of a provider starts before its first payment. After a failed run the next one starts at the same time.
 _BEGIN = text("""
 INSERT INTO reconciliation_runs (id, key, provider, state, since, until)
 SELECT :id, :key, CAST(:provider AS text), 'running', coalesce(
@@ -46,10 +46,9 @@ _END = text("""
 UPDATE reconciliation_runs SET state = :state, ended_at = now() WHERE id = :run_id AND state = 'running'
 """)
 
-# What is younger than the margin, at the moment when the run began to read, counts only where it makes a difference
-# smaller: the recording of it here may trail, and so may the provider's list. Refunds that are on their way, and
-# parcels that are being handed over, are in hand.
-# `theirs` and `ours` give for each payment its sums: the least and the most that each side may be taken to say.
+# Movements younger than the margin at the start of the run count only if they make a difference smaller: our records
+# and the provider's list may both lag. Pending refunds and shipments in progress are no differences.
+# `theirs` and `ours` have each payment's sums: the least and the most that each side may amount to.
 _COMPARE = text(f"""
 CREATE TEMPORARY TABLE found_differences ON COMMIT DROP AS
 WITH due AS (SELECT until - make_interval(secs => :margin) AS till FROM reconciliation_runs WHERE id = :run_id),
@@ -103,7 +102,7 @@ sums AS (
         ('refund-missing', o.refunded_least, t.refunded_most, o.refunded_least > t.refunded_most),
         ('dispute-unrecorded', o.disputed_most, t.disputed_least, t.disputed_least > o.disputed_most)
     ) AS v (kind, ours, theirs, differs)
-    -- What was captured although it was to be voided was given back whole: it never came into the books.
+    -- A payment that was captured instead of voided and then refunded in full was never in the ledger.
     WHERE v.differs AND NOT (o.captured = 0 AND o.state IN ('refunded', 'voided')
         AND t.captured_most = t.refunded_most)),
 unknown AS (
@@ -145,7 +144,7 @@ ON CONFLICT (provider, kind, subject, ours, theirs) DO UPDATE SET state = 'found
     closed_at = NULL WHERE d.state IN ('healed', 'found')
 """)
 
-# An open one whose sums are no longer what they were has gone, or is another one now.
+# An open difference whose sums have changed has vanished, or is a new one.
 _HEALED = text("""
 UPDATE differences d SET state = 'healed', closed_at = now()
 WHERE d.provider = :provider AND d.state = 'open'
@@ -167,7 +166,7 @@ _AFTER_ALL = "~"
 
 
 def begin(connection: Connection, command: BeginRun) -> ReconciliationRun:
-    """From the end of the provider's last run, less the overlap. Repeated, the same run again."""
+    """Begins a run from the end of the provider's last one, less the overlap. Idempotent by `key`."""
     row = connection.execute(
         _BEGIN,
         {
@@ -181,8 +180,8 @@ def begin(connection: Connection, command: BeginRun) -> ReconciliationRun:
 
 
 def store(connection: Connection, run: ReconciliationRun, movements: Sequence[Movement]) -> None:
-    """Lines of the provider's list; one that is known already is now also this run's."""
-    by_reference = {movement.reference: _row(movement) for movement in movements}  # a page may repeat a line
+    """Stores movements of the provider's list; known ones are assigned to this run."""
+    by_reference = {movement.reference: _row(movement) for movement in movements}  # a page may repeat a movement
     connection.execute(
         _STORE,
         {"provider": run.provider, "run_id": run.run_id, "movements": json.dumps(list(by_reference.values()))},
@@ -195,7 +194,7 @@ def _row(movement: Movement) -> dict[str, Any]:
 
 
 def compare(connection: Connection, command: CompareLedger) -> list[str]:
-    """What the provider says otherwise than our books; ids of what has to be settled, also from a run before."""
+    """Compares the provider's movements with our records. Returns the ids of the differences to resolve."""
     run = command.run
     values = {"run_id": run.run_id, "provider": run.provider, "since": run.since, "margin": command.margin_seconds}
     connection.execute(text("SET LOCAL statement_timeout = '10min'"))

@@ -1,6 +1,6 @@
-"""What became of a refund, as its provider says: events, books and ledger, in one transaction a word.
+"""Refund outcomes: records a provider's refund status in events, payments and ledger, in one transaction each.
 
-Each word is compared with what the books have, under the order's lock, so that words in any order end the same.
+Each status is compared with the recorded one under the order's lock, so the result does not depend on their order.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ WHERE id = :payment_id AND captured - refunded - disputed >= :amount
 
 
 def snapshot(connection: Connection, refund_id: str) -> RefundSnapshot | None:
-    """As the books have it; None where there is no such refund."""
+    """The refund as stored; None: no such refund."""
     row = connection.execute(_SNAPSHOT, {"refund_id": refund_id}).first()
     if row is None:
         return None
@@ -92,25 +92,25 @@ def _parts(connection: Connection, refund_id: str, order_id: str) -> list[Refund
 
 
 def record(connection: Connection, requested: RefundPart, found: ProviderRefund) -> None:
-    """The provider's word on one part. Repeated, late or about an attempt before this one, it changes nothing."""
+    """Records the provider's status of one part. A repeated or late status, or an earlier attempt's, has no effect."""
     stored, now = lock_order(connection, requested.order_id)
     part = next((p for p in _parts(connection, requested.refund_id, requested.order_id) if _same(p, requested)), None)
     if part is None or found.state is ProviderRefundStatus.ABSENT:
         return
     key = {"refund_id": part.refund_id, "payment_id": part.payment_id}
-    said = STATUS_OF[found.state]
-    if said is part.status or said is RefundStatus.PENDING:
+    reported = STATUS_OF[found.state]
+    if reported is part.status or reported is RefundStatus.PENDING:
         if found.reference is not None:
             connection.execute(_NAME, {**key, "reference": found.reference})
         return
-    if part.status is RefundStatus.FAILED:  # after all
+    if part.status is RefundStatus.FAILED:  # a late success
         reserve(connection, part)
-    connection.execute(_SET_PART_STATE, {**key, "state": said, "reference": found.reference})
-    if said is RefundStatus.SUCCEEDED:
-        _book(connection, part, EntryKind.REFUND)
+    connection.execute(_SET_PART_STATE, {**key, "state": reported, "reference": found.reference})
+    if reported is RefundStatus.SUCCEEDED:
+        _post(connection, part, EntryKind.REFUND)
     else:
-        if part.status is RefundStatus.SUCCEEDED:  # the buyer's bank has sent it back
-            _book(connection, part, EntryKind.REFUND_FAILED)
+        if part.status is RefundStatus.SUCCEEDED:  # returned by the buyer's bank
+            _post(connection, part, EntryKind.REFUND_FAILED)
         _release(connection, part)
     status = _conclude(connection, stored.order, part.refund_id, found.reason or str(found.state), now)
     if status is RefundStatus.FAILED and found.refunded is not None and found.refunded < part.amount:
@@ -122,10 +122,12 @@ def _same(part: RefundPart, requested: RefundPart) -> bool:
 
 
 def reserve(connection: Connection, part: RefundPart) -> None:
-    """Room on the payment; RefundExceedsBalance where another refund has it."""
+    """Reserves the amount on the payment. Raises RefundExceedsBalance if other refunds use it."""
     values = {"payment_id": part.payment_id, "amount": part.amount.amount}
     if connection.execute(_SHIFT, values).rowcount != 1:
-        raise RefundExceedsBalance("Another refund has taken it", left=Money.zero(part.amount.currency).model_dump())
+        raise RefundExceedsBalance(
+            "Another refund uses this amount", left=Money.zero(part.amount.currency).model_dump()
+        )
 
 
 def _release(connection: Connection, part: RefundPart) -> None:
@@ -135,12 +137,12 @@ def _release(connection: Connection, part: RefundPart) -> None:
     )
 
 
-def _book(connection: Connection, part: RefundPart, kind: EntryKind) -> None:
+def _post(connection: Connection, part: RefundPart, kind: EntryKind) -> None:
     ledger.post(connection, kind, part.payment_id, part.name, part.amount)
 
 
 def _conclude(connection: Connection, order: Order, refund_id: str, why: str, now: datetime) -> RefundStatus:
-    """What the parts make of the whole, once each has its end."""
+    """Ends the refund once all parts have ended; returns its status."""
     parts = _parts(connection, refund_id, order.id)
     ends = {part.status for part in parts}
     if RefundStatus.PENDING in ends:
@@ -174,7 +176,7 @@ def _failed(connection: Connection, order: Order, refund_id: str, why: str, now:
 
 
 def _split_off_succeeded(connection: Connection, order_id: str, refund_id: str, given: list[RefundPart]) -> None:
-    """One card took its part and the other refused: what was given is a refund of its own, so that the rest is free."""
+    """Moves the succeeded parts of a failed refund to a refund of their own, so that the rest can be refunded again."""
     amount = sum_money((part.amount for part in given), given[0].amount.currency)
     new_id = _succeeded_refund(connection, order_id, refund_id, refund_id, amount, {})
     connection.execute(
@@ -184,7 +186,7 @@ def _split_off_succeeded(connection: Connection, order_id: str, refund_id: str, 
 
 
 def _split_off_share(connection: Connection, part: RefundPart, given: Money, reference: str | None) -> None:
-    """The same where one payment has given only a share of its part: that share is the refund of its own."""
+    """Moves the refunded share of a failed part to a refund of its own."""
     share = {part.payment_id: given.amount}
     new_id = _succeeded_refund(connection, part.order_id, part.refund_id, part.name, given, share)
     connection.execute(
@@ -193,13 +195,13 @@ def _split_off_share(connection: Connection, part: RefundPart, given: Money, ref
     )
     succeeded = {"state": RefundStatus.SUCCEEDED, "reference": reference}
     connection.execute(_SET_PART_STATE, {"refund_id": new_id, "payment_id": part.payment_id, **succeeded})
-    _book(connection, part.model_copy(update={"refund_id": new_id, "amount": given, "attempt": 1}), EntryKind.REFUND)
+    _post(connection, part.model_copy(update={"refund_id": new_id, "amount": given, "attempt": 1}), EntryKind.REFUND)
 
 
 def _succeeded_refund(
     connection: Connection, order_id: str, refund_id: str, name: str, amount: Money, parts: dict[str, int]
 ) -> str:
-    """A refund that has succeeded, of what was given of one that failed."""
+    """Adds a succeeded refund for the refunded amount of a failed one; returns its id."""
     stored, now = lock_order(connection, order_id)
     new_id = derived_id("rfd", name, "given")
     facts = [
@@ -214,10 +216,10 @@ def _succeeded_refund(
 
 
 def retry(connection: Connection, refund_id: str) -> None:
-    """A failed refund is asked for once more, as a person has decided; one that is on its way stays so.
+    """Requests a failed refund again, after its task was resolved; a pending one does not change.
 
-    Raises NotFound, InvalidTransition (it has succeeded, or only a part of it has failed: ask for a new one), or
-    RefundExceedsBalance where its money or its units have gone back in another way.
+    Raises NotFound, InvalidTransition (it has succeeded, or failed only in part: request a new one), or
+    RefundExceedsBalance if its amount or units were refunded in another way.
     """
     found = snapshot(connection, refund_id)
     if found is None:
@@ -229,7 +231,9 @@ def retry(connection: Connection, refund_id: str) -> None:
         return
     if refund.status is not RefundStatus.FAILED or sum_money((p.amount for p in parts), order.currency) < refund.amount:
         raise InvalidTransition(
-            "Part of this refund was given: ask for a new one", state=str(refund.status), requested="pending"
+            "Part of this refund has succeeded: request a new one for the rest",
+            state=str(refund.status),
+            requested="pending",
         )
     planned = plan(order, refund.amount, refund.lines)
     for part in parts:
@@ -253,7 +257,7 @@ def retry(connection: Connection, refund_id: str) -> None:
 
 
 def escalate(connection: Connection, refund_id: str, why: str) -> None:
-    """A person has to find another way, or say that it shall be tried again."""
+    """Opens a manual task: refund in another way, or retry."""
     task = OpenTask(kind=RefundTask.FAILED, subject=refund_id, detail=why, resumes=True)
     tasks.open_task(connection, task, workflow_id=refund_workflow(refund_id))
 
@@ -262,6 +266,6 @@ _OPEN_TASKS = text("SELECT id FROM tasks WHERE subject = :subject AND kind LIKE 
 
 
 def close_tasks(connection: Connection, refund_id: str) -> None:
-    """Nobody has to look at it any more."""
+    """Closes the refund's open tasks as obsolete."""
     for task_id in connection.execute(_OPEN_TASKS, {"subject": refund_id}).scalars().all():
         tasks.close_obsolete(connection, task_id)

@@ -1,4 +1,4 @@
-"""The transactions of a payment that is tried again. The order's lock decides every race: paid, cancelled, given up."""
+"""The transactions of a payment retry. The order's lock decides races between payment, cancellation and giving up."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ ON CONFLICT (order_id) DO UPDATE SET payment_id = excluded.payment_id, state = '
 
 
 def fail(connection: Connection, command: FailPayment) -> bool:
-    """The parcel stays, and its order waits for its payment. False where it can't (it is on hold, say): the parcel
-    stays all the same, and the next one will tell. Repeated, it adds nothing."""
+    """Drops the planned shipment and starts the order's payment retry. False if the order's status does not allow it
+    (on hold, for example): then the next shipment's capture fails again. Idempotent."""
     stored, now = lock_order(connection, command.order_id)
     order = stored.order
     shipments.drop_plan(connection, command.shipment_id)
@@ -62,18 +62,18 @@ def fail(connection: Connection, command: FailPayment) -> bool:
         actor=command.actor,
         cause=command.shipment_id,
     )
-    judged = retry_advice_of(command.decline_code)
+    advice = retry_advice_of(command.decline_code)
     own = own_method(connection, order, payment_row(connection, order.payment.id)["payment_method_id"])
-    alone = judged is RetryAdvice.RETRY and own is not None  # it may work without the buyer
-    waits_for = Waiting.NEXT_TRY if alone else Waiting.NEW_METHOD
-    connection.execute(_FAIL, {"order_id": order.id, **fact, "waits_for": waits_for, "verdict": judged})
+    automatic = advice is RetryAdvice.RETRY and own is not None  # may succeed without the buyer
+    waits_for = Waiting.NEXT_TRY if automatic else Waiting.NEW_METHOD
+    connection.execute(_FAIL, {"order_id": order.id, **fact, "waits_for": waits_for, "verdict": advice})
     outbox.publish(connection, topics.PAYMENT_FAILED, order.id, topics.OrderRef(order_id=order.id))
-    _notify_buyer(connection, order.id, order.payment.id, text_too=not alone)
+    _notify_buyer(connection, order.id, order.payment.id, text_too=not automatic)
     return True
 
 
 def _notify_buyer(connection: Connection, order_id: str, subject: str, *, text_too: bool) -> None:
-    """A mail; where only the buyer can help, a text message as well."""
+    """Queues a mail, and with `text_too` a text message."""
     order_notices.queue(connection, order_id, OrderNotice.PAYMENT_FAILED, subject)
     if text_too:
         event = topics.TextMessage(order_id=order_id, subject=subject)
@@ -92,8 +92,8 @@ ORDER BY attempt
 
 
 def begin(connection: Connection, command: BeginRetry) -> RetrySnapshot:
-    """How things stand, whoever changed them; the first time the ladder begins. An order that does not wait for its
-    payment has ended its ladder."""
+    """Loads the snapshot; the first call starts the retry schedule. Ends the retry of an order that no longer waits for
+    its payment."""
     stored, _ = lock_order(connection, command.order_id)
     order = stored.order
     row = connection.execute(_BEGIN, {"order_id": order.id, "now": command.now}).mappings().first()
@@ -103,8 +103,8 @@ def begin(connection: Connection, command: BeginRetry) -> RetrySnapshot:
     if state is RetryState.RETRYING and order.status is not OrderStatus.PAYMENT_RETRYING:
         state = end(connection, order.id, RetryState.CANCELLED)
     failed = payment_row(connection, row["payment_id"])
-    tries = list(connection.execute(ATTEMPTS, {"order_id": order.id}).mappings())
-    open_try = ChargeOrder.model_validate(row["open_try"]) if row["open_try"] else None
+    attempts = list(connection.execute(ATTEMPTS, {"order_id": order.id}).mappings())
+    open_attempt = ChargeOrder.model_validate(row["open_try"]) if row["open_try"] else None
     return RetrySnapshot(
         state=state,
         status=order.status,
@@ -114,17 +114,17 @@ def begin(connection: Connection, command: BeginRetry) -> RetrySnapshot:
         failed_at=row["failed_at"],
         step=row["step"],
         extensions=row["extensions"],
-        attempts=tries[-1]["attempt"] - 1 if tries else 0,
+        attempts=attempts[-1]["attempt"] - 1 if attempts else 0,
         retry_advice=RetryAdvice(row["verdict"]),
         decline_code=row["decline_code"],
         has_method=own_method(connection, order, failed["payment_method_id"]) is not None,
-        open_attempt=open_try.model_copy(update={"retrieve_first": True}) if open_try else None,
-        challenged=_challenged(row, tries),
+        open_attempt=open_attempt.model_copy(update={"retrieve_first": True}) if open_attempt else None,
+        challenged=_challenged(row, attempts),
     )
 
 
-def _challenged(row: Any, tries: list[Any]) -> ChallengedAttempt | None:
-    waiting = [found for found in tries if found["state"] == "requires_action"]
+def _challenged(row: Any, attempts: list[Any]) -> ChallengedAttempt | None:
+    waiting = [found for found in attempts if found["state"] == "requires_action"]
     if not waiting:
         return None
     found = waiting[-1]
@@ -144,7 +144,7 @@ def payment_row(connection: Connection, payment_id: str) -> Any:
 
 
 def own_method(connection: Connection, order: Order, method: str | None) -> payment_methods.Usable | None:
-    """The saved method that the order was paid with, while its owner has it."""
+    """The saved method that the order was paid with; None if there is none or it was removed."""
     if method is None or order.customer_id is None:
         return None
     try:
@@ -162,16 +162,16 @@ WHERE order_id = :order_id AND state = 'retrying' RETURNING order_id
 
 
 def record_schedule(connection: Connection, command: RecordRetrySchedule) -> None:
-    """Where the ladder stands. Who can help is told; told again it is the same mail."""
-    noted = connection.execute(_RECORD_SCHEDULE, command.model_dump(exclude={"notify_about"})).first()
-    if noted is not None and command.notify_about is not None:
+    """Records the position in the retry schedule and notifies the buyer; a repeat sends no second mail."""
+    recorded = connection.execute(_RECORD_SCHEDULE, command.model_dump(exclude={"notify_about"})).first()
+    if recorded is not None and command.notify_about is not None:
         _notify_buyer(connection, command.order_id, command.notify_about, text_too=True)
 
 
 def give_up(connection: Connection, command: GiveUpPayment) -> RetryEnded:
-    """Nobody has paid: what has not left never will, and its stock is anybody's. Repeated, it says the same.
+    """Cancels the unshipped units of an order whose payment was not collected. Idempotent.
 
-    Raises InvalidTransition while a parcel is being handed over.
+    Raises InvalidTransition while a shipment is in progress.
     """
     stored, _ = lock_order(connection, command.order_id)
     order = stored.order

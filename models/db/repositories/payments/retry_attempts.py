@@ -1,4 +1,4 @@
-"""The transactions of one try of a payment that had failed: planned, noted, accepted, or voided."""
+"""The transactions of one attempt of a payment retry: plan, record, require action, accept, void."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ WHERE order_id = :order_id
 
 
 def plan(connection: Connection, command: PlanAttempt) -> AttemptPlanned:
-    """What is due, of whom. Raises NotFound for a saved method that is not the order's customer's."""
+    """Plans the charge of the amount due. Raises NotFound for a saved method that is not the order's customer's."""
     stored, now = lock_order(connection, command.order_id)
     order = stored.order
     row = row_of(connection, order.id)
     if order.status is not OrderStatus.PAYMENT_RETRYING:
         return AttemptPlanned(state=RetryState(row["state"]), status=order.status)
     own = payment_row(connection, row["payment_id"])["payment_method_id"]
-    kept = command.method if command.method and is_saved_id(command.method) else None if command.method else own
+    saved = command.method if command.method and is_saved_id(command.method) else None if command.method else own
     if command.method is None:
         usable = own_method(connection, order, own)
         if usable is None:
             return AttemptPlanned(state=RetryState.RETRYING, status=order.status)
     else:
-        usable = payment_methods.usable(connection, order.customer_id or "", kept) if kept else None
+        usable = payment_methods.usable(connection, order.customer_id or "", saved) if saved else None
     due = order.due - order.payment.captured
     charge = ChargeOrder(
         order_id=order.id,
@@ -82,17 +82,17 @@ def plan(connection: Connection, command: PlanAttempt) -> AttemptPlanned:
             "attempt": command.number + 1,
             "currency": due.currency,
             "amount": due.amount,
-            "method": kept,
+            "method": saved,
             "open_try": charge.model_dump_json(),
         },
     )
     event = topics.OrderRef(order_id=order.id)
     outbox.schedule(connection, charge.payment_id, topics.PAYMENT_RETRY_CHANGED, event)
-    return AttemptPlanned(state=RetryState.RETRYING, status=order.status, charge=charge, own_method=kept == own)
+    return AttemptPlanned(state=RetryState.RETRYING, status=order.status, charge=charge, own_method=saved == own)
 
 
 _STATES = {
-    ProviderPaymentStatus.AUTHORISED: "pending",  # until the order has it
+    ProviderPaymentStatus.AUTHORISED: "pending",  # until the order accepts it
     ProviderPaymentStatus.CAPTURED: "pending",
     ProviderPaymentStatus.REQUIRES_ACTION: "requires_action",
     ProviderPaymentStatus.PROCESSING: "requires_action",
@@ -111,7 +111,7 @@ WHERE order_id = :order_id
 
 
 def record_attempt(connection: Connection, order_id: str, payment_id: str, payment: ProviderPayment) -> None:
-    """What the provider said, so that nobody else has to carry it."""
+    """Stores the provider's payment, so that no workflow payload contains its challenge."""
     outbox.withdraw(connection, payment_id)
     connection.execute(
         _RECORD_ATTEMPT,
@@ -125,20 +125,20 @@ def record_attempt(connection: Connection, order_id: str, payment_id: str, payme
     )
 
 
-# The old promise out, the new one in: one payment of an order is live.
+# Voids the old authorisation and posts the new one: an order has one live payment.
 _ACCEPT = text(f"""
 WITH old AS (
-        SELECT id, currency, amount - captured - released AS promised FROM payments
+        SELECT id, currency, amount - captured - released AS open_amount FROM payments
         WHERE order_id = :order_id AND id <> :payment_id AND state IN ('authorised', 'captured')
             AND amount > captured + released),
-    let_go AS (UPDATE payments p SET released = p.amount - p.captured,
+    voided AS (UPDATE payments p SET released = p.amount - p.captured,
             state = CASE WHEN p.captured = 0 THEN 'voided' ELSE p.state END
         FROM old WHERE p.id = old.id),
     new AS (UPDATE payments SET state = 'authorised', reference = :reference WHERE id = :payment_id
         RETURNING id, currency, amount)
 {
     ledger.insert(
-        ledger.entry(EntryKind.VOID, "old", ":payment_id", "promised"),
+        ledger.entry(EntryKind.VOID, "old", ":payment_id", "open_amount"),
         ledger.entry(EntryKind.AUTHORISE, "new", ":order_id"),
     )
 }
@@ -146,8 +146,8 @@ WITH old AS (
 
 
 def accept(connection: Connection, command: AcceptPayment) -> RetryEnded:
-    """The order goes on where it was, with its new payment. An order that no longer waits for one is left alone:
-    then the payment has to go back. Repeated, it says the same."""
+    """Replaces the order's payment, and the order resumes. An order that no longer waits for a payment does not change:
+    then the caller has to void the new one. Idempotent."""
     stored, now = lock_order(connection, command.order_id)
     order = stored.order
     payment = payment_row(connection, command.payment_id)
@@ -179,7 +179,7 @@ UPDATE payment_retries SET waits_for = 'bank', action_expires_at = :expires_at, 
 WHERE order_id = :order_id RETURNING next_action
 """)
 
-# `requires_action` itself and `created` are no news.
+# The events of `requires_action` itself and of `created` are not changes.
 _CHANGED = text("""
 SELECT EXISTS (SELECT 1 FROM webhook_events WHERE subject = :reference
     AND type NOT IN ('payment_intent.created', 'payment_intent.requires_action'))
@@ -187,7 +187,7 @@ SELECT EXISTS (SELECT 1 FROM webhook_events WHERE subject = :reference
 
 
 def require_payer_action(connection: Connection, command: RequirePayerAction) -> bool:
-    """Keeps what the buyer is answered; true when the provider's webhook came before this."""
+    """Stores the response to the buyer. True if the provider's webhook arrived before this."""
     connection.execute(_REQUIRE_ACTION, command.model_dump(include={"order_id", "expires_at"}))
     answer = challenge_response(connection, command.order_id)
     stored_responses.store(connection, command.request.key_digest, command.request.fingerprint, answer)
@@ -195,7 +195,7 @@ def require_payer_action(connection: Connection, command: RequirePayerAction) ->
 
 
 def challenge_response(connection: Connection, order_id: str) -> StoredResponse:
-    """202: what the buyer has to do at the bank, and until when."""
+    """202 with the buyer's next action and its deadline."""
     row = row_of(connection, order_id)
     return StoredResponse.of(
         202,
@@ -209,7 +209,7 @@ def challenge_response(connection: Connection, order_id: str) -> StoredResponse:
 
 
 def void_attempt(connection: Connection, order_id: str, payment_id: str, *, given_back: bool) -> None:
-    """Nothing came of it. Its money, if it was taken after all, went back."""
+    """Records that an attempt was voided, or, with `given_back`, captured and refunded."""
     connection.execute(
         text("UPDATE payments SET state = :state WHERE id = :id AND state IN ('pending', 'requires_action')"),
         {"id": payment_id, "state": "refunded" if given_back else "voided"},
@@ -224,7 +224,7 @@ def void_attempt(connection: Connection, order_id: str, payment_id: str, *, give
 
 
 def is_accepted(connection: Connection, order_id: str, payment_id: str | None) -> bool:
-    """Whether it is the payment that the order goes on with."""
+    """Whether it is the order's present payment."""
     found = connection.execute(
         text("SELECT document -> 'payment' ->> 'id' FROM orders WHERE id = :order_id"), {"order_id": order_id}
     ).scalar_one_or_none()

@@ -1,4 +1,4 @@
-"""Where the ladder of a failed payment stands, as people see it."""
+"""Reads payment retries: the API's view, and the recipient of text messages."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from models.payments.retry import RetryState
 
 
 def view(connection: Connection, stored: StoredOrder) -> dict[str, Any]:
-    """Where the ladder of this order stands. Raises NotFound where its payment has not failed."""
+    """The API's PaymentRetry of an order. Raises NotFound if its payment has not failed."""
     order = stored.order
     found = connection.execute(text("SELECT * FROM payment_retries WHERE order_id = :id"), {"id": order.id})
     row = found.mappings().first()
     if row is None:
         raise NotFound("The order's payment has not failed")
-    tries = connection.execute(ATTEMPTS, {"order_id": order.id}).mappings().all()
+    attempts = connection.execute(ATTEMPTS, {"order_id": order.id}).mappings().all()
     retrying = row["state"] == RetryState.RETRYING
     return {
         "order_id": order.id,
@@ -31,7 +31,7 @@ def view(connection: Connection, stored: StoredOrder) -> dict[str, Any]:
         "decline_code": row["decline_code"],
         "verdict": row["verdict"],
         "step": row["step"],
-        "tries": len(tries),
+        "tries": len(attempts),
         "extensions": row["extensions"],
         "amount_due": (order.due - order.payment.captured).model_dump() if retrying else None,
         "next_try_at": _moment(row["next_try_at"]),
@@ -44,7 +44,7 @@ def _moment(at: datetime | None) -> str | None:
 
 
 def attempt_in_progress(connection: Connection, order_id: str) -> bool:
-    """Whether a try's outcome is still awaited."""
+    """Whether the outcome of an attempt is not known yet."""
     found = connection.execute(
         text("SELECT open_try IS NOT NULL FROM payment_retries WHERE order_id = :id"), {"id": order_id}
     )
@@ -52,7 +52,7 @@ def attempt_in_progress(connection: Connection, order_id: str) -> bool:
 
 
 class Recipient(NamedTuple):
-    """Who is told by text message: `phone` in E.164, `choices` as models/accounts/preferences.py has them."""
+    """The recipient of a text message: `phone` in E.164, `choices` as in models/accounts/preferences.py."""
 
     number: str
     phone: str
@@ -67,7 +67,7 @@ WHERE o.id = :order_id AND o.status = 'payment_retrying'
 
 
 def recipient_of(connection: Connection, order_id: str) -> Recipient | None:
-    """None where no number is known, or nothing is awaited any more."""
+    """None without a phone number, or if the order no longer waits for a payment."""
     row = connection.execute(_RECIPIENT, {"order_id": order_id}).first()
     if row is None or row.phone is None:
         return None
