@@ -1,1 +1,1 @@
-"""Composition root of the HTTP interface."""
+"""The HTTP interface."""

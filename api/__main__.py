@@ -10,7 +10,7 @@ from runtime.settings import Settings
 
 
 def document() -> str:
-    """Sorted, so that a change of the contract is a small difference."""
+    """Sorted, so that a change of the contract makes a small diff."""
     return json.dumps(create_app(Settings.model_construct()).openapi(), indent=2, sort_keys=True) + "\n"
 
 

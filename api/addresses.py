@@ -1,4 +1,4 @@
-"""Addresses and contacts at the door: what a country requires, checked by libraries that know it."""
+"""Validates addresses and contacts by each country's rules (libaddressinput, phonenumbers, email_validator)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AddressIn(Body):
 
 
 def checked_address(given: AddressIn) -> Address:
-    """Complete and well-formed by its country's rules. Raises InvalidRequest that points at each field."""
+    """Complete and well-formed by its country's rules. Raises InvalidRequest with a pointer to each field."""
     known = _country(given.country)
     if known is None:
         raise _invalid({"country": "is not a country that can be delivered to"})
@@ -60,7 +60,7 @@ def checked_address(given: AddressIn) -> Address:
 
 @lru_cache(maxsize=300)
 def _country(country: str) -> tuple[ValidationRules, dict[str, str]] | None:
-    """A country's rules (libaddressinput's data), and its regions by every name they go by → ISO part."""
+    """A country's rules (libaddressinput's data), and a map from each name of a region to its ISO part."""
     try:
         rules = get_validation_rules({"country_code": country})
         data = load_validation_data(country)[country]
@@ -79,7 +79,7 @@ def _country(country: str) -> tuple[ValidationRules, dict[str, str]] | None:
 
 
 def checked_email(given: str) -> str:
-    """Normalised, its domain in lower case; no look-up. Raises InvalidRequest."""
+    """Normalised, the domain in lower case; no DNS look-up. Raises InvalidRequest."""
     try:
         return validate_email(given, check_deliverability=False, allow_display_name=False).normalized
     except EmailNotValidError as error:

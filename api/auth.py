@@ -1,4 +1,4 @@
-"""Who is calling, and may they: bearer tokens for the signed-in, cart tokens for guests; deny by default."""
+"""Authentication and authorisation: bearer tokens for users and machines, cart tokens for guests; deny by default."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CartToken = Annotated[str | None, Header(alias="X-Cart-Token", max_length=200)]
 
 
 async def principal(request: Request, shop: Shop) -> Principal | None:
-    """The caller, or None for a guest. A bad token is a 401, never a guest; so is one whose session has ended."""
+    """The caller, or None for a guest. An invalid token, or one of an ended session, is a 401 and never a guest."""
     authorization = request.headers.get("authorization")
     if authorization is None:
         return None
@@ -40,7 +40,7 @@ async def principal(request: Request, shop: Shop) -> Principal | None:
         return await run_in_threadpool(_signed_in, shop, claimed.session_id)
     if shop.settings.production:
         raise Unauthenticated("The token belongs to no session")
-    return claimed  # of `holdfast token`
+    return claimed  # a token of `holdfast token`
 
 
 def _signed_in(shop: Services, session_id: str) -> Principal:
@@ -63,7 +63,7 @@ Caller = Annotated[Principal | None, Depends(principal)]
 
 
 def signed_in(caller: Caller) -> Principal:
-    """A dependency: the person who is signed in, for what is theirs. 401 for guests, 403 for machines."""
+    """A dependency: the signed-in user, for routes about their own data. 401 for guests, 403 for API keys."""
     if caller is None:
         raise Unauthenticated()
     if caller.role is None:
@@ -91,7 +91,7 @@ def requires(scope: Scope) -> Callable[..., Coroutine[Any, Any, Principal]]:
     return check
 
 
-_SCOPES: dict[Callable[..., Any], Scope] = {}  # of the dependencies that `requires` has made
+_SCOPES: dict[Callable[..., Any], Scope] = {}  # by the dependencies that `requires` has returned
 
 OrdersReader = Annotated[Principal, Depends(requires(Scope.ORDERS_READ))]
 Support = Annotated[Principal, Depends(requires(Scope.ORDERS_WRITE))]
@@ -101,7 +101,7 @@ OpsReader = Annotated[Principal, Depends(requires(Scope.OPS_READ))]
 
 
 class Declared(NamedTuple):
-    """What a route asks of its caller, before anything else."""
+    """What a route requires of its caller."""
 
     scope: Scope | None
     person: bool
@@ -112,7 +112,7 @@ class Declared(NamedTuple):
 
 
 def declared(route: RouteContext) -> Declared:
-    """Read from the route's dependencies, so that what is told of it is what it does."""
+    """Read from the route's dependencies, so that the OpenAPI document can't differ from the check."""
     calls = set(_calls(getattr(route, "dependant", None)))
     return Declared(next((_SCOPES[call] for call in calls if call in _SCOPES), None), signed_in in calls)
 
@@ -125,27 +125,27 @@ def _calls(dependant: Dependant | None) -> Iterator[Callable[..., Any]]:
 
 
 def new_cart_token() -> tuple[str, bytes]:
-    """A guest's secret of 256 bits, and the digest that is kept of it."""
+    """A guest's secret of 256 bits, and its digest for the database."""
     token = secrets.token_urlsafe(32)
     return token, token_digest(token)
 
 
 def owns_cart(caller: Principal | None, cart_token: str | None, customer_id: str | None, digest: bytes | None) -> bool:
-    """A customer's cart is the customer's; a guest's is whoever's who holds its token."""
+    """A customer's cart belongs to the customer; a guest's cart to every holder of its token."""
     if customer_id is not None:
         return caller is not None and caller.user_id == customer_id
     return cart_token is not None and digest is not None and hmac.compare_digest(token_digest(cart_token), digest)
 
 
 def own_cart(found: tuple[Cart, bytes | None] | None, caller: Principal | None, cart_token: str | None) -> Cart:
-    """The cart, if it is this caller's; another's is not found, so that nothing can be learned of it."""
+    """The cart, if it is this caller's. Raises NotFound for another's, so that its existence is not disclosed."""
     if found is None or found[0].merged_into or not owns_cart(caller, cart_token, found[0].customer_id, found[1]):
         raise NotFound("There is no such cart")
     return found[0]
 
 
 def audience(caller: Principal | None, cart_token: str | None) -> str:
-    """What an Idempotency-Key belongs to: another caller's key is another key."""
+    """The namespace of an Idempotency-Key: the same key of another caller is another key."""
     if caller is not None:
         return f"user:{caller.user_id}"
     return f"guest:{token_digest(cart_token).hex()}" if cart_token else "anyone"

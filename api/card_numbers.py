@@ -1,7 +1,7 @@
-"""Card numbers stop at the door: refused before anything is read, stored or logged (PCI DSS 4.0, requirement 3).
+"""Middleware that rejects card numbers before anything is read, stored or logged (PCI DSS 4.0, requirement 3).
 
-Looked at are the bodies and paths of the routes that buyers use, and every query string. Not the warehouse's and the
-providers' bodies: a parcel's number may look like a card's.
+It checks the bodies and paths of the routes that buyers use, and every query string. It skips the bodies of the
+warehouse and of the providers, because a tracking number may look like a card number.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BUYERS_ROUTES = ("/v1/me", "/v1/checkouts", "/v1/carts", "/v1/auth")
 
 
 class NoCardNumbers:
-    """Answers 422 `card-number-refused` that points at where it stands; the rest goes on as it came."""
+    """Answers 422 `card-number-refused` with a pointer to the field; passes every other request on unchanged."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -37,7 +37,7 @@ class NoCardNumbers:
         if buyers and pointer is None and _has_body(scope):
             try:
                 body = await _read(receive)
-            except HoldfastError as error:  # too large
+            except HoldfastError as error:  # body too large
                 await problem(Request(scope), error)(scope, receive, send)
                 return
             if body is not None:
@@ -69,7 +69,7 @@ def _has_body(scope: Scope) -> bool:
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """All of it; None when the caller hung up before the end. Raises what reading raises."""
+    """The whole body; None when the client disconnected before its end. Raises what `receive` raises."""
     chunks = []
     while True:
         message = await receive()
@@ -81,7 +81,7 @@ async def _read(receive: Receive) -> bytes | None:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """Gives the body once more; what comes after it is still to be received."""
+    """A `receive` that returns the body once more and then goes on with the original one."""
     given = False
 
     async def again() -> Any:

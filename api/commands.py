@@ -1,4 +1,4 @@
-"""A request that changes something: its Idempotency-Key, who asks, and the one transaction that it is."""
+"""Dependencies of a command: its Idempotency-Key, its initiator, and its one transaction."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CommandRequest(NamedTuple):
     def key(
         self, caller: Principal | None, body: BaseModel | dict[str, Any], cart_token: str | None = None
     ) -> Key | None:
-        """None without a header. Raises BadIdempotencyKey."""
+        """None without the header. Raises BadIdempotencyKey."""
         route = f"{self.request.method} {self.request.url.path}"
         return key_of(self.idempotency_key, audience(caller, cart_token), route, body)
 
@@ -47,6 +47,6 @@ Command = Annotated[CommandRequest, Depends(_command)]
 
 
 def initiator(caller: Principal | None, key: Key | None) -> By:
-    """Who asks, and an id for what they ask: the same for the same key."""
+    """The actor and a cause id; the same Idempotency-Key gives the same id."""
     actor = Actor(type=caller.kind, id=caller.user_id) if caller else Actor(type="guest")
     return By(actor=actor, cause=derived_id("evt", key.digest) if key else new_id("evt"))

@@ -1,4 +1,4 @@
-"""Parameters and fields that many routes share."""
+"""Parameters and fields that several routes share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Idempotency-Key, once for every route: same key and body, same bytes again (api.md, "Conventions")."""
+"""Idempotency-Key for every route: the same key and body get the same bytes again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Key(NamedTuple):
 
 
 def key_of(key: str | None, audience: str, route: str, body: BaseModel | dict[str, Any]) -> Key | None:
-    """None without a key. Raises BadIdempotencyKey."""
+    """None without the header. Raises BadIdempotencyKey."""
     if key is None:
         return None
     if not _VISIBLE.fullmatch(key):
@@ -51,7 +51,7 @@ def required(key: Key | None) -> Key:
 
 
 def respond(request: Request, answer: StoredResponse, *, replayed: bool = False) -> Response:
-    """The answer's bytes; a problem among them keeps its media type."""
+    """The stored bytes as a response; a problem has its own media type."""
     problem = answer.status >= 400
     headers = {"Idempotency-Replayed": "true"} if replayed else {}
     if answer.status == 503:
@@ -65,18 +65,18 @@ def respond(request: Request, answer: StoredResponse, *, replayed: bool = False)
 
 
 def problem_of(request: Request, error: HoldfastError) -> StoredResponse:
-    """The problem that this request meets, to be kept."""
+    """This request's problem, as a response that can be stored."""
     return StoredResponse.refusal(error, instance=request.url.path, request_id=request.scope["request_id"])
 
 
 def store_problem(request: Request, database: Database, key: Key | None, error: HoldfastError) -> StoredResponse:
-    """The refusal, kept with the key as every answer after something has begun; raised where it is not kept."""
+    """Stores the problem under the key, if its class is stored; otherwise raises the error."""
     if key is None or not error.stored:
         raise error
     answer = problem_of(request, error)
     with database.transaction() as connection:
         first = stored_responses.claim(connection, key.digest, key.fingerprint)
-        if first is not None:  # another request with this key was refused at the same time
+        if first is not None:  # a concurrent request with this key was refused first
             return first
         stored_responses.store(connection, key.digest, key.fingerprint, answer)
     return answer
@@ -85,9 +85,10 @@ def store_problem(request: Request, database: Database, key: Key | None, error: 
 def once(
     request: Request, database: Database, key: Key | None, work: Callable[[Connection], StoredResponse]
 ) -> Response:
-    """A command that is one transaction: its facts and its answer, or the answer kept for that key before.
+    """Runs a command in one transaction and stores its response; a repeated key gets the stored response.
 
-    A refusal rolls the facts back and is kept where it may be; a second request with the key waits for the first.
+    A refusal rolls the transaction back and is stored if its class allows it. A concurrent request with the same key
+    waits for the first.
     """
     try:
         with database.transaction() as connection:

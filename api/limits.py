@@ -1,4 +1,4 @@
-"""Rate limits by caller, over Redis where it answers and per process where it does not."""
+"""Rate limits by caller, counted in Redis, or per process while Redis does not answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RETRY_REDIS_SECONDS = 5.0
 
 
 class Allowance(NamedTuple):
-    """How much is left of a caller's limit, and in how many seconds it begins anew."""
+    """The requests left of a caller's limit, and the seconds until the window ends."""
 
     limit: int
     window: int
@@ -39,10 +39,10 @@ class Allowance(NamedTuple):
 
 
 class Limiter:
-    """One limit for everybody, such as `600/minute`, in fixed windows of the clock.
+    """One limit for all callers, such as `600/minute`, in fixed windows of the clock.
 
-    Processes share their counts in steps of a hundredth of the limit: a wide limit costs no round trip, a narrow one
-    is exact, and none is off by more than one step for each process.
+    Processes share their counts in steps of a hundredth of the limit: a wide limit costs no round trip, a narrow one is
+    exact, and none is off by more than one step for each process.
     """
 
     def __init__(self, limit: str, cache: Cache, name: str = "default") -> None:
@@ -53,12 +53,12 @@ class Limiter:
         self._cache = cache
         self._name = name
         self._redis_again_at = 0.0
-        self._number = 0  # of the present window
+        self._number = 0  # of the current window
         self._own: Counter[str] = Counter()
         self._shared: dict[str, int] = {}
 
     def count(self, caller: str) -> Allowance:
-        """Counts one request of this caller; called from one thread."""
+        """Counts one request of this caller. Must be called from one thread."""
         number, into = divmod(int(time.time()), self._window)
         if number != self._number:
             self._number = number

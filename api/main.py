@@ -1,4 +1,4 @@
-"""The HTTP interface, put together: conventions around routes, services behind them."""
+"""Builds the HTTP application: middleware, routes, services."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from runtime import gc as gc_tuning
 from runtime import logs
 from runtime.settings import Settings
 
-# One database connection a thread; more threads than this would only wait for two cores.
+# One database connection per thread; more threads would only compete for two cores.
 THREADS = 16
 
 DESCRIPTION = """Holdfast: one buyer's click, at most one charge, exactly one order or none.
@@ -51,7 +51,7 @@ Money is integer minor units. Errors are `application/problem+json`. POSTs that 
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """One process of the API. Opens without Temporal, Redis or the providers; each route degrades as promised."""
+    """One process of the API. It starts without Temporal, Redis or the providers; each route degrades by itself."""
     app = FastAPI(
         title="Holdfast",
         version="1",
@@ -89,7 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(routes.router)
     problems.install(app)
     openapi.describe(app)
-    app.add_middleware(NoCardNumbers)  # inside the conventions, so that its refusals have a request id
+    app.add_middleware(NoCardNumbers)  # inside the conventions, so that its problems have a request id
     app.add_middleware(Conventions, max_body_bytes=settings.max_body_bytes)
     return app
 
@@ -104,7 +104,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         passwords = Passwords()
         providers = IdentityProviders.of(settings)
         carrier = CarrierGateway.of(settings)
-        loading = asyncio.create_task(asyncio.to_thread(common_passwords))  # before somebody has to wait for it
+        loading = asyncio.create_task(asyncio.to_thread(common_passwords))  # loaded before the first request needs it
         app.state.services = Services(
             settings=settings,
             database=database,

@@ -1,4 +1,4 @@
-"""What every request passes: an id, its trace, size and type checks, measurement. Plain ASGI, because all do."""
+"""Middleware for every request: request id, trace, checks of size and media type, metrics. Plain ASGI, for speed."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ REQUESTS = Counter("holdfast_http_requests_total", "Requests answered", ["method
 SECONDS = Histogram("holdfast_http_request_seconds", "Time to answer", ["method", "route"])
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-_RAW_BODIES = ("/v1/webhooks/",)  # whatever the sender calls it, the signature is over the bytes
+_RAW_BODIES = ("/v1/webhooks/",)  # any media type, because the signature is over the bytes
 
 
 class Conventions:
-    """api.md, "Conventions": request ids, traces, body limit, content type, no NUL in paths."""
+    """Request ids, traces, body limit, media type, no NUL in paths."""
 
     def __init__(self, app: App, *, max_body_bytes: int) -> None:
         self._app = app
@@ -82,7 +82,7 @@ class Conventions:
         return None
 
     def _bounded(self, receive: Receive) -> Receive:
-        """For bodies that don't say how long they are."""
+        """Bounds bodies without a Content-Length."""
         seen = 0
 
         async def bounded() -> MutableMapping[str, Any]:
@@ -97,7 +97,7 @@ class Conventions:
 
 
 def _limited(scope: Scope, extra: list[tuple[bytes, bytes]]) -> HoldfastError | None:
-    """Counts the request against its caller's limit; health and metrics are nobody's business."""
+    """Counts the request against its caller's limit, except health checks and metrics."""
     if not scope["path"].startswith("/v1/"):
         return None
     shop = scope["app"].state.services

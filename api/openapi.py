@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI knows of the routes, and what all of them share."""
+"""The OpenAPI document: FastAPI's, completed with what all routes share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def describe(app: FastAPI) -> None:
 
 
 def contract(app: FastAPI) -> dict[str, Any]:
-    """Every refusal is a problem document, and any route may give the ones that all share."""
+    """Every error is a problem document; each route lists the problems that all routes share."""
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -59,7 +59,7 @@ def contract(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(operation: dict[str, Any], asked: Declared) -> None:
-    """`security`: the scope that a route needs stands in the list; where guests may call it, `{}` is another way."""
+    """Completes `security`: the scope that a route requires; `{}` as an alternative where guests may call it."""
     scopes = [asked.scope.value] if asked.scope else []
     operation["security"] = [{"bearer": scopes}] if asked.signed_in else [{"bearer": []}, {}]
     responses = operation["responses"]

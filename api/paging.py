@@ -1,4 +1,4 @@
-"""Keyset pages: `?limit=` and an opaque `?cursor=`, never an offset."""
+"""Keyset pagination: `?limit=` and an opaque `?cursor=`, never an offset."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Cursor = Annotated[str | None, Query(max_length=1000)]
 
 
 def encode(*keys: Any) -> str:
-    """The sort keys of the last row seen (JSON values), as a cursor."""
+    """The sort keys of the last row (JSON values), as a cursor."""
     return base64.urlsafe_b64encode(json.dumps(keys, separators=(",", ":")).encode()).decode().rstrip("=")
 
 
 def decode(cursor: str, *kinds: type) -> list[Any]:
-    """The keys in a cursor of ours, one of each kind. Raises BadCursor."""
+    """The keys of a cursor, one of each kind. Raises BadCursor."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         keys = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))

@@ -1,4 +1,4 @@
-"""New passwords at the door: checked against the shop's rules and the lists of common ones."""
+"""Checks new passwords against the shop's rules and zxcvbn's list of common passwords."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from models.accounts.passwords import check_password
 
 
 def checked_password(shop: Services, password: str, pointer: str, *context: str) -> str:
-    """The password as it is to be hashed. Raises PasswordRefused with the reason, at the pointer.
+    """Returns the password normalised for hashing. Raises PasswordRefused with the reason, at the pointer.
 
-    `context`: the person's address, name and the like, which others may guess.
+    `context`: strings that an attacker may guess, such as the person's address and name.
     """
     return check_password(
         password,
@@ -24,7 +24,7 @@ def checked_password(shop: Services, password: str, pointer: str, *context: str)
 
 @cache
 def common_passwords() -> frozenset[str]:
-    """zxcvbn's list of 30,000. Loading it takes a quarter of a second, which nobody should have to wait for."""
+    """zxcvbn's list of 30,000 passwords, cached. Loading it takes a quarter of a second."""
     from zxcvbn.frequency_lists import FREQUENCY_LISTS  # type: ignore[import-untyped]
 
     return frozenset(word.casefold() for word in FREQUENCY_LISTS["passwords"])

@@ -1,4 +1,4 @@
-"""Errors become HTTP here and nowhere else: RFC 9457 problem+json, without a stack trace or an internal name."""
+"""Maps errors to HTTP: RFC 9457 problem+json, without stack traces or internal names."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def install(app: FastAPI) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        if isinstance(error.__cause__, HoldfastError):  # FastAPI wraps what the reading of a body raises
+        if isinstance(error.__cause__, HoldfastError):  # FastAPI wraps errors raised while it reads the body
             return problem(request, error.__cause__)
         kind = _BY_STATUS.get(error.status_code, BadRequest)
         if error.status_code == 400 and "body" in str(error.detail):
@@ -87,7 +87,7 @@ def install(app: FastAPI) -> None:
 
 
 def from_validation(errors: Any) -> HoldfastError:
-    """Malformed JSON is a 400; a body or parameter that breaks the schema a 422 that points at each field."""
+    """400 for malformed JSON; 422 with a pointer to each field that violates the schema."""
     if any(error["type"] == "json_invalid" for error in errors):
         return MalformedJson()
     found = [{"pointer": _pointer(error["loc"]), "detail": error["msg"]} for error in errors]
@@ -95,12 +95,12 @@ def from_validation(errors: Any) -> HoldfastError:
 
 
 def validated(error: ValidationError) -> HoldfastError:
-    """The same for a body that a route has checked by itself."""
+    """The same for a body that a route validates by itself."""
     return from_validation([{**found, "loc": ("body", *found["loc"])} for found in error.errors()])
 
 
 def _pointer(location: tuple[Any, ...]) -> str:
-    """RFC 6901 into the body; parameters by where they stand: `/query/limit`."""
+    """RFC 6901 into the body; a parameter by its location: `/query/limit`."""
     where, *rest = location
     parts = rest if where == "body" else [where, *rest]
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)

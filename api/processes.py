@@ -1,4 +1,4 @@
-"""The door to the workflows: starts, updates, and what is told when nobody answers in time."""
+"""Temporal client of the API: starts, updates, and the answer when none comes before the deadline."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ log = structlog.get_logger()
 
 EXPIRE_SECONDS = 2.0
 UPDATE_RETRY_SECONDS = 0.05
-UNANSWERED = "Nobody has answered in time; it may happen yet: ask again with the same Idempotency-Key, or look first"
+UNANSWERED = "Not answered in time; it may still take effect: repeat it with the same Idempotency-Key, or read it first"
 
 
 class Processes:
@@ -58,7 +58,7 @@ class Processes:
 
     @classmethod
     async def connect(cls, settings: Settings, database: Database) -> Processes:
-        """Lazily: the shop opens without Temporal, and checkouts are 503 until it is there."""
+        """Connects lazily: the API starts without Temporal, and checkouts are 503 until it answers."""
         client = await Client.connect(
             settings.temporal,
             namespace=settings.temporal_namespace,
@@ -71,7 +71,7 @@ class Processes:
         return cls(settings, database, client)
 
     async def submit(self, begin: BeginCheckout) -> CommandResponse:
-        """The checkout's first answer; within the deadline, or 503 (nothing was held) or 202 (something may be)."""
+        """The checkout's first response. Without one by the deadline: 503 if nothing was held, otherwise 202."""
 
         def submit() -> Awaitable[CommandResponse]:
             update_id = f"submit/{begin.fingerprint[:32]}"
@@ -79,18 +79,18 @@ class Processes:
 
         try:
             return await self._await_response(submit)
-        except (Unavailable, NotFound):  # nobody in time, or the process was terminated under the waiting buyer
+        except (Unavailable, NotFound):  # not answered in time, or the workflow was terminated meanwhile
             return await self._checkout_unanswered(begin)
 
     async def resume(self, checkout_id: str) -> CommandResponse:
-        """Looks at the payment now. Raises Unavailable, or NotFound when the process has ended."""
+        """Makes the workflow retrieve the payment now. Raises Unavailable, or NotFound when the workflow has ended."""
         handle: WorkflowHandle[Checkout, CheckoutStatus] = self.client.get_workflow_handle(
             checkout_workflow(checkout_id)
         )
         return await self._await_response(lambda: handle.execute_update(Checkout.resume))
 
     async def save_payment_method(self, begin: BeginPaymentMethod) -> CommandResponse:
-        """The first answer to somebody's wish to keep a card; else as for `submit`."""
+        """The first response to a request to save a payment method; deadline as in `submit`."""
 
         def submit() -> Awaitable[CommandResponse]:
             process = starts.save_payment_method(begin)
@@ -103,7 +103,7 @@ class Processes:
             return await self._saving_unanswered(begin)
 
     async def resume_setup(self, payment_method_id: str) -> CommandResponse:
-        """Looks at the set-up now. Raises Unavailable, or NotFound when the process has ended."""
+        """Makes the workflow retrieve the set-up now. Raises Unavailable, or NotFound when the workflow has ended."""
         handle: WorkflowHandle[SavePaymentMethod, PaymentMethodState] = self.client.get_workflow_handle(
             save_payment_method_workflow(payment_method_id)
         )
@@ -112,8 +112,9 @@ class Processes:
     async def update_order(
         self, order_id: str, update: UpdateMethodMultiParam[[Order, Command], R], command: Command, update_id: str
     ) -> R:
-        """An update of the order's process, which is started if the outbox has not got to it yet. Raises as `_answer`,
-        and InvalidTransition when the process has completed."""
+        """Update-with-start of the order's workflow. Raises as `_await_response`, and InvalidTransition when the
+        workflow has completed.
+        """
         process = starts.order(self._settings, order_id, resumed=True)
         try:
             return await self._await_response(lambda: self._update_with_start(process, update, command, update_id))
@@ -128,8 +129,9 @@ class Processes:
         command: Command,
         update_id: str,
     ) -> R:
-        """An update of the order's retries, whose process is started if the outbox has not got to it yet. Raises as
-        `_answer`: Unavailable does not say that nothing has happened."""
+        """Update-with-start of the order's payment retry. Raises as `_await_response`; Unavailable does not mean that
+        nothing happened.
+        """
         process = starts.payment_retry(self._settings, order_id)
         return await self._await_response(lambda: self._update_with_start(process, update, command, update_id))
 
@@ -153,21 +155,23 @@ class Processes:
                 update, command, start_workflow_operation=operation, id=update_id
             )
         except Exception:
-            # The operation has failed too; where nobody asks it, asyncio logs that as an error of ours.
+            # The start operation has failed too; unless it is awaited, asyncio logs its exception.
             with contextlib.suppress(Exception):
                 await operation.workflow_handle()
             raise
 
     async def _await_response(self, call: Callable[[], Awaitable[R]]) -> R:
-        """Asks until there is an answer, or the deadline. Raises what the process refuses with, or Unavailable."""
+        """Repeats the call until it is answered or the deadline passes. Raises the workflow's domain error, or
+        Unavailable.
+        """
         try:
             async with asyncio.timeout(self._settings.checkout_deadline_seconds):
                 while True:
                     try:
                         return await call()
                     except RPCError as error:
-                        # The server has discarded the task with the update (see workflows/updates.py): that of a
-                        # checkout that ended in its first one, or one in which a validator refused.
+                        # The server has discarded the workflow task with the update (see workflows/updates.py): the
+                        # checkout ended in its first task, or a validator refused.
                         if error.status is not RPCStatusCode.FAILED_PRECONDITION:
                             raise
                         await asyncio.sleep(UPDATE_RETRY_SECONDS)
@@ -178,11 +182,13 @@ class Processes:
             raise Unavailable(UNANSWERED) from error
         except RPCError as error:
             raise _domain_error(error) from error
-        except RuntimeError as error:  # the SDK's word for "no connection"
+        except RuntimeError as error:  # the SDK raises it without a connection
             raise Unavailable() from error
 
     async def _checkout_unanswered(self, begin: BeginCheckout) -> CommandResponse:
-        """The database is the judge: what has not begun never will, so a 503 is the truth."""
+        """Writes a closed row under the checkout's unique key, so that it can never begin; then a 503 is true.
+        Otherwise 202.
+        """
         try:
             expired = await asyncio.wait_for(run_in_threadpool(self._expire_unanswered, begin), EXPIRE_SECONDS)
         except (HoldfastError, TimeoutError):

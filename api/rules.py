@@ -1,4 +1,4 @@
-"""Taxes and shipping as of a few seconds ago, for pages and early refusals; what is charged is priced afresh."""
+"""Caches tax and shipping rules for seconds, for pages and early refusals. Charges are priced from fresh rules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ MOST = 1000
 
 
 class RecentRules:
-    """By destination. A cart with discount codes is always read anew: uses and limits move with every checkout."""
+    """Cached by destination. A cart with discount codes is always read anew: uses and limits change with every
+    checkout.
+    """
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str | None], tuple[float, Rules]] = {}

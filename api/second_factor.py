@@ -1,4 +1,4 @@
-"""The second factor: codes of an authenticator (TOTP, RFC 6238) and recovery codes, each good once."""
+"""Verifies second factors: TOTP codes (RFC 6238) and recovery codes. Each code is accepted once."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ STEP_SECONDS = 30
 DRIFT_STEPS = 1  # a clock may be half a minute off, either way (RFC 6238, 5.2)
 DIGITS = 6
 RECOVERY_CODES = 10
-_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # 32 letters, none taken for another: 5 bits each
+_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # 32 characters without look-alikes: 5 bits each
 _RECOVERY_LENGTH = 16
 
 
 def check_code(shop: Services, connection: Connection, user_id: str, code: str) -> bool:
-    """Whether this is a code of the person's second factor in force, unused until now; it is used by asking.
+    """Verifies and uses up a code of the user's confirmed second factor.
 
-    `code`: six digits, or a recovery code; blanks and dashes between don't matter. Within the caller's transaction,
-    which must commit for the code to stay used.
+    `code`: six digits, or a recovery code; blanks and dashes are ignored. Runs within the caller's transaction, which
+    must commit for the code to stay used.
     """
     found = second_factors.read_secret(connection, user_id)
     return found is not None and found[1] and _use(shop, connection, user_id, found[0], code)
 
 
 def check_proposed(shop: Services, connection: Connection, user_id: str, code: str) -> bool:
-    """The same for the secret that is not yet in force; no recovery codes."""
+    """The same for the secret that is not confirmed yet; recovery codes are not accepted."""
     found = second_factors.read_secret(connection, user_id)
     if found is None or found[1]:
         return False
@@ -46,7 +46,7 @@ def check_proposed(shop: Services, connection: Connection, user_id: str, code: s
 
 
 def new_recovery_codes(shop: Services, user_id: str) -> tuple[list[str], list[bytes]]:
-    """Ten of 80 bits, `abcd-efgh-ijkm-npqr`, and the digests that are kept."""
+    """Ten recovery codes of 80 bits, `abcd-efgh-ijkm-npqr`, and their digests for the database."""
     plain = ["".join(secrets.choice(_ALPHABET) for _ in range(_RECOVERY_LENGTH)) for _ in range(RECOVERY_CODES)]
     shown = ["-".join(code[at : at + 4] for at in range(0, _RECOVERY_LENGTH, 4)) for code in plain]
     return shown, [_recovery_digest(shop, user_id, code) for code in plain]
@@ -81,5 +81,5 @@ def _plain(code: str) -> str:
 
 
 def _recovery_digest(shop: Services, user_id: str, code: str) -> bytes:
-    """Keyed with the installation's secret: what is stored can't be guessed from a copy of the database."""
+    """Keyed with the installation's secret, so that a copy of the database does not allow guessing."""
     return token_digest(shop.vault.token("recovery-code", user_id, code))

@@ -1,4 +1,4 @@
-"""What the routes work with, built once by `create_app` and found on the application."""
+"""The clients that routes use, built once by `create_app` and kept on the application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signing in, however it came about: one session, its first pair of tokens, one row in the audit log."""
+"""Starts a session after any kind of sign-in: one session, its first pair of tokens, one row in the audit log."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ From = Annotated[Origin, Depends(_origin)]
 def start(
     shop: Services, connection: Connection, user: User, origin: Origin, *, method: str, passed: bool = False
 ) -> dict[str, Any]:
-    """The answer to a sign-in, within the caller's transaction. `passed`: a second factor was shown.
+    """The response to a sign-in, within the caller's transaction. `passed`: a second factor was checked.
 
-    In production a staff member without one may sign in only to enrol: the session has no scopes.
+    In production, staff without a second factor may sign in only to enrol: the session has no scopes.
     """
     second_factor = SecondFactor.PASSED if passed else SecondFactor.NONE
     if shop.settings.production and user.role in STAFF and not passed:

@@ -1,7 +1,7 @@
-"""Guessing passwords: each attempt counts as a failure until it has succeeded; after a few, each waits longer.
+"""Throttles password guessing: each attempt counts as a failure until it succeeds, and delays grow with failures.
 
-Attempts count for an account, known or not, and a range of addresses, so that nobody can lock somebody else out. After
-many in a row from everywhere, only a mailed link opens the account again.
+Attempts are counted by account, existing or not, and by address range, so that nobody can lock somebody else out. After
+many failures in a row from all ranges together, only a mailed reset opens the account again.
 """
 
 from __future__ import annotations
@@ -28,26 +28,28 @@ from runtime.settings import Settings
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-# Passwords are compared one at a time; others in here only keep that going. All together they would take the threads
-# and connections that the rest of the shop needs.
+# Passwords are hashed one at a time; further attempts in progress only keep the hashing process busy. Without this
+# bound they would take the threads and connections that other routes need.
 AT_ONCE = 3
 
 
 @dataclass
 class Attempt:
-    """One guess at the password of `user`, whom nobody may be; it counts as a failure until it is taken back."""
+    """One guess at a password; `user` is None for an unknown address. It counts as a failure until `uncount` or
+    `forget`.
+    """
 
     email: str
     user: User | None
-    spent: bool  # the account has had all its failures in a row: no password opens it
-    last: bool  # failing now spends them
+    spent: bool  # the account has reached its ceiling of failures: no password opens it
+    last: bool  # a failure now reaches the ceiling
     _guesser: Guesser
     _database: Database
     _passwords: Passwords
 
     async def check(self, password: str) -> User:
-        """The user, if it is their password and they may sign in. Raises InvalidCredentials, always after the same
-        time and with the same words.
+        """The user, if the password is theirs and they may sign in. Raises InvalidCredentials, always after the same
+        work and with the same text.
         """
         user = self.user
         usable = user is not None and not self.spent and user.verified and not user.disabled and not user.must_reset
@@ -57,11 +59,11 @@ class Attempt:
         return user
 
     async def uncount(self) -> None:
-        """It was no failure; those before it still count."""
+        """Takes this failure back; earlier ones still count."""
         await run_in_threadpool(self._uncount)
 
     def forget(self, connection: Connection) -> None:
-        """It succeeded: no failures in a row any more. Within the transaction of what it led to."""
+        """Deletes the failures in a row, after a success. Runs within the transaction of the sign-in."""
         login_attempts.forget(connection, self._guesser)
 
     def _uncount(self) -> None:
@@ -76,7 +78,7 @@ class _Line:
 
 
 class Attempts:
-    """Of one process. Those at one account from one range take turns here: an attempt that is still being checked
+    """The attempts of one process. Attempts at one account from one range are checked one after another: a parallel one
     would count against the next, though it may succeed.
     """
 
@@ -103,7 +105,7 @@ class Attempts:
                     if attempt.last:
                         await run_in_threadpool(self._close_account, email)
                     raise
-                except Unavailable:  # our fault, not theirs
+                except Unavailable:  # not the guesser's failure
                     with suppress(Unavailable):
                         await attempt.uncount()
                     raise
@@ -113,9 +115,9 @@ class Attempts:
                 del self._lines[guesser]
 
     async def confirm(self, user_id: str, password: str, address: str) -> User:
-        """Somebody signed in, who is asked for their password once more. Raises InvalidCredentials, TooManyAttempts.
+        """Checks the password of a signed-in user once more. Raises InvalidCredentials, TooManyAttempts.
 
-        What follows must see to it that the user's `password_hash` is still the same.
+        The caller must check in its transaction that the user's `password_hash` is unchanged.
         """
         email = await run_in_threadpool(self._email_of, user_id)
         async with self.one(email, address) as attempt:

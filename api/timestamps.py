@@ -1,4 +1,4 @@
-"""Times at the door: RFC 3339, and days where a person asks for a stretch of time."""
+"""Timestamps of requests: RFC 3339, or whole days as the ends of a range."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _utc(moment: datetime) -> datetime:
 
 
 Moment = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_utc)]
-"""RFC 3339 with any offset, from here on in UTC."""
+"""RFC 3339 with any offset, converted to UTC."""
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -36,6 +36,6 @@ def _first_after(value: Any) -> Any:
 
 
 Since = Annotated[Moment, BeforeValidator(_first_of)]
-"""A moment, or a day in UTC, which counts from its beginning."""
+"""A timestamp, or a day in UTC, which starts the range at its beginning."""
 Until = Annotated[Moment, BeforeValidator(_first_after)]
-"""A moment, or a day in UTC, which counts to its end."""
+"""A timestamp, or a day in UTC, which ends the range at its end."""

@@ -25,7 +25,7 @@ _PEM = re.compile(r"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", re.DOTALL)
 
 
 class Tokens:
-    """Signs with the first key and checks with all of them: while keys are rotated, the old ones stand behind."""
+    """Signs with the first key and verifies with all of them; the further keys are those being rotated out."""
 
     def __init__(self, pems: str, *, seconds: float) -> None:
         keys = _ed25519(pems)
@@ -45,7 +45,9 @@ class Tokens:
         return cls(signing_key(settings), seconds=settings.access_token_seconds)
 
     def issue(self, principal: Principal) -> str:
-        """For that person and session. Without a session it is a development token (deploy/cli/tokens.py)."""
+        """An access token for that user and session. Without a session it is a development token
+        (deploy/cli/tokens.py).
+        """
         assert principal.role is not None, "machines have API keys"
         now = int(time.time())
         claims = {
@@ -61,7 +63,7 @@ class Tokens:
         return jwt.encode({"alg": ALGORITHM, "typ": TYPE, "kid": self._kid}, claims, self._key, algorithms=[ALGORITHM])
 
     def check(self, token: str) -> Principal:
-        """Whom the token names. Raises Unauthenticated for anything but an access token of ours, in its time."""
+        """The principal that the token names. Raises Unauthenticated unless it is a valid access token."""
         try:
             decoded = jwt.decode(token, self._key_of, algorithms=[ALGORITHM])
             if decoded.header.get("typ") != TYPE:
@@ -78,7 +80,7 @@ class Tokens:
             raise Unauthenticated("The token is not valid") from error
 
     def public_keys(self) -> dict[str, Any]:
-        """A JWK Set (RFC 7517): what others check our tokens with."""
+        """A JWK Set (RFC 7517) for verifying our tokens."""
         return {
             "keys": [
                 {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": ALGORITHM}
@@ -87,7 +89,7 @@ class Tokens:
         }
 
     def _key_of(self, held: Any) -> OKPKey:
-        """The key that the token's own header names, from among ours; nothing else in the header chooses one."""
+        """The key that the token's `kid` header names, among ours; no other header field selects a key."""
         return self._keys[held.headers()["kid"]]
 
 

@@ -1,4 +1,4 @@
-"""If-Match, for what carries a version (RFC 9110, 13.1.1)."""
+"""If-Match for versioned resources (RFC 9110, 13.1.1)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ETAG = re.compile(r'(?:W/)?"(\d{1,9})"')
 
 
 def check(if_match: str | None, present: int) -> None:
-    """Raises PreconditionFailed for another version, BadRequest for what is none; `*` means whichever there is."""
+    """Raises PreconditionFailed for another version, BadRequest for a malformed one; `*` matches every version."""
     if if_match is None or if_match.strip() == "*":
         return
     match = _ETAG.fullmatch(if_match.strip())

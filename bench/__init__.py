@@ -1,1 +1,1 @@
-"""Benchmarks: what a purchase costs, and where it goes."""
+"""Benchmarks of a purchase."""

@@ -25,7 +25,7 @@ OPTION = json.dumps({"id": "us-standard"})
 
 
 class Unexpected(Exception):
-    """An answer that a buyer should not get."""
+    """An unexpected response."""
 
 
 class Buyer:
@@ -44,7 +44,7 @@ class Buyer:
 
     @property
     def steps(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        """In order; the contract also wants an e-mail address before it takes the money."""
+        """The calls in order; the API requires an e-mail address before a checkout."""
         return {
             "create": self._create,
             "item": self._item,

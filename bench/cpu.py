@@ -1,6 +1,6 @@
-"""CPU seconds by process, from /proc: a process's own, its living descendants' and those it has waited for.
+"""CPU seconds by process, from /proc: its own, its living descendants' and those of children it has waited for.
 
-PostgreSQL needs all three: a session that ends takes its figures along to the postmaster that reaps it.
+PostgreSQL needs all three: an ended session's time is counted by the postmaster that reaps it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Spent:
-    """Between two readings. `elsewhere` is what processes that nobody named have used."""
+    """Between two readings. `elsewhere`: the time of all other processes."""
 
     elapsed: float
     seconds: Mapping[str, float]
@@ -85,6 +85,6 @@ class Spent:
         return self.elsewhere / (self.elapsed * (os.cpu_count() or 1))
 
     def without_idle(self, idle: Spent) -> dict[str, float]:
-        """Less what each process would have used anyway; never below nothing."""
+        """Less what each process would have used idle; never below zero."""
         scale = self.elapsed / idle.elapsed
         return {name: max(0.0, used - idle.seconds.get(name, 0.0) * scale) for name, used in self.seconds.items()}

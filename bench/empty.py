@@ -1,4 +1,4 @@
-"""The floor under every durable process: a workflow with nothing in it."""
+"""The floor of every durable process: an empty workflow."""
 
 from __future__ import annotations
 

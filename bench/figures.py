@@ -1,4 +1,4 @@
-"""What is reported: figures with a unit and the run they belong to, and percentiles of latencies."""
+"""Figures with a unit and their run, and percentiles of latencies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Figure:
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
-    """Nearest rank: a value that was measured, never one between two. NaN without samples."""
+    """Nearest rank: a measured value, never an interpolated one. NaN without samples."""
     if not samples:
         return math.nan
     ordered = sorted(samples)
@@ -40,7 +40,7 @@ def percentile(samples: Sequence[float], percent: float) -> float:
 
 
 def percentiles(samples: Sequence[float]) -> Iterator[tuple[str, float]]:
-    """`p50` and so on in milliseconds, of seconds."""
+    """`p50` and so on in milliseconds, from seconds."""
     for percent in PERCENTILES:
         yield f"p{percent}", percentile(samples, percent) * 1000
 

@@ -1,4 +1,4 @@
-"""The worker of the empty workflow, set up as the shop's own workers are."""
+"""The worker of the empty workflow, configured like the shop's workers."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _numbers = itertools.count(1)
 
 
 def empty_workflow(client: Client) -> Task:
-    """As the API begins a checkout, and nothing in it."""
+    """Starts it as the API starts a checkout."""
 
     async def once() -> None:
         start = WithStartWorkflowOperation(
@@ -52,7 +52,7 @@ def empty_workflow(client: Client) -> Task:
 
 
 def two_transactions(database: Database) -> Task:
-    """Hold and confirm, straight against PostgreSQL: nothing survives a crash between them."""
+    """Hold and confirm as plain transactions in PostgreSQL: a crash between them loses the purchase."""
 
     async def task(command: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
         begun = list(_fill_carts(database, command["skus"], command["count"]))

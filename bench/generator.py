@@ -1,4 +1,4 @@
-"""The load generator's process."""
+"""The process of the load generator."""
 
 import uvloop
 

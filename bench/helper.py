@@ -1,6 +1,6 @@
-"""A process beside the bench's own that works on command, so that what it uses can be told apart.
+"""A child process that works on command, so that its CPU time is measured apart.
 
-Both sides speak JSON, a line a message: the helper is told what to do, gets ready, says so, and waits for "go".
+Both sides speak JSON, a line a message: the helper gets a task, prepares, says so, and waits for "go".
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Task = Callable[[Mapping[str, Any]], AsyncIterator[Mapping[str, Any]]]
 
 
 class Helper:
-    """The bench's side."""
+    """The parent's side."""
 
     def __init__(self, name: str, module: str, environment: Mapping[str, str], log: Path) -> None:
         self.name = name
@@ -41,12 +41,12 @@ class Helper:
         return self._popen.pid
 
     def prepare(self, **task: Any) -> dict[str, Any]:
-        """Returns when it could begin at once."""
+        """Returns when the helper is ready to begin."""
         self._say(task)
         return self.hear()
 
     def go(self) -> dict[str, Any]:
-        """Its next answer, after the work is done."""
+        """Starts the work and returns the helper's next message."""
         self._say({})
         return self.hear()
 
@@ -83,7 +83,7 @@ class Helper:
 
 
 async def serve(tasks: Mapping[str, Task]) -> None:
-    """The helper's side: what a task yields is said, and then the next "go" awaited; until the input ends."""
+    """The helper's side: sends what a task yields and waits for the next "go", until the input ends."""
     while command := _hear():
         async for answer in tasks[command["task"]](command):
             print(json.dumps(answer), flush=True)
@@ -92,6 +92,6 @@ async def serve(tasks: Mapping[str, Task]) -> None:
 
 
 def _hear() -> dict[str, Any]:
-    """Blocks on purpose: nothing else is to happen meanwhile."""
+    """Blocks on purpose: nothing else may run meanwhile."""
     line = sys.stdin.readline()
     return dict(json.loads(line)) if line else {}

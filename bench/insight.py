@@ -1,4 +1,4 @@
-"""Where the time goes: statements a purchase, and what Temporal keeps of it."""
+"""Where the time goes: SQL statements per purchase, and Temporal's history."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from bench.figures import mean
 from models.ids import checkout_workflow, order_workflow
 from runtime.settings import Settings
 
-TEXT = 200  # characters by which a statement is known
+TEXT = 200  # characters by which a statement is identified
 
-# Our own are marked and don't count.
+# The bench's own statements are marked and left out.
 _STATEMENTS = """
 SELECT /* bench */ s.query, s.calls, s.total_exec_time, s.total_plan_time
 FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
@@ -37,7 +37,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class DatabaseReading:
-    statements: dict[str, Statement]  # by text: with other types of parameters it is still the same
+    statements: dict[str, Statement]  # by text: with other parameter types it is the same statement
     wal_syncs: int
 
     @classmethod
@@ -83,7 +83,7 @@ class DatabaseUse:
 
     @property
     def commits(self) -> float:
-        """Of transactions; what stands alone commits itself and is not among them."""
+        """Commits of transactions; autocommitted statements are not among them."""
         return sum(statement.calls for statement in self.statements if statement.text.upper() == "COMMIT")
 
 

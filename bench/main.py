@@ -1,4 +1,4 @@
-"""Measures what a purchase costs, on a stack of its own: `make bench JSON=path`, or `python -m bench --help`."""
+"""Measures the cost of a purchase, on a stack of its own: `make bench JSON=path`, or `python -m bench --help`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ from deploy.stack.signals import StopRequested, stopping
 def measure(
     runs: Sequence[Run], json: Path | None, *, floors: bool = True, quick: bool = False, among: int = 0
 ) -> None:
-    """Prints tables, and writes every figure with its unit. `among`: so many orders some are found; 0: none."""
+    """Prints tables and writes every figure with its unit. `among`: the size of the order search's data set; 0: no
+    search.
+    """
     if json is not None and not json.parent.is_dir():
         raise StackError(f"there is no folder {json.parent}", "make it, or name another")
     out = console()

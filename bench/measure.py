@@ -1,4 +1,4 @@
-"""One run: quiet, load, quiet again; and the CPU of every process over it."""
+"""One run: idle, load, idle again; and the CPU time of every process over it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ READS = ("/v1/products?limit=20", "/v1/products/trail-rain-jacket")
 READS_PER_SECOND = 40
 PHASE_SECONDS = 5.0
 ROUNDS = 4
-QUIET_SECONDS = 1.5  # before idling is measured: a burst has echoes (WAL, visibility, timers)
+QUIET_SECONDS = 1.5  # before idling is measured: a burst has after-effects (WAL, visibility, timers)
 IDLE_SECONDS = 4.0
-SETTLE_SECONDS = 0.3  # what an answered purchase still does of itself
+SETTLE_SECONDS = 0.3  # what an answered purchase still does
 FLOORS = (("empty-workflow", 1, 30), ("empty-workflow", 8, 80), ("no-temporal", 1, 40), ("no-temporal", 8, 80))
 TAKING_PART = {"empty-workflow": ("floors", FLOOR_WORKER, "temporal"), "no-temporal": ("floors", "postgres")}
 
 
 class Bench:
-    """Measures on a stack that is up."""
+    """Measures on a running stack."""
 
     def __init__(self, stack: BenchStack, load: Helper, floors: Helper, *, quick: bool = False) -> None:
         self.stack = stack
@@ -49,26 +49,26 @@ class Bench:
         idle = self.idle()
         self._floors.prepare(task=kind, at_once=at_once, count=count, skus=self.stack.skus)
         before = self.reading()
-        told = self._floors.go()
+        report = self._floors.go()
         spent = Spent.between(before, self.reading()).without_idle(idle)
         cpu = {name: spent[name] * 1000 / count for name in TAKING_PART[kind]}
-        return Floor(kind, at_once, told["seconds"], told["elapsed"], cpu)
+        return Floor(kind, at_once, report["seconds"], report["elapsed"], cpu)
 
     def _as_deployed(self, run: Run) -> Measured:
-        """Everything runs: the order's process, the mail and the webhooks overlap with the next purchases."""
+        """All parts run: the order's workflow, the mail and the webhooks overlap with the next purchases."""
         idle = self.idle()
         self._prepare_load(run)
         before = self.reading()
-        told = self._load.go()
+        report = self._load.go()
         loaded = self.reading()
         self.stack.wait_drained()
         spent = Spent.between(before, self.reading())
-        found = _measured(run, told, Spent.between(before, loaded))
-        found.all_in = _each(spent.without_idle(idle), told["seconds"])
+        found = _measured(run, report, Spent.between(before, loaded))
+        found.all_in = _each(spent.without_idle(idle), report["seconds"])
         return found
 
     def _held(self, run: Run) -> Measured:
-        """First to the answer alone, then what follows."""
+        """First until the response, then what follows."""
         idle = self.idle()
         self._prepare_load(run)
         with self.stack.connection() as connection:
@@ -76,43 +76,43 @@ class Bench:
                 idle_held = self.idle(held=True)
                 rows = [DatabaseReading.take(connection)]
                 before = self.reading()
-                told = self._load.go()
+                report = self._load.go()
                 time.sleep(SETTLE_SECONDS)
                 answered = self.reading()
                 rows.append(DatabaseReading.take(connection))
             self.stack.wait_drained()
             drained = self.reading()
             rows.append(DatabaseReading.take(connection))
-        found = _measured(run, told, Spent.between(before, answered))
-        found.answer = _each(Spent.between(before, answered).without_idle(idle_held), told["seconds"])
-        found.later = _each(Spent.between(answered, drained).without_idle(idle), told["seconds"])
+        found = _measured(run, report, Spent.between(before, answered))
+        found.answer = _each(Spent.between(before, answered).without_idle(idle_held), report["seconds"])
+        found.later = _each(Spent.between(answered, drained).without_idle(idle), report["seconds"])
         found.all_in = {name: found.answer[name] + found.later.get(name, 0.0) for name in found.answer}
         found.database = {
-            phase: DatabaseUse.between(rows[i], rows[i + 1], len(told["seconds"]))
+            phase: DatabaseUse.between(rows[i], rows[i + 1], len(report["seconds"]))
             for i, phase in enumerate(("answer", "later"))
         }
         found.histories = asyncio.run(histories(self.stack.settings, found.samples))
         return found
 
     def _steps(self, run: Run) -> Measured:
-        """CPU of each of the six calls."""
+        """CPU time of each of the six calls."""
         found = Measured(run)
         by_call: dict[str, Mapping[str, float]] = {}
         self._load.prepare(**self._task(run))
         with self.stack.held_back():
             idle = self.idle(held=True)
             before = self.reading()
-            while not (told := self._load.go()).get("done"):
+            while not (report := self._load.go()).get("done"):
                 after = self.reading()
-                by_call[told["step"]] = _each(Spent.between(before, after).without_idle(idle), range(run.purchases))
-                found.failures = [*found.failures, *told["failures"]]
+                by_call[report["step"]] = _each(Spent.between(before, after).without_idle(idle), range(run.purchases))
+                found.failures = [*found.failures, *report["failures"]]
                 before = after
         self.stack.wait_drained()
         found.by_call = by_call
         return found
 
     def _logins(self, run: Run) -> Measured:
-        """How long catalogue reads take, alone and beside people who sign in."""
+        """Latency of catalogue reads, alone and beside sign-ins."""
         assert run.at_once is not None, "logins run in a closed loop"
         self._load.prepare(
             task="logins",
@@ -126,18 +126,18 @@ class Bench:
             seed=SEED,
         )
         before = self.reading()
-        told = self._load.go()
+        report = self._load.go()
         spent = Spent.between(before, self.reading())
-        found = Measured(run, told["seconds"], told["elapsed"], told["failures"], told["steps"])
+        found = Measured(run, report["seconds"], report["elapsed"], report["failures"], report["steps"])
         found.elsewhere = spent.share_elsewhere
-        found.logins_per_second = len(told["steps"]["login"]) / told["login_elapsed"]
+        found.logins_per_second = len(report["steps"]["login"]) / report["login_elapsed"]
         return found
 
     def reading(self) -> Reading:
         return Reading.take({**self.stack.pids, "load": self._load.pid, "floors": self._floors.pid})
 
     def idle(self, *, held: bool = False) -> Spent:
-        """Of the processes as they are now, held back or not; measured once for each."""
+        """CPU time of idle processes, delayed ones included; measured once for each state."""
         shape = frozenset({*self.stack.pids, *(["held"] if held else [])})
         if shape not in self._idle:
             time.sleep(0.1 if self.quick else QUIET_SECONDS)
@@ -164,16 +164,16 @@ class Bench:
             raise StackError(f"carts could not be filled ({ready['failures'][0]})", "the API's log says more")
 
 
-def _measured(run: Run, told: Mapping[str, Any], load: Spent) -> Measured:
-    if not told["seconds"]:
-        raise StackError(f"no purchase of {run.name} succeeded ({told['failures'][0]})", "the API's log says more")
+def _measured(run: Run, report: Mapping[str, Any], load: Spent) -> Measured:
+    if not report["seconds"]:
+        raise StackError(f"no purchase of {run.name} succeeded ({report['failures'][0]})", "the API's log says more")
     return Measured(
         run,
-        told["seconds"],
-        told["elapsed"],
-        told["failures"],
-        told["steps"],
-        told["samples"],
+        report["seconds"],
+        report["elapsed"],
+        report["failures"],
+        report["steps"],
+        report["samples"],
         elsewhere=load.share_elsewhere,
     )
 

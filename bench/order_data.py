@@ -1,6 +1,6 @@
-"""Very many orders, made inside PostgreSQL: in size, states and frequencies of words what a shop has after years.
+"""A million orders, made inside PostgreSQL, with the sizes, states and term frequencies of an old shop.
 
-A million take about a minute. Only orders and their terms are there: no carts, no checkouts, no events.
+It takes about a minute. It makes only orders and their terms: no carts, checkouts or events.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FAMILY = (
     *("Ivanova", "Jansen", "Käufer", "Lindqvist", "Mendes", "Novak", "O’Brien", "Petit"),
 )
 
-# What a scratch database needs not know: parents that are not made, and indexes that are made faster afterwards.
+# Left out in a scratch database: foreign keys, and indexes that are created faster afterwards.
 LIGHTEN = """
 DO $$ DECLARE c record; BEGIN
     CREATE TABLE bench_later (made_by text);
@@ -63,8 +63,8 @@ END $$
 GOODS = "INSERT INTO bench_goods VALUES (%(number)s, %(sku)s, %(title)s, %(terms)s)"
 PEOPLE = "INSERT INTO bench_people VALUES (%(number)s, %(name)s, %(terms)s)"
 
-# Two orders share each moment; the newest are not done yet; 3 in 10 are guests'. `h1` and `h2` are random, the same at
-# every run.
+# Two orders share each timestamp; the newest are open; 3 in 10 are guests'. `h1` and `h2` are random, the same in every
+# run.
 SOURCE = """
 CREATE UNLOGGED TABLE bench_orders AS
 SELECT n, 'ord_' || md5(n::text) AS id, p.name, g.sku, g.title, g.terms || p.terms AS terms,

@@ -1,7 +1,6 @@
-"""What finding orders costs among a million: each kind of search through the repository, as the API asks it.
+"""The cost of a search among a million orders: each kind of search through the repository, as the API calls it.
 
-The first page of each, and one from half-way back through the shop's history. What PostgreSQL did for it is shown as it
-says itself (EXPLAIN).
+It reads the first page of each, and one from the middle of the history, and shows PostgreSQL's EXPLAIN of it.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 RUN = "orders"
 MANY, FEW = 1_000_000, 1_000
 TIMES = 100
-LIMIT = 21  # a page of the API's, and one more to know whether there are more
+LIMIT = 21  # a page of the API's, and one more that tells whether there are more
 FIRST, DEEP = "first page", "half-way"
 SIZE = """
 SELECT relname, pg_total_relation_size(oid) / 2 ^ 20 FROM pg_class WHERE relname IN ('orders', 'order_terms')
@@ -38,7 +37,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Page:
-    """One page of one kind of search, measured. `pages`: of 8 KiB, that PostgreSQL looked at; `faults`: of its plan."""
+    """One page of one kind of search, measured. `pages`: of 8 KiB, read by PostgreSQL; `faults`: of its plan."""
 
     kind: str
     place: str
@@ -50,7 +49,7 @@ class Page:
 
 
 def searches(count: int) -> dict[str, Search]:
-    """Every kind, in the shop that `fill` makes. What customers ask is `own`; the rest is the staff's."""
+    """All kinds, in the data set of `fill`. `own` are customers' searches; the others are the staff's."""
     dates: dict[str, Any] = {
         "placed_from": NEWEST - timedelta(seconds=count * 30),
         "placed_to": NEWEST - timedelta(seconds=count * 20),
@@ -94,7 +93,7 @@ def _words(query: str, **more: Any) -> Search:
 
 
 def pages_of(count: int) -> Iterator[tuple[str, str, Search]]:
-    """Of each kind the first page, and the one from half-way where no dates choose the place themselves."""
+    """Of each kind the first page, and the middle one where no dates select the position."""
     half_way = (NEWEST - timedelta(seconds=count * 45), "ord_")
     for kind, search in searches(count).items():
         yield kind, FIRST, search._replace(limit=LIMIT)
@@ -103,7 +102,7 @@ def pages_of(count: int) -> Iterator[tuple[str, str, Search]]:
 
 
 def measure(url: str, count: int, say: Say, times: int = TIMES) -> list[Figure]:
-    """In an empty database, which is filled."""
+    """Fills an empty database and measures."""
     began = time.monotonic()
     upgrade(url)
     database = Database(url, pool_size=1, application="bench")
@@ -134,7 +133,7 @@ def _measured(database: Database, kind: str, place: str, search: Search, times: 
 
 
 def explained(connection: Connection, search: Search, how: str) -> list[Any]:
-    """What PostgreSQL says of a page's statement: lines, or with `FORMAT JSON` one tree."""
+    """EXPLAIN of a page's statement: lines, or with `FORMAT JSON` one tree."""
     if search.terms:
         order_search.plan_in_order(connection)
     statement = order_search.page(search).compile(connection)
@@ -154,7 +153,7 @@ def pages_read(plan: Plan) -> int:
 
 
 def faults_in(plan: Plan) -> Iterator[str]:
-    """What no plan may do: read a table without an index, or put in order more than the page."""
+    """Forbidden in a plan: a sequential scan, or a sort of more than the page."""
     node = plan["Node Type"]
     if node in ("Seq Scan", "Bitmap Heap Scan", "Hash", "Gather", "Gather Merge"):
         yield f"{node} on {plan.get('Alias', 'a join')}"

@@ -1,4 +1,4 @@
-"""Tables for people, on a terminal or as Markdown: `python -m bench.report RESULT.json` prints the latter again."""
+"""Tables on a terminal or as Markdown; `python -m bench.report RESULT.json` prints the latter again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Table:
 
 
 class Figures:
-    """Figures by what they are about; a missing one shows as nothing."""
+    """Figures by subject; a missing one is shown as empty."""
 
     def __init__(self, figures: Sequence[Figure]) -> None:
         self.all = figures
@@ -228,7 +228,7 @@ def _orders(figures: Figures) -> Table:
 
 
 def console() -> Console:
-    """Wide where nobody's window says otherwise."""
+    """Wide output where the terminal's width is unknown."""
     found = Console(highlight=False)
     return found if found.is_terminal else Console(highlight=False, width=WIDTH)
 

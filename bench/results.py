@@ -1,4 +1,4 @@
-"""Turns what was measured into figures, and holds them against the budget."""
+"""Turns measurements into figures, and compares them with the budgets."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _rows(measured: Measured) -> Iterator[Row]:
 
 
 def _reads(measured: Measured) -> Iterator[Row]:
-    """Of catalogue reads alone (`idle`) and beside sign-ins (`during`), and of those."""
+    """Latencies of catalogue reads alone (`idle`) and beside sign-ins (`during`), and of the sign-ins."""
     yield "failures", len(measured.failures), "calls", None
     yield "elsewhere", measured.elsewhere * 100, "% of the machine's CPU", None
     yield "logins_per_second", measured.logins_per_second, "1/s", None
@@ -111,7 +111,7 @@ def _insights(measured: Measured) -> Iterator[Row]:
 
 
 def _floors(measured: Measured) -> Iterator[Row]:
-    """Means of before and after, and how many times the empty workflow the run is."""
+    """Means of before and after, and the run's multiple of the empty workflow."""
     for (kind, at_once), around in grouped(measured.floors).items():
         of = f"{kind}-{at_once}"
         yield "floor_p50", mean([p50(floor) for floor in around]), "ms", of
@@ -141,7 +141,7 @@ def grouped(floors: Iterable[Floor]) -> dict[tuple[str, int], list[Floor]]:
 
 
 def budgets(figures: Sequence[Figure]) -> list[dict[str, Any]]:
-    """Those that were measured."""
+    """The budgets that were measured."""
     values = {(figure.run, figure.name): figure.value for figure in figures if figure.of is None}
     return [
         {

@@ -1,4 +1,4 @@
-"""What is run, and what comes of it."""
+"""The runs of the bench, and their results."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Run:
     """`at_once` for a closed loop, `rate` for an open one.
 
     `sequence`: six calls, from an empty cart to an order. `checkout`: the last of them, on carts filled beforehand.
-    `held`: the sequence, and all that follows only after the last answer. `steps`: all buyers take one call after the
-    other. `logins`: so many people who sign in again and again, beside catalogue reads at a steady rate.
+    `held`: the sequence, with all that follows delayed until the last response. `steps`: all buyers take one call after
+    the other. `logins`: that many users who sign in repeatedly, beside catalogue reads at a steady rate.
     """
 
     kind: RunKind
@@ -43,7 +43,7 @@ EVERYTHING = (
     Run("steps", 160, at_once=8),
     Run("logins", 50, at_once=50),
 )
-# So little of each kind that it tests the bench and measures nothing.
+# A minimum of each kind, which tests the bench and measures nothing.
 QUICK = (
     Run("sequence", 6, at_once=2),
     Run("checkout", 6, rate=20),
@@ -56,7 +56,7 @@ QUICK = (
 def chosen(
     kinds: Sequence[str] = (), at_once: Sequence[int] = (), rates: Sequence[float] = (), purchases: int | None = None
 ) -> list[Run]:
-    """All that was asked for; nothing said means everything."""
+    """The requested runs; all without a request."""
     runs = [run for run in EVERYTHING if not kinds or run.kind in kinds]
     if at_once or rates:
         levels: list[tuple[int | None, float | None]] = [(n, None) for n in at_once] + [(None, r) for r in rates]
@@ -92,13 +92,13 @@ class Measured:
     answer: Mapping[str, float] = field(default_factory=dict)
     later: Mapping[str, float] = field(default_factory=dict)
     by_call: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    elsewhere: float = 0.0  # of all the machine's CPU time during the load, the share of strangers
+    elsewhere: float = 0.0  # other processes' share of the machine's CPU time during the load
     floors: Sequence[Floor] = ()
-    database: Mapping[str, DatabaseUse] = field(default_factory=dict)  # to the answer, and after it
+    database: Mapping[str, DatabaseUse] = field(default_factory=dict)  # until the response, and after it
     histories: Sequence[History] = ()
     logins_per_second: float = 0.0
 
 
 def counted(split: Mapping[str, float]) -> float:
-    """The purchase's cost: everything but the stand-in for the world and the load itself."""
+    """The cost of a purchase: all processes but the sandbox and the load generator."""
     return sum(ms for name, ms in split.items() if name not in NOT_COUNTED)

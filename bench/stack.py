@@ -1,4 +1,4 @@
-"""A whole stack of the bench's own: the processes of `make run`, in a folder and on ports of their own."""
+"""The bench's own stack: the processes of `make run`, in a folder and on ports of its own."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FLOOR_WORKER = "floor-worker"
 CHECKOUT_WORKER = "checkout-worker"
 ORDERS_WORKER = "orders-worker"
 
-# What is left to do: clicks without an end, messages not told, orders without their mail.
+# Open work: unfinished checkouts, undelivered messages, orders without their mail.
 LEFT = """
 SELECT /* bench */ (SELECT count(*) FROM checkouts WHERE status = 'processing'), (SELECT count(*) FROM outbox),
     (SELECT count(*) FROM orders) - (SELECT count(*) FROM notifications WHERE state = 'sent')
@@ -64,7 +64,7 @@ Say = Callable[[str], None]
 
 @contextmanager
 def private_stack(say: Say) -> Iterator[BenchStack]:
-    """Durable storage in a folder that is deleted afterwards. What the caller exported for a shop must not count."""
+    """Durable storage in a folder that is deleted afterwards. Ignores what the caller exported for another stack."""
     for name in [name for name in os.environ if name.startswith("HOLDFAST_")]:
         del os.environ[name]
     _clear_abandoned()
@@ -82,7 +82,7 @@ def private_stack(say: Say) -> Iterator[BenchStack]:
 
 
 def _clear_abandoned() -> None:
-    """What a killed bench left behind."""
+    """Deletes what a killed bench left."""
     for folder in BASE.glob(f"{PREFIX}*"):
         with contextlib.suppress(StackError), held(folder):  # refused while it is in use
             shutil.rmtree(folder, ignore_errors=True)
@@ -118,7 +118,7 @@ class BenchStack:
         return self.settings.data_dir
 
     def people(self, count: int) -> list[str]:
-        """The addresses of so many customers, each there once."""
+        """That many customers' addresses, each existing once."""
         emails = [f"member{number}@bench.example" for number in range(count)]
         hashed = HASHER.hash(PASSWORD)
         with self.connection() as connection:
@@ -129,10 +129,10 @@ class BenchStack:
     def log_of(self, name: str) -> Path:
         return self._supervisor.log_of(name)
 
-    # -- holding back what comes after the answer
+    # -- delaying what follows a response
 
     def split_workers(self) -> None:
-        """One process a queue, instead of one for all: as `holdfast worker --queue` is there for."""
+        """One process a queue instead of one for all, with `holdfast worker --queue`."""
         (both,) = [process for process in plan.holdfast(self.settings) if "worker" in process.command]
         if both.name in self.pids:
             self._supervisor.stop(both.name)
@@ -142,7 +142,7 @@ class BenchStack:
 
     @contextmanager
     def held_back(self) -> Iterator[None]:
-        """Inside, orders are placed but nothing follows them: no relay, no mail, no webhooks."""
+        """In the block orders are placed but nothing follows them: no relay, no mail, no webhooks."""
         self.control("/webhooks", {"mode": "hold"})
         self.pause(ORDERS_WORKER)
         try:
@@ -153,7 +153,7 @@ class BenchStack:
         self.control("/webhooks/release", {})
 
     def pause(self, name: str) -> None:
-        """The process stands still: it costs nothing and loses nothing."""
+        """Stops the process (SIGSTOP): it uses no CPU and loses nothing."""
         os.kill(self.pids[name], signal.SIGSTOP)
 
     def resume(self, name: str) -> None:
@@ -161,7 +161,7 @@ class BenchStack:
             os.kill(self.pids[name], signal.SIGCONT)
 
     def wait_drained(self) -> None:
-        """Until the last purchase has its order's process and its mail, and no webhook is under way."""
+        """Waits until every order has its workflow and its mail, and no webhook is under way."""
         deadline = time.monotonic() + DRAIN_SECONDS
         with self.connection() as connection:
             while any(left := self._left(connection)):
@@ -177,11 +177,11 @@ class BenchStack:
         webhooks = sum(row["pending"] for row in self.control("/webhooks").values())
         return checkouts, messages, mails, webhooks
 
-    # -- ways in
+    # -- connections
 
     @contextmanager
     def connection(self) -> Iterator[Any]:
-        """Each statement stands alone."""
+        """Autocommit."""
         with _reading(self.settings.database) as connection:
             yield connection
 
@@ -197,13 +197,13 @@ class BenchStack:
         engines.start_together(self._supervisor, processes)
 
     def empty_database(self, name: str) -> str:
-        """Beside the shop's, on the same server; its address."""
+        """An empty database on the same server; its address."""
         with _reading(re.sub(r"/\w+$", "/postgres", self.settings.database)) as connection:
             connection.exec_driver_sql(f"CREATE DATABASE {name}")
         return re.sub(r"/\w+$", f"/{name}", self.settings.database)
 
     def _copy_database(self) -> None:
-        """For the floor without Temporal, whose orders nobody must tell of."""
+        """For the floor without Temporal, whose orders no relay may deliver."""
         with _reading(re.sub(r"/\w+$", "/postgres", self.settings.database)) as connection:
             connection.exec_driver_sql(f"CREATE DATABASE {FLOOR_DATABASE} TEMPLATE holdfast")
 
@@ -255,7 +255,7 @@ def _polls(metrics: int, served: Iterable[str]) -> bool:
 
 
 def _in_stock(shop: Shop) -> Iterator[str]:
-    """Every SKU that the bench can't sell out."""
+    """SKUs with more stock than the bench can sell."""
     path = "/v1/products?in_stock=true&limit=100"
     cursor: str | None = ""
     while cursor is not None:

@@ -1,15 +1,15 @@
-"""HTTP/1.1 over kept-alive connections, as little of it as a load generator needs: its own CPU is the noise."""
+"""A minimal HTTP/1.1 client over kept-alive connections: a load generator's own CPU time is noise."""
 
 from __future__ import annotations
 
 import asyncio
 from urllib.parse import urlsplit
 
-PATIENCE = 30.0  # no answer after so many seconds is a failure
+PATIENCE = 30.0  # a call without a response fails after so many seconds
 
 
 class Wire:
-    """As many connections as are in use at once; each carries one request at a time."""
+    """One connection per concurrent request."""
 
     def __init__(self, base: str) -> None:
         address = urlsplit(base)
@@ -45,7 +45,7 @@ class Wire:
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """The API always says how long a body is."""
+    """Relies on Content-Length, which the API always sends."""
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)

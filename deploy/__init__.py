@@ -1,1 +1,1 @@
-"""Everything that runs Holdfast and that nothing imports."""
+"""The local stack, the command line, the crash test, the checks of the code and the demo shop."""

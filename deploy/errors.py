@@ -1,4 +1,4 @@
-"""What can be expected to go wrong with the stack, told in one line: what failed and what to do."""
+"""Expected failures of the stack, reported in one line: what failed and what to do."""
 
 
 class StackError(Exception):

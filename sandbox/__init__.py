@@ -1,1 +1,1 @@
-"""The outside world in a box: stricter than the originals, never kinder."""
+"""Stand-ins for the providers: stricter than the originals, never kinder."""

@@ -1,4 +1,4 @@
-"""The sandbox as one ASGI app and one process: providers, control API and a page for people."""
+"""The sandbox as one ASGI app and one process: providers, control API and HTML pages."""
 
 import os
 import threading
@@ -40,7 +40,7 @@ def create_app(config: SandboxConfig) -> Starlette:
 
 
 def serve(config: SandboxConfig, host: str = "127.0.0.1", port: int = 8010) -> None:
-    """Run until SIGTERM or SIGINT. Raises RuntimeError in production, where nothing may be played."""
+    """Runs until SIGTERM or SIGINT. Raises RuntimeError in production."""
     if os.environ.get("HOLDFAST_ENV") == "production":
         raise RuntimeError("The sandbox never runs in production.")
     server = build_server(create_app(config), host, port)

@@ -1,4 +1,4 @@
-"""The log of every call that reached a provider, oldest first; control calls are not in it."""
+"""The log of all calls to providers, oldest first, without control calls."""
 
 from itertools import islice, takewhile
 
@@ -13,8 +13,7 @@ TRIM = 1_000
 class CallLog:
     """Entries `{n, at, service, method, path, idempotency_key, replayed, params, metadata, status}`.
 
-    `n` counts from 1 and survives restarts; `status` is None until an answer is sent, and for good when
-    none ever was.
+    `n` counts from 1 and survives restarts; `status` is None until a response is sent, and stays None without one.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -23,7 +22,7 @@ class CallLog:
         self._rows = store.table("calls")
 
     def open(self, call: Call) -> Row:
-        """Enter a call that has just arrived and return its entry."""
+        """Appends a call that has just arrived and returns its entry."""
         last = next(reversed(self._rows.values()), None)
         entry: Row = {
             "n": last["n"] + 1 if last else 1,
@@ -44,7 +43,7 @@ class CallLog:
         return entry
 
     def keep(self, entry: Row) -> None:
-        """Note that the entry is new or has changed."""
+        """Stores a new or changed entry."""
         self._store.put("calls", str(entry["n"]), entry)
 
     def select(

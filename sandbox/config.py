@@ -1,9 +1,9 @@
-"""What one sandbox is told when it starts; every field has a value that suits a developer's machine."""
+"""Configuration of one sandbox process; every field has a default for development."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-# Fixed test keys: they protect nothing, and every side of a local stack has to know them.
+# Fixed test keys: they protect nothing, and every part of a local stack needs them.
 SENDGRID_PRIVATE_KEY = (
     "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgdGsnFaZIKMWRW6PESYkzKoCzaN2cTozgzuNiFpWvIBqhRANCAASwcGT7"
     "+Mhy4qNm5ALejXtO2XAHQF1PFkLWo18PEGobiOUqDh6zuvkQ4ev1sx35NIc2w66AjxgiTkErZur0AGbf"
@@ -11,7 +11,7 @@ SENDGRID_PRIVATE_KEY = (
 
 CARRIER_WEBHOOK_SECRET = "whsec_c2FuZGJveC1jYXJyaWVyLXdlYmhvb2stc2VjcmV0"  # noqa: S105 - a published test value
 
-# What a new account's endpoint is sent; an account subscribes to less in the provider's dashboard.
+# The event types of a new endpoint; an account subscribes to fewer in the provider's dashboard.
 STRIPE_EVENTS = frozenset(
     {
         "payment_intent.created",
@@ -58,10 +58,10 @@ PAYPAL_EVENTS = frozenset(
 class SandboxConfig:
     """Settings of one sandbox process.
 
-    `state`: SQLite file that outlives a kill -9, or None for memory only. `webhook_target`: base URL of
-    the shop's API. `sendgrid_private_key`: base64 DER PKCS8, prime256v1. `stripe_events`, `sendgrid_events`: the
-    types that the shop's endpoints are subscribed to; `paypal_events` likewise. `paypal_webhook_key`: what PayPal
-    signs with, which nobody else needs to know.
+    `state`: SQLite file that survives a kill -9, or None for memory only. `webhook_target`: base URL of the shop's API.
+    `sendgrid_private_key`: base64 DER PKCS8, prime256v1. `stripe_events`, `sendgrid_events`, `paypal_events`: the types
+    that the shop's endpoints are subscribed to. `paypal_webhook_key`: PayPal's own signing key, which it does not
+    share.
     """
 
     state: Path | None = None

@@ -1,4 +1,4 @@
-"""The control API under `/_sandbox`: what a test does to the outside world, and sees of it."""
+"""The control API under `/_sandbox`: tests script, act in and read the sandbox."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from sandbox.world import World
 
 
 class ControlError(Exception):
-    """A control call that makes no sense, 400."""
+    """An invalid control call, 400."""
 
 
 Action = Callable[[World, Request, Row], Any]  # (world, request, body) -> JSON value
@@ -76,7 +76,7 @@ def control_routes(world: World) -> list[Route]:
 
 
 async def _run(world: World, request: Request, action: Action) -> Response:
-    """Decode, act, make it durable, answer; a form that says `then` is sent back to its page."""
+    """Decodes, acts, commits, responds; a form with `then` is redirected to its page."""
     try:
         body = _body(request, await request.body())
         then = body.pop("then", None)
@@ -191,7 +191,7 @@ def _services_named(world: World, body: Row) -> list[str]:
 
 
 def _configure_webhooks(world: World, request: Request, body: Row) -> Any:
-    """What isn't named goes back to its default: the call says how webhooks travel from now on."""
+    """Settings that aren't named return to their defaults."""
     services = _services_named(world, body)
     try:
         travel = read_travel(body)
@@ -250,7 +250,7 @@ def _paypal(act: paypal.Action) -> Action:
 
 
 def _approve(world: World, request: Request, body: Row) -> Any:
-    """Be the person at the identity provider's page; where their browser goes from there."""
+    """Acts as the user at the identity provider's page; returns the URL that the browser goes to."""
     _only(body, "authorize_url", "subject", "email", "email_verified", "name", "error", "forge", "iss")
     return {"location": world.identity.approve(request.path_params["provider"], body)}
 
@@ -264,7 +264,7 @@ def _parcel(world: World, request: Request, body: Row) -> Any:
 
 
 def _parcel_event(world: World, request: Request, body: Row) -> Any:
-    """Something happens to a parcel, whoever sold its label."""
+    """Records an event of a parcel, whoever sold its label."""
     return world.carrier.happen(request.path_params["tracking"], body)
 
 
@@ -281,7 +281,7 @@ def _truth(world: World, request: Request, body: Row) -> Any:
 
 
 def _seen(row: Row) -> Row:
-    """The provider's truth about an object: the public fields, and what was really refunded."""
+    """An object's public fields, and what was really refunded."""
     shown = render(row)
     if row["object"] == "payment_intent":
         shown["amount_refunded"] = row["_amount_refunded"]

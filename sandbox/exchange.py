@@ -1,4 +1,4 @@
-"""The vocabulary that all played services share: what comes in, what goes out, what a service can do."""
+"""Types that all services share: requests, responses, and the interface of a service."""
 
 import json
 from dataclasses import dataclass, field
@@ -44,10 +44,10 @@ class Response:
 
 @dataclass(slots=True)
 class Call:
-    """A request as its service understands it: what the call log shows and scripts match.
+    """A request as its service understands it: the call log shows it and scripts match it.
 
-    `recipients`: addresses of a message. `bends`: the outcome kinds that can change what this call does
-    (a card can be declined where it would be charged, and nowhere else).
+    `recipients`: addresses of a message. `bends`: the outcome kinds that can change the call's effect (a card can be
+    declined where it would be charged, and nowhere else).
     """
 
     service: str
@@ -61,7 +61,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class ScriptedOutcome:
-    """One scripted fate of a call; `ms`, `status` and `code` by kind."""
+    """One scripted outcome of a call; `ms`, `status` and `code` by kind."""
 
     kind: str
     code: str | None = None
@@ -75,22 +75,22 @@ class Service(Protocol):
     name: str
 
     def read(self, request: Request) -> Call:
-        """Understand a request without acting on it; never raises."""
+        """Decodes a request without executing it; never raises."""
 
     def begin(self, call: Call) -> Response | None:
-        """The answer to give without executing (replay, conflict), or None to go on to `execute`."""
+        """The response without executing (replay, conflict), or None to go on to `execute`."""
 
     def execute(self, call: Call, bend: ScriptedOutcome | None) -> Response:
-        """Do what was asked, bent by a scripted outcome if there is one."""
+        """Executes the call, with a scripted outcome if there is one."""
 
     def break_down(self, call: Call, status: int) -> Response:
-        """A scripted HTTP status in this provider's words."""
+        """A scripted HTTP status in this provider's error format."""
 
     def remember(self, call: Call, answer: Response) -> None:
-        """Keep the answer for repeats of this call, where the provider documents that it does."""
+        """Stores the response for repeats of this call, where the provider documents that it does."""
 
     def end(self, call: Call) -> None:
-        """The call that `begin` let through is over, whatever became of it."""
+        """Releases what `begin` claimed, whatever the outcome."""
 
 
 def as_json(status: int, body: object, **headers: str) -> Response:

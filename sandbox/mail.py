@@ -1,4 +1,4 @@
-"""A SendGrid-shaped mail provider: takes mail, keeps what every recipient would have read, reports events."""
+"""A SendGrid-shaped mail provider: accepts mail, keeps it by recipient, reports events."""
 
 import json
 import secrets
@@ -99,7 +99,7 @@ class MailService:
                 self._report(mail, event, more)
 
     def _report(self, mail: Row, event: str, more: Row) -> None:
-        """Send one event as the one-element array that a quiet account gets."""
+        """Sends one event as an array of one element, as a quiet account gets it."""
         fact = {
             **{key: str(value) for key, value in mail["custom_args"].items()},
             "email": mail["to"],
@@ -118,10 +118,10 @@ class MailService:
         return _refusal(status, f"A script of the sandbox answers {status} here.", None)
 
     def remember(self, call: Call, answer: Response) -> None:
-        """Nothing is remembered: a repeat is a second mail."""
+        """Stores nothing: a repeat is a second mail."""
 
     def end(self, call: Call) -> None:
-        """Nothing was claimed."""
+        """Nothing to release."""
 
     def inbox(self, to: str | None) -> list[Row]:
         """All mail, or that to one address (whatever its case), oldest first."""
@@ -129,7 +129,7 @@ class MailService:
 
 
 def forge(body: str) -> str:
-    """Events that claim that the mail bounced."""
+    """Forged events, which say that the mail bounced."""
     lies = [{**event, "event": "bounce", "sg_event_id": secrets.token_urlsafe(16)} for event in json.loads(body)]
     return json.dumps(lies)
 
@@ -154,7 +154,7 @@ def _addresses(personalization: Row) -> list[str]:
 
 
 def _filled(text: str, personalization: Row) -> str:
-    """Put legacy substitutions in."""
+    """Applies legacy substitutions."""
     for key, value in (personalization.get("substitutions") or {}).items():
         text = text.replace(key, str(value))
     return text

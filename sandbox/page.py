@@ -1,4 +1,4 @@
-"""Pages for people: what arrived and what was paid at `/`, the bank's 3-D Secure page, PayPal's approval page."""
+"""HTML pages: received messages and payments at `/`, the bank's 3-D Secure page, PayPal's approval page."""
 
 from html import escape
 from itertools import islice
@@ -97,7 +97,7 @@ def _order(row: Row) -> str:
 
 
 def _buttons(intent: Row, then: str) -> str:
-    """Approve or fail, while the bank is waiting for the buyer."""
+    """Approve and fail buttons, while a challenge is open."""
     if intent["status"] != "requires_action":
         return ""
     action = f"/_sandbox/stripe/{intent['object']}s/{quote(intent['id'])}/authenticate"
@@ -112,7 +112,7 @@ def _buttons(intent: Row, then: str) -> str:
 def _mail(mail: Row) -> str:
     shown = f"<pre>{escape(mail['text'] or '')}</pre>"
     if mail["html"]:
-        # No scripts, no navigation, no origin: whatever the shop put into its mail stays in the frame.
+        # No scripts, no navigation, no origin: the content of the shop's mails stays in the frame.
         shown += f'<details><summary>HTML</summary><iframe sandbox srcdoc="{escape(mail["html"])}"></iframe></details>'
     return f"<tr>{_cells(mail['to'], mail['subject'], mail['at'])}<td>{shown}</td></tr>"
 

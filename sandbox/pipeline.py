@@ -1,4 +1,4 @@
-"""The way of every provider call: log it, meet its scripted fate, act at most once, answer or stay silent."""
+"""The steps of every provider call: log it, apply its script, execute at most once, respond or stay silent."""
 
 import asyncio
 
@@ -47,7 +47,7 @@ class Pipeline:
             await _stay_silent(scope, receive, outcome)
 
     async def _meet(self, call: Call, early: Response | None, outcome: ScriptedOutcome | None) -> Response | None:
-        """Act as scripted. Returns the answer to send, or None to send none."""
+        """Applies the script. Returns the response, or None to send none."""
         service = self._service
         kind = outcome.kind if outcome else ""
         if outcome and kind == "delay":
@@ -75,7 +75,7 @@ class Pipeline:
 
 
 async def read_request(scope: Scope, receive: Receive) -> Request | None:
-    """Read one ASGI request to its end; None when its client died before that, for half a request is none."""
+    """Reads one ASGI request to its end; None when its client disconnected before that."""
     chunks = []
     more = True
     while more:
@@ -97,14 +97,14 @@ async def _send(send: Send, answer: Response) -> None:
 
 
 async def _stay_silent(scope: Scope, receive: Receive, outcome: ScriptedOutcome) -> None:
-    """Let the client wait until it leaves or the time is up, and then cut the connection."""
+    """Waits until the client leaves or the time is up, then cuts the connection."""
     leaving = asyncio.ensure_future(_client_left(receive))
     if outcome.kind.startswith("timeout"):
         held_ms = HELD_FOR if outcome.ms is None else outcome.ms
         await asyncio.wait({leaving}, timeout=held_ms / 1000)
     if not leaving.done():
         scope["extensions"][CUT]()
-        await leaving  # the server has to learn of the cut before we return, or it would answer 500 itself
+        await leaving  # the server has to notice the cut before we return, or it would answer 500 itself
 
 
 async def _client_left(receive: Receive) -> None:

@@ -1,4 +1,4 @@
-"""One small HTTP/1.1 POST on asyncio, all that a webhook needs: the answer's status and nothing else."""
+"""A minimal HTTP/1.1 POST on asyncio for webhooks: it returns the response's status."""
 
 import asyncio
 import ssl
@@ -8,9 +8,9 @@ PATIENCE = 10.0  # seconds for one attempt
 
 
 async def post(url: str, headers: dict[str, str], body: bytes) -> int:
-    """Send and return the answer's status; 0 when the receiver broke off before it gave one.
+    """Sends, and returns the response's status; 0 when the receiver broke off before it sent one.
 
-    Raises ConnectionError when nobody could be reached, TimeoutError after PATIENCE seconds.
+    Raises ConnectionError when the connection fails, TimeoutError after PATIENCE seconds.
     """
     parts = urlsplit(url)
     secure = parts.scheme == "https"

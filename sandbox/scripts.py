@@ -1,4 +1,4 @@
-"""Scripted fates: what the next calls that match will meet, in order, once, N times or for ever."""
+"""Scripted outcomes of matching calls: in order, once, N times or for ever."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from sandbox.calls import is_under
 from sandbox.exchange import Call, ScriptedOutcome
 from sandbox.store import Row, Store
 
-BENDS = {"decline", "refund_status"}  # these change the effect; the others change the journey
+BENDS = {"decline", "refund_status"}  # they change the effect; the others change the transport
 JOURNEYS = {
     "timeout_before",
     "timeout_after",
@@ -22,11 +22,11 @@ _OUTCOME_KEYS = {"kind", "code", "status", "ms", "repeat", "forever"}
 
 
 class BadScript(ValueError):
-    """The script can't be understood; the message says which part."""
+    """An invalid script; the message says which part."""
 
 
 class Scripts:
-    """Scripts in the order in which they were given; the first that matches a call decides its fate."""
+    """Scripts in the order in which they were added; the first that matches a call decides its outcome."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -50,7 +50,7 @@ class Scripts:
         return str(row["id"])
 
     def pending(self) -> list[Row]:
-        """All scripts that still have outcomes to give."""
+        """All scripts with outcomes left."""
         return list(self._rows.values())
 
     def forget(self, service: str | None) -> None:
@@ -60,10 +60,10 @@ class Scripts:
                 self._store.drop("scripts", key)
 
     def take(self, call: Call, will_replay: bool) -> ScriptedOutcome | None:
-        """The outcome this call meets, used up by that; None when it goes its ordinary way.
+        """Takes the outcome of this call, if a script has one; it is used up.
 
-        An outcome that bends the effect waits for a call that has such an effect: a decline is not
-        wasted on a look-up, nor on a call whose saved answer will be replayed.
+        An outcome that bends the effect waits for a call that has such an effect: a decline is not used up by a
+        look-up, nor by a call whose saved response will be replayed.
         """
         for row in self._rows.values():
             step = row["outcomes"][row["at"]]
@@ -119,7 +119,7 @@ def _read_outcome(service: str, raw: Any) -> Row:
     kind = raw.get("kind")
     if kind not in JOURNEYS and not (kind in BENDS and service in ("stripe", "paypal")):
         raise BadScript(f"unknown outcome kind {kind!r} for {service}")
-    # `refund_status` names a word where the others give a number.
+    # `refund_status` takes a name where the others take a number.
     word = raw.get("code", raw.get("status") if kind == "refund_status" else None)
     if kind in BENDS and not isinstance(word, str):
         raise BadScript(f"{kind} needs a code")

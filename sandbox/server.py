@@ -1,4 +1,4 @@
-"""uvicorn with one addition: a request's connection can be cut without an answer."""
+"""uvicorn with one addition: a request's connection can be cut without a response."""
 
 import asyncio
 import signal
@@ -17,7 +17,7 @@ _NO_LINGER = struct.pack("ii", 1, 0)  # close with RST, dropping what is unsent
 
 
 class CuttableProtocol(HttpToolsProtocol):
-    """Hands every request a way to cut its own connection."""
+    """Gives every request a function that cuts its own connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -51,14 +51,14 @@ def build_server(app: ASGIApp, host: str, port: int) -> uvicorn.Server:
             log_level="warning",
             access_log=False,
             timeout_keep_alive=120,  # longer than SDKs keep idle connections: we never close under them
-            timeout_graceful_shutdown=1,  # calls held by a scripted time-out would wait a minute
+            timeout_graceful_shutdown=1,  # a scripted time-out would hold its call for a minute
         )
     )
 
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Make SIGTERM an ordinary end: uvicorn raises the signal again once it has shut down."""
+    """Exits normally after SIGTERM: uvicorn raises the signal again once it has shut down."""
 
     def ignore(_signal: int, _frame: Any) -> None:
         return None

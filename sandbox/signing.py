@@ -1,4 +1,4 @@
-"""How each provider signs the webhooks that it sends, as their documentation gives it."""
+"""Signatures of webhooks, as each provider documents them."""
 
 import base64
 import hashlib
@@ -64,5 +64,5 @@ def standard_headers(secret: str, body: str) -> dict[str, str]:
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
-    """A key that nobody knows, to forge with."""
+    """A random key, to forge with."""
     return ec.generate_private_key(ec.SECP256R1())

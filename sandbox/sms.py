@@ -1,4 +1,4 @@
-"""A Twilio-shaped SMS provider: takes messages, lists them, reports their way by signed status callbacks."""
+"""A Twilio-shaped SMS provider: accepts messages, lists them, reports their status by signed callbacks."""
 
 import base64
 import operator
@@ -33,7 +33,7 @@ _MAGIC_TO = {  # twilio.com/docs/iam/test-credentials
     "+15005550009": (21614, "'To' number is not a valid mobile number"),
 }
 
-# How a list is narrowed by the moment of sending.
+# The filters of a list by the time of sending.
 _SENT: dict[str, Callable[[datetime, datetime], bool]] = {
     "DateSent": lambda sent, at: sent.date() == at.date(),
     "DateSent<": operator.le,
@@ -61,7 +61,7 @@ class SmsService:
         return Call(self.name, request, params, metadata, recipients)
 
     def begin(self, call: Call) -> Response | None:
-        """Authenticate by account SID or API key; Twilio has no idempotency for messages."""
+        """Authenticates by account SID or API key; Twilio has no idempotency for messages."""
         scheme, _, encoded = call.request.headers.get("authorization", "").partition(" ")
         try:
             user, _, password = base64.b64decode(encoded).decode().partition(":")
@@ -174,13 +174,13 @@ class SmsService:
         return _refusal(status, 20500, f"A script of the sandbox answers {status} here.")
 
     def remember(self, call: Call, answer: Response) -> None:
-        """Nothing is remembered: a repeat is a second message."""
+        """Stores nothing: a repeat is a second message."""
 
     def end(self, call: Call) -> None:
-        """Nothing was claimed."""
+        """Nothing to release."""
 
     def inbox(self, to: str | None) -> list[Row]:
-        """What phones would show, oldest first, in the shape of the mail inbox."""
+        """All messages, oldest first, in the shape of the mail inbox."""
         return [
             {
                 "id": message["sid"],
@@ -198,13 +198,13 @@ class SmsService:
 
 
 def forge(body: str) -> str:
-    """A callback that claims that the message failed."""
+    """A forged callback, which says that the message failed."""
     fields = dict(parse_qsl(body, keep_blank_values=True))
     return urlencode({**fields, "MessageStatus": "failed", "SmsStatus": "failed", "ErrorCode": "30008"})
 
 
 def _problem(params: dict[str, str]) -> tuple[int, str] | None:
-    """Twilio's error code and message for a send it refuses."""
+    """Twilio's error code and message for a refused message."""
     unknown = sorted(set(params) - _KNOWN)
     if unknown:
         return 20001, f"Unknown parameter {unknown[0]}"

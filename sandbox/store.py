@@ -16,9 +16,8 @@ _UPSERT = (
 class Store:
     """Rows by table and key, in insertion order.
 
-    Callers change a row and then `put` it; `commit` makes every put and drop since the last one durable
-    in a single transaction. Only the death of the process must be survived, not that of the machine, so
-    SQLite never waits for the disk.
+    Callers change a row and then `put` it; `commit` makes every put and drop since the last one durable in a single
+    transaction. Only the process may die, not the machine, so SQLite does not sync to disk.
     """
 
     def __init__(self, path: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""Webhook deliveries: signed, in order for each object, retried until 2xx, and as unkind as a test asks."""
+"""Webhook deliveries: signed, in order for each object, retried until 2xx, and disturbed as a test asks."""
 
 import asyncio
 import random
@@ -15,12 +15,12 @@ from sandbox.store import Row, Store
 FIRST_RETRY = 0.2  # seconds; doubles with every failure
 LAST_RETRY = 2.0
 SHUFFLE_WINDOW = 0.5  # seconds over which shuffled deliveries are strewn
-CONNECTIONS = 64  # at once, so that a shop coming back isn't met by thousands
+CONNECTIONS = 64  # at once, so that a shop that comes back isn't flooded
 
 
 @dataclass(frozen=True)
 class Travel:
-    """How one service's webhooks travel. `duplicate`: how often each arrives."""
+    """Delivery settings of one service. `duplicate`: how often each webhook arrives."""
 
     mode: str = "deliver"
     delay_ms: int = 0
@@ -32,17 +32,17 @@ class Travel:
 
 @dataclass(frozen=True)
 class Sender:
-    """One service's hand. `sign(url, body, forged)` gives the headers; `forge(body)` makes a body that lies."""
+    """How one service sends. `sign(url, body, forged)` returns the headers; `forge(body)` a body with false claims."""
 
     sign: Callable[[str, str, bool], dict[str, str]]
     forge: Callable[[str], str]
 
 
 class Webhooks:
-    """Undelivered webhooks and the tasks that carry them.
+    """Undelivered webhooks and the tasks that deliver them.
 
-    A lane is one object's stream of events: within it the next waits until the one before was accepted,
-    and lanes don't wait for each other. Must be used from inside a running event loop.
+    A lane is one object's stream of events: within it a webhook waits until the one before was accepted, and lanes
+    don't wait for each other. Must be used from inside a running event loop.
     """
 
     def __init__(self, store: Store, target: str, senders: dict[str, Sender]) -> None:
@@ -57,12 +57,12 @@ class Webhooks:
         self._dice: dict[str, random.Random] = {}
 
     def travel(self, service: str) -> Travel:
-        """How this service's webhooks travel now."""
+        """This service's delivery settings."""
         row = self._store.get("travel", service)
         return Travel(**row) if row else Travel()
 
     def configure(self, service: str, travel: Travel) -> None:
-        """Change how they travel from now on; what is held stays held until `release`."""
+        """Changes them from now on; held webhooks stay held until `release`."""
         self._store.put("travel", service, asdict(travel))
         self._dice.pop(service, None)
 
@@ -79,7 +79,7 @@ class Webhooks:
                 self._enqueue(key, row)
 
     def release(self, service: str | None) -> int:
-        """Let go of what is held, of one service or all, and return how many that were."""
+        """Delivers what is held, of one service or all, and returns how many."""
         held = [(key, row) for key, row in self._rows.items() if row["held"] and service in (None, row["service"])]
         for key, row in held:
             row["held"] = False
@@ -100,13 +100,13 @@ class Webhooks:
         }
 
     def resume(self) -> None:
-        """Take up what an earlier process left undelivered."""
+        """Resumes what an earlier process left undelivered."""
         for key, row in self._rows.items():
             if not row["held"]:
                 self._enqueue(key, row)
 
     def stop(self) -> None:
-        """Drop all deliveries in flight; what the store keeps can be resumed."""
+        """Cancels all deliveries in flight; those in the store can be resumed."""
         for task in self._tasks:
             task.cancel()
         self._lanes.clear()
@@ -139,7 +139,7 @@ class Webhooks:
             row = self._rows[key]
             for _ in range(self.travel(row["service"]).duplicate):
                 await self._send_until_accepted(row)
-            # Not committed here: the next request does, and until then a crash only repeats this one.
+            # Not committed here: the next request commits it, and a crash until then only repeats this delivery.
             self._store.drop("deliveries", key)
             waiting.popleft()
         self._lanes.pop(lane, None)
@@ -155,11 +155,11 @@ class Webhooks:
         await self._attempt(row, body, forged=True)
 
     async def _attempt(self, row: Row, body: str, forged: bool) -> int:
-        """One try: the status, or 0 when there was none."""
+        """One attempt: the status, or 0 without a response."""
         url = row["url"] if "://" in row["url"] else self._target + row["url"]
         origin = "/".join(url.split("/", 3)[:3])
         async with self._slots:
-            # A receiver that is down is asked by a few, not by every lane there is.
+            # A receiver that is down gets few attempts at once, not one from every lane.
             if time.monotonic() < self._closed_until.get(origin, 0.0):
                 return 0
             try:
@@ -173,7 +173,7 @@ class Webhooks:
 
 
 def read_travel(wishes: Row) -> Travel:
-    """Read a control call's wishes; the rest is as usual. Raises ValueError, saying which one can't be."""
+    """Reads a control call's settings; others get their defaults. Raises ValueError with the invalid one."""
     unknown = set(wishes) - set(asdict(Travel()))
     if unknown:
         raise ValueError(f"unknown settings: {sorted(unknown)}")

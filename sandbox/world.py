@@ -1,4 +1,4 @@
-"""One sandbox's parts, put together: the only place that knows them all."""
+"""Composition root of the sandbox."""
 
 import json
 import secrets
@@ -21,7 +21,7 @@ from sandbox.webhooks import Sender, Webhooks
 
 
 class World:
-    """The outside world of one shop."""
+    """All services of one sandbox, and what they share."""
 
     def __init__(self, config: SandboxConfig) -> None:
         self.store = Store(config.state)
@@ -36,7 +36,7 @@ class World:
         self.sms = sms.SmsService(self.store, self.clock, self.webhooks)
         self.carrier = carrier.CarrierService(self.store, self.clock, self.webhooks)
         self.identity = IdentityService(self.store, self.clock, config)
-        self.services: dict[str, Service] = {  # by the first step of their paths
+        self.services: dict[str, Service] = {  # by the first segment of the path
             "v1": self.stripe,
             "v3": self.mail,
             sms.API_VERSION: self.sms,
@@ -88,7 +88,7 @@ def _senders(config: SandboxConfig) -> dict[str, Sender]:
 
 
 def _forge_stripe(body: str) -> str:
-    """An event of its own that claims that everything was paid."""
+    """A forged event, which says that everything was paid."""
     event = json.loads(body)
     event["id"] = f"evt_{secrets.token_hex(12)}"
     claimed = event["data"]["object"]

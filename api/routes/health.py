@@ -1,4 +1,4 @@
-"""Health for machines: alive, ready (each dependency by name), and metrics."""
+"""Health checks: alive, ready (each dependency by name), and metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workflows import queues
 router = APIRouter(tags=["health"])
 
 PATIENCE_SECONDS = 2.0
-# A worker that is alive has asked for work within its long poll of a minute.
+# A live worker has polled within its long poll of a minute.
 POLLER_SECONDS = 70.0
 
 

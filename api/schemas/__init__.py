@@ -1,1 +1,1 @@
-"""The shapes of requests and responses."""
+"""Schemas of requests and responses."""

@@ -1,4 +1,4 @@
-"""What every request body is made of."""
+"""Base classes of request bodies."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ Line = Annotated[
 
 
 class Body(BaseModel):
-    """A request body: unknown fields are refused, nothing is coerced."""
+    """A request body: unknown fields are refused, and nothing is coerced."""
 
     model_config = ConfigDict(extra="forbid", strict=True)

@@ -1,4 +1,4 @@
-"""The contract's shapes of what people keep with us, for OpenAPI (see api/schemas/responses.py)."""
+"""Response schemas of profiles and saved payment methods (see api/schemas/responses.py)."""
 
 from __future__ import annotations
 

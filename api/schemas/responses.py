@@ -1,4 +1,4 @@
-"""The contract's shapes for OpenAPI: what routes answer, as api.md names it. More fields may stand beside them."""
+"""Response schemas for OpenAPI. Responses may have further fields."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class CheckoutOut(Out):
 
 
 class PaymentWaitsOut(Out):
-    """`status`: `requires_action` with what to do at the bank, or `processing`."""
+    """`status`: `requires_action` with the buyer's `next_action`, or `processing`."""
 
     order_id: str
     status: str
@@ -186,7 +186,7 @@ class ShipmentOut(Out):
 
 
 class AllocationOut(Out):
-    """What of an order a stock location sends."""
+    """What one stock location sends of an order."""
 
     location: str
     title: str
@@ -238,7 +238,7 @@ class UserOut(Out):
 
 
 class TokenPair(Out):
-    """`refresh_token` is good once; the access token lives `expires_in` seconds."""
+    """`refresh_token` can be used once; the access token lives `expires_in` seconds."""
 
     access_token: str
     refresh_token: str
@@ -247,7 +247,7 @@ class TokenPair(Out):
 
 
 class Accepted(Out):
-    """Of what is decided later, and told by mail."""
+    """The request is accepted; its outcome follows by mail."""
 
     status: str
 

@@ -1,4 +1,4 @@
-"""What the API answers about returns."""
+"""Response schemas of returns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from api.schemas.responses import OrderOut, Out
 
 
 class ReturnLineOut(Out):
-    """`quantity` was announced; `received` has arrived."""
+    """`quantity`: announced units; `received`: units that have arrived."""
 
     line_id: str
     sku: str
@@ -20,7 +20,7 @@ class ReturnLineOut(Out):
 
 
 class ReturnOut(Out):
-    """`refund` as soon as there is one."""
+    """`refund` is set as soon as there is one."""
 
     id: str
     order_id: str

@@ -1,1 +1,1 @@
-"""What `make check` and `make test` hold the code to."""
+"""Checks of the code that `make check` and `make test` run."""

@@ -1,7 +1,7 @@
-"""Runs the whole suite again and again, each time in another order, and tells which tests failed and with which seed.
+"""Runs the whole suite repeatedly, each time in another order, and reports the failed tests with their seeds.
 
-`make flakes N=5 BUSY=2`: five runs with the machine to themselves, and five beside two processes that do nothing but
-keep a core busy. Exit status 0 only when nothing failed in any of them.
+`make flakes N=5 BUSY=2`: five runs with the machine to themselves, and five beside two processes that keep a core busy
+each. Exit status 0 only when nothing failed in any of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LOGS = Path(".flakes")
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one run of the suite."""
+    """The outcome of one run of the suite."""
 
     name: str
     seed: int
@@ -43,7 +43,7 @@ def run(name: str, processes: int, tests: Sequence[str]) -> Outcome:
     seed = secrets.randbelow(2**31)
     report, log = LOGS / f"{name}.xml", LOGS / f"{name}.log"
     report.unlink(missing_ok=True)
-    # Seeds of Python's own generator stay apart: every process would draw the same ports and ids.
+    # Python's own random seed is left alone: with it every process would draw the same ports and ids.
     order = ["-p", "randomly", "--randomly-dont-reset-seed", f"--randomly-seed={seed}"]
     command = [sys.executable, "-m", "pytest", "-n", str(processes), "-q", *order, f"--junitxml={report}", *tests]
     began = time.monotonic()
@@ -61,7 +61,7 @@ def _read(report: Path) -> tuple[int, tuple[str, ...]]:
 
 @contextmanager
 def busy(count: int) -> Iterator[None]:
-    """Processes of ordinary priority that want a core each."""
+    """Processes of ordinary priority that keep a core busy each."""
     loops = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(count)]
     for loop in loops:
         loop.start()

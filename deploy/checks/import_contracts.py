@@ -1,5 +1,6 @@
-"""The import contracts of our own kind: which rooms a room may enter, who alone may touch a vendor's SDK, and
-what importing a package must never load."""
+"""Custom import contracts: which packages a package may import, which packages alone may import a vendor's SDK, and
+which modules an import must never load.
+"""
 
 import json
 import pkgutil
@@ -28,7 +29,7 @@ ROOMS = (
 
 
 def room_of(module: str) -> str | None:
-    """The innermost room that the module lives in; none for other people's packages."""
+    """The innermost configured package that contains the module; None for third-party modules."""
     inside = [room for room in ROOMS if _is_in(module, room)]
     return max(inside, key=len, default=None)
 
@@ -38,7 +39,7 @@ def _is_in(module: str, package: str) -> bool:
 
 
 class _Listed(Contract):
-    """A contract whose breach is a list of lines."""
+    """A contract whose breaches are a list of lines."""
 
     def render_broken_contract(self, check: ContractCheck) -> None:
         for line in check.metadata["breaches"]:
@@ -46,7 +47,7 @@ class _Listed(Contract):
 
 
 class RoomContract(_Listed):
-    """`room` imports only the rooms `ours`; where `packages` is given, of other people's only those."""
+    """`room` imports only the packages `ours`; where `packages` is given, of third-party ones only those."""
 
     room: Any = fields.StringField()
     ours: Any = fields.SetField(subfield=fields.StringField(), required=False)
@@ -54,7 +55,7 @@ class RoomContract(_Listed):
 
     def check(self, graph: grimp.ImportGraph, verbose: bool) -> ContractCheck:
         breaches = [
-            _told(graph, importer, imported)
+            _chain(graph, importer, imported)
             for importer in sorted(graph.modules)
             if room_of(importer) == self.room
             for imported in sorted(graph.find_modules_directly_imported_by(importer))
@@ -70,14 +71,14 @@ class RoomContract(_Listed):
 
 
 class VendorContract(_Listed):
-    """The packages are imported by the rooms alone."""
+    """Only the listed packages import the vendor's packages."""
 
     packages: Any = fields.SetField(subfield=fields.StringField())
     rooms: Any = fields.SetField(subfield=fields.StringField())
 
     def check(self, graph: grimp.ImportGraph, verbose: bool) -> ContractCheck:
         breaches = [
-            _told(graph, importer, package)
+            _chain(graph, importer, package)
             for package in self._present(graph.modules)
             for importer in sorted(graph.find_modules_that_directly_import(package))
             if room_of(importer) not in self.rooms
@@ -89,9 +90,9 @@ class VendorContract(_Listed):
 
 
 class UnloadedContract(_Listed):
-    """Importing all of `room` loads none of the `modules`, by whatever chain: tried, not derived.
+    """Importing all of `room` loads none of `modules`, directly or indirectly. Tested in a fresh interpreter.
 
-    An import inside a function does not run then; a derived chain would count it.
+    A derived import graph would also count imports inside functions, which don't run on import.
     """
 
     room: Any = fields.StringField()
@@ -104,7 +105,7 @@ class UnloadedContract(_Listed):
 
 
 def modules_loaded_by(package: str) -> set[str]:
-    """What is in `sys.modules` of a fresh interpreter that has imported the package and all in it."""
+    """`sys.modules` of a fresh interpreter that has imported the package and all its modules."""
     spec = find_spec(package)
     inside = pkgutil.walk_packages(spec.submodule_search_locations if spec else None, f"{package}.")
     lines = [f"import {name}" for name in (package, *(module.name for module in inside))]
@@ -113,7 +114,7 @@ def modules_loaded_by(package: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-def _told(graph: grimp.ImportGraph, importer: str, imported: str) -> str:
+def _chain(graph: grimp.ImportGraph, importer: str, imported: str) -> str:
     details = graph.get_import_details(importer=importer, imported=imported)
     lines = ", ".join(str(detail["line_number"]) for detail in details)
     return f"- {importer} (line {lines}) imports {imported}"

@@ -1,4 +1,4 @@
-"""Is the audit log as it was written? Whoever can change the database can change it too, but not unseen."""
+"""`holdfast audit verify`: checks the audit log's hash chain."""
 
 from deploy.errors import StackError
 from models.db.repositories.delivery import audit
@@ -8,10 +8,10 @@ from runtime.settings import Settings
 
 
 def verify(settings: Settings, kept_head: str | None = None) -> tuple[bool, str]:
-    """Whether every row is as it was written and follows the one before it, and what to tell.
+    """Whether every row has its hash and follows the one before it, and the text to print.
 
-    `kept_head`: a head that an earlier run printed, kept elsewhere; only that shows that the end was cut off, or that
-    somebody wrote everything anew.
+    `kept_head`: a head that an earlier run printed, stored elsewhere. Only with it a cut-off end, or a log rewritten
+    from some row on, is found.
     """
     database = Database(settings.database, pool_size=1, application="holdfast-audit")
     try:

@@ -1,6 +1,6 @@
 """Rolls builds of the workers forward, ramps them, and takes them back, through Temporal's worker deployments.
 
-Which build an execution runs on is the server's to say (https://docs.temporal.io/worker-versioning); this asks it.
+The server decides which build an execution runs on (https://docs.temporal.io/worker-versioning).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from runtime.settings import Settings
 T = TypeVar("T")
 
 AT_ONCE = 16
-SETTLE_SECONDS = 1.0  # the search knows a little later what the executions are on
+SETTLE_SECONDS = 1.0  # visibility lags behind the routing
 QUIET_POLLS = 3
 PATIENCE_SECONDS = 10.0
 NOT_YET = (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION)
@@ -47,7 +47,9 @@ STATUS_TEXT = {
 
 @dataclass(frozen=True)
 class Build:
-    """`status`: current, ramping 20 %, draining, drained or inactive; `pinned`: what nobody else will finish."""
+    """`status`: current, ramping 20 %, draining, drained or inactive; `pinned`: executions that only this build can
+    finish.
+    """
 
     id: str
     status: str
@@ -62,14 +64,14 @@ def format_table(builds: list[Build]) -> str:
 
 
 class Builds:
-    """Of one deployment."""
+    """The builds of one deployment."""
 
     def __init__(self, client: Client, deployment: str) -> None:
         self._client = client
         self._deployment = deployment
 
     async def status(self) -> list[Build]:
-        """Newest first. Raises StackError when no versioned worker has ever been there."""
+        """Newest first. Raises StackError when no versioned worker has ever polled."""
         info = await self._describe()
         summaries = sorted(info.version_summaries, key=lambda each: each.create_time.ToNanoseconds(), reverse=True)
         return [
@@ -87,9 +89,9 @@ class Builds:
         ]
 
     async def make_current(self, build: str) -> None:
-        """What begins, and what moves with the builds, goes there from now on.
+        """Routes new executions, and those that move with the builds, to that build.
 
-        Refused by the server unless workers of that build poll every queue that the build before it serves.
+        The server refuses unless workers of that build poll every queue that the build before it serves.
         """
         request = SetWorkerDeploymentCurrentVersionRequest(
             namespace=self._client.namespace, deployment_name=self._deployment, build_id=build
@@ -97,8 +99,9 @@ class Builds:
         await _patiently(lambda: self._client.workflow_service.set_worker_deployment_current_version(request))
 
     async def ramp(self, build: str, percent: float) -> None:
-        """That share of what begins, and of what moves; an execution stays on its side while the share grows. 0: none
-        any more."""
+        """Routes that percentage of them to that build; an execution keeps its side while the percentage grows. 0 ends
+        it.
+        """
         request = SetWorkerDeploymentRampingVersionRequest(
             namespace=self._client.namespace,
             deployment_name=self._deployment,
@@ -108,11 +111,11 @@ class Builds:
         await _patiently(lambda: self._client.workflow_service.set_worker_deployment_ramping_version(request))
 
     async def roll_back(self, build: str) -> int:
-        """Makes an older build the current one; what has run on newer ones stays with them. How many stay.
+        """Makes an older build current; executions that ran on newer ones are pinned there. Returns how many.
 
-        An older build can't replay what a newer one has recorded (a patch of it, above all), so those that move with
-        the builds are held where they are. The search lags: what slips through between the first look and the switch
-        fails a task on the older build, harmlessly, until a later look has found it.
+        An older build can't replay what a newer one has recorded (above all a patch), so executions that move with the
+        builds are pinned where they are. Visibility lags: one missed between the first search and the switch fails a
+        task on the older build, harmlessly, until a later search finds it.
         """
         info = await self._describe()
         others = [each.deployment_version.build_id for each in info.version_summaries]
@@ -131,7 +134,7 @@ class Builds:
         return held
 
     async def release(self, build: str) -> int:
-        """What was held there moves with the builds again; how many executions."""
+        """Removes those pins, so that the executions move with the builds again. Returns how many."""
         return await self._override(f"{self._on(build)} AND {STAYS}", None)
 
     async def _describe(self) -> WorkerDeploymentInfo:
@@ -144,7 +147,7 @@ class Builds:
         return f'TemporalWorkerDeploymentVersion = "{self._deployment}:{build}" AND ExecutionStatus = "Running"'
 
     async def _hold(self, builds: list[str]) -> int:
-        """Each where it ran last."""
+        """Pins each execution to the build that it ran on last."""
         return sum([await self._override(f"{self._on(build)} AND {MOVES_ON}", self._pin(build)) for build in builds])
 
     def _pin(self, build: str) -> VersioningOverride:
@@ -156,7 +159,7 @@ class Builds:
         )
 
     async def _override(self, query: str, override: VersioningOverride | None) -> int:
-        """For all that the search finds; None takes theirs away. How many still ran."""
+        """Sets the override on all executions that match the query; None removes it. Returns how many still ran."""
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def one(workflow_id: str, run_id: str) -> bool:
@@ -180,7 +183,7 @@ class Builds:
 
 
 async def _patiently(call: Callable[[], Awaitable[object]]) -> None:
-    """Workers that have just begun to poll are not yet all known to their deployment."""
+    """Retries while workers that have just begun to poll are not yet known to their deployment."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -193,7 +196,7 @@ async def _patiently(call: Callable[[], Awaitable[object]]) -> None:
 
 
 def ask(settings: Settings, question: Callable[[Builds], Awaitable[T]]) -> T:
-    """What the server says. Raises StackError with its words."""
+    """The server's answer. Raises StackError with its message."""
 
     async def run() -> T:
         client = await Client.connect(settings.temporal, namespace=settings.temporal_namespace)

@@ -1,4 +1,4 @@
-"""`holdfast ledger check`: whether the books agree with themselves and with the payments."""
+"""`holdfast ledger check`: compares the ledger with itself and with the payments."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from runtime.settings import Settings
 
 
 def check(settings: Settings) -> tuple[bool, str]:
-    """Whether all agrees, and what to print."""
+    """Whether all agrees, and the text to print."""
     database = Database(settings.database, pool_size=1, application="holdfast-ledger")
     try:
         with database.transaction() as connection:
             found = ledger.check(connection)
     except Unavailable as error:
-        raise StackError("the books can't be read", error.detail) from error
+        raise StackError("the ledger can't be read", error.detail) from error
     finally:
         database.close()
     lines = [
@@ -26,4 +26,4 @@ def check(settings: Settings) -> tuple[bool, str]:
     ]
     if found.faults:
         return False, "\n".join([*lines, *(f"fault: {fault}" for fault in found.faults)])
-    return True, "\n".join([*lines, f"The books are balanced: {found.entries} entries."])
+    return True, "\n".join([*lines, f"The ledger is balanced: {found.entries} entries."])

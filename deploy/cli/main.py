@@ -1,4 +1,4 @@
-"""The one command line, `holdfast`: each command hands over to the module that keeps its promise."""
+"""The command line, `holdfast`: each command calls the module that implements it."""
 
 import sys
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 audit_app = typer.Typer(help="The audit log.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
-ledger_app = typer.Typer(help="The books.", no_args_is_help=True)
+ledger_app = typer.Typer(help="The ledger.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
 staff_app = typer.Typer(help="The staff.", no_args_is_help=True)
 app.add_typer(staff_app, name="staff")
@@ -28,7 +28,7 @@ orders_app = typer.Typer(help="The orders.", no_args_is_help=True)
 app.add_typer(orders_app, name="orders")
 outbox_app = typer.Typer(help="The outbox's dead letters.", no_args_is_help=True)
 app.add_typer(outbox_app, name="outbox")
-deploy_app = typer.Typer(help="The workers' builds: forward, in part, and back.", no_args_is_help=True)
+deploy_app = typer.Typer(help="The workers' builds: roll forward, ramp, roll back.", no_args_is_help=True)
 app.add_typer(deploy_app, name="deploy")
 
 Parent = Annotated[int | None, typer.Option(help="Stop when this parent process ends (make says so).")]
@@ -63,7 +63,7 @@ def worker(queue: Queues = None) -> None:
 
 @app.command()
 def sandbox(state: Annotated[Path | None, typer.Option(help="A file in which its state survives.")] = None) -> None:
-    """Play the outside world: payments, mail, carriers."""
+    """Play the providers: payments, mail, carriers."""
     from deploy.cli.serve import serve_sandbox
 
     with report_errors():
@@ -83,7 +83,7 @@ def migrate(seed: Annotated[bool, typer.Option("--seed", help="And fill the demo
 
 @app.command()
 def seed() -> None:
-    """Fill the demo shop; a second time changes nothing."""
+    """Fill the demo shop; repeated, it changes nothing."""
     fill_demo_shop(read_settings())
 
 
@@ -150,22 +150,20 @@ def invite_staff(
 
 @audit_app.command("verify")
 def verify_audit(
-    head: Annotated[
-        str | None, typer.Option(help="A head printed before and kept elsewhere: must still be there.")
-    ] = None,
+    head: Annotated[str | None, typer.Option(help="The head that an earlier run printed: must still be there.")] = None,
 ) -> None:
     """Check every row's hash and place; exit 1 and name the first bad row."""
     from deploy.cli.audit import verify
 
     with report_errors():
-        good, told = verify(read_settings(), head)
-    print(told)
+        good, report = verify(read_settings(), head)
+    print(report)
     raise typer.Exit(0 if good else 1)
 
 
 @deploy_app.command("status")
 def deploy_status() -> None:
-    """Each build, newest first: its part of the work, and how many executions only it will finish."""
+    """List the builds, newest first: status, and how many executions are pinned to each."""
     from deploy.cli.builds import Builds, ask, format_table
 
     with report_errors():
@@ -174,7 +172,7 @@ def deploy_status() -> None:
 
 @deploy_app.command("current")
 def deploy_current(build: BuildId) -> None:
-    """What begins goes to that build from now on, and what moves with the builds too."""
+    """Route new executions, and those that move with the builds, to that build."""
     from deploy.cli.builds import ask
 
     with report_errors():
@@ -183,7 +181,7 @@ def deploy_current(build: BuildId) -> None:
 
 @deploy_app.command("ramp")
 def deploy_ramp(build: BuildId, percent: Annotated[float, typer.Argument(min=0, max=100)]) -> None:
-    """A share of that goes to that build; 0 ends it."""
+    """Route that percentage of them to that build; 0 ends the ramp."""
     from deploy.cli.builds import ask
 
     with report_errors():
@@ -192,7 +190,7 @@ def deploy_ramp(build: BuildId, percent: Annotated[float, typer.Argument(min=0, 
 
 @deploy_app.command("back")
 def deploy_back(build: BuildId) -> None:
-    """Make an older build the current one again; what has run on newer ones stays with them: keep their workers."""
+    """Make an older build current again; executions that ran on newer builds stay with them: keep their workers."""
     from deploy.cli.builds import ask
 
     with report_errors():
@@ -202,7 +200,7 @@ def deploy_back(build: BuildId) -> None:
 
 @deploy_app.command("release")
 def deploy_release(build: BuildId) -> None:
-    """What `back` has held on that build moves with the builds again."""
+    """Let the executions that `back` has held on that build move with the builds again."""
     from deploy.cli.builds import ask
 
     with report_errors():
@@ -211,18 +209,18 @@ def deploy_release(build: BuildId) -> None:
 
 @ledger_app.command("check")
 def check_ledger() -> None:
-    """Compare the books with themselves and with the payments; exit 1 and name what differs."""
+    """Compare the ledger with itself and with the payments; exit 1 and name what differs."""
     from deploy.cli.ledger import check
 
     with report_errors():
-        good, told = check(read_settings())
-    print(told)
+        good, report = check(read_settings())
+    print(report)
     raise typer.Exit(0 if good else 1)
 
 
 @app.command()
 def reconcile() -> None:
-    """Compare the providers' lists with our books now, beside the schedule."""
+    """Compare the providers' lists with the ledger now, beside the schedule."""
     from deploy.cli.reconcile import trigger
 
     with report_errors():
@@ -233,7 +231,7 @@ def reconcile() -> None:
 def rebuild_orders(
     check: Annotated[bool, typer.Option("--check", help="Only compare; exit 1 on a difference.")] = False,
 ) -> None:
-    """Make every order's row, and the words it is found by, what its events say."""
+    """Rebuild every order's row and search terms from its events."""
     from deploy.cli.orders import rebuild
 
     with report_errors():
@@ -254,7 +252,7 @@ def requeue_dead_letters(
     ids: Annotated[list[int] | None, typer.Argument(metavar="ID…", help="As `list` shows them.")] = None,
     consumer: Annotated[str | None, typer.Option(help="All of this consumer.")] = None,
 ) -> None:
-    """Have dead letters delivered again, behind what their aggregates have published since."""
+    """Deliver dead letters again, behind what their aggregates have published since."""
     from deploy.cli.outbox import requeue
 
     with report_errors():
@@ -271,7 +269,7 @@ def reset() -> None:
 
 
 def read_settings() -> Settings:
-    """From HOLDFAST_*; a bad one ends the program in one line that names it."""
+    """From HOLDFAST_*; an invalid setting ends the program with one line that names it."""
     try:
         return Settings()
     except ValidationError as error:
@@ -282,7 +280,7 @@ def read_settings() -> Settings:
 
 @contextmanager
 def report_errors() -> Iterator[None]:
-    """What can be expected to fail is told without a traceback."""
+    """Prints a StackError without a traceback."""
     from deploy.errors import StackError
 
     try:

@@ -1,4 +1,4 @@
-"""Are orders what their events say? Their rows, and the words they are found by, can be made anew from them."""
+"""`holdfast orders rebuild`: compares orders' rows and search terms with their events, and rebuilds them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ SHOWN = 50
 
 
 def rebuild(settings: Settings, say: Callable[[str], None], *, check: bool) -> bool:
-    """Every order that is not the fold of its events is written anew, or with `check` only told. Whether all is well.
+    """Rebuilds every order that is not the fold of its events; with `check` it only reports. Returns whether all is
+    well.
 
-    Beside a running shop: batches are read in a moment each, and an order is locked only while it is written.
+    Safe beside a running shop: batches are read in short transactions, and an order is locked only while it is written.
     """
     database = Database(settings.database, pool_size=1, application="holdfast-orders")
     try:
@@ -51,14 +52,14 @@ def _all(database: Database, say: Callable[[str], None], *, check: bool) -> bool
 
 
 def differences_in(batch: projections.Batch) -> dict[str, list[str]]:
-    """What is wrong with which orders, in words."""
+    """The violated invariants by order id, as lines of text."""
     events, terms = _by_order(batch.events), _by_order(batch.terms)
     found: dict[str, list[str]] = {}
     for order in batch.orders:
         facts = Facts(orders=[order], events=events[order["id"]], terms=terms[order["id"]])
-        told = [line for invariant in invariants.OF_ONE_ORDER for line in invariant(facts)]
-        if told:
-            found[order["id"]] = told
+        lines = [line for invariant in invariants.OF_ONE_ORDER for line in invariant(facts)]
+        if lines:
+            found[order["id"]] = lines
     return found
 
 

@@ -1,4 +1,4 @@
-"""`holdfast reconcile`: the providers' lists against our books, now."""
+"""`holdfast reconcile`: triggers the reconciliation schedule now."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workers.schedules import reconcile_now
 
 
 def trigger(settings: Settings) -> str:
-    """What to print."""
+    """Returns the text to print."""
 
     async def run() -> None:
         await reconcile_now(await Client.connect(settings.temporal, namespace=settings.temporal_namespace))
@@ -22,4 +22,4 @@ def trigger(settings: Settings) -> str:
         asyncio.run(run())
     except (RPCError, RuntimeError) as error:
         raise StackError("no reconciliation could be begun: is a worker running?", str(error)) from error
-    return "Reconciliation has begun: GET /v1/ops/reconciliations tells how it goes."
+    return "Reconciliation is triggered: GET /v1/ops/reconciliations shows its run."

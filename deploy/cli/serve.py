@@ -1,4 +1,4 @@
-"""Puts the HTTP applications on their ports."""
+"""Serves the HTTP applications on their ports."""
 
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,9 @@ import uvicorn
 from deploy.errors import StackError
 from runtime.settings import Settings
 
-DRAIN_SECONDS = 5  # what running requests get when the process is asked to stop
-# Longer than clients and load balancers keep an idle connection (60 s is usual): who closes it first is never we, or a
-# request that is just on its way is lost with it.
+DRAIN_SECONDS = 5  # seconds that running requests get when the process is asked to stop
+# Longer than clients and load balancers keep an idle connection (60 s is usual), so that they close first: if we did, a
+# request on its way would be lost.
 KEEP_ALIVE_SECONDS = 75
 
 
@@ -33,15 +33,14 @@ def serve_api(settings: Settings) -> None:
 
 
 def client_address(settings: Settings) -> dict[str, Any]:
-    """How uvicorn tells where a request comes from: the peer, unless that is a proxy of ours; not what a stranger says.
-
-    Left to itself, it believes every X-Forwarded-For that comes from this machine.
+    """The peer's address, or what a trusted proxy forwards; uvicorn's own default trusts every X-Forwarded-For from
+    this machine.
     """
     return {"proxy_headers": bool(settings.trusted_proxies), "forwarded_allow_ips": settings.trusted_proxies}
 
 
 def serve_sandbox(settings: Settings, state: Path | None) -> None:
-    """The stand-ins for other people's services; never beside a real shop."""
+    """Serves the sandbox; never beside a real shop."""
     from activities.gateways.mail import EVENTS as SENDGRID_EVENTS
     from activities.gateways.paypal.events import EVENTS as PAYPAL_EVENTS
     from activities.gateways.stripe.events import EVENTS as STRIPE_EVENTS

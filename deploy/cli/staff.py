@@ -1,4 +1,4 @@
-"""The first admin's invitation: by mail, from the command line, as long as nobody can sign in to send it."""
+"""`holdfast staff invite`: invites the first admin by mail, as long as no admin can do it over HTTP."""
 
 from activities.gateways.secrets import Vault
 from api.addresses import checked_email
@@ -11,7 +11,7 @@ from runtime.settings import Settings
 
 
 def invite(settings: Settings, email: str, role: str) -> str:
-    """Sends a link by mail, and tells so; in production only as long as there is no admin to do it."""
+    """Mails a link and returns the text to print; in production only while there is no admin."""
     if role not in STAFF:
         raise StackError(f"there is no staff role {role}", f"choose one of {', '.join(sorted(STAFF))}")
     database = Database(settings.database, pool_size=1, application="holdfast-staff")

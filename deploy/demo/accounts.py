@@ -1,4 +1,4 @@
-"""In development, somebody of each role to sign in as."""
+"""Creates an account of each role, in development."""
 
 from activities.gateways.hashing import HASHER, matches
 from deploy.demo.people import EMAILS
@@ -11,7 +11,7 @@ from runtime.settings import Settings
 
 
 def seed_accounts(settings: Settings, database: Database) -> None:
-    """One of each role with the demo password; a second time changes nothing but a password that is another."""
+    """One of each role with the demo password; repeated, it changes nothing but a different password."""
     if settings.production:
         raise StackError("demo accounts are not made in production", "invite staff: holdfast staff invite")
     password = normalised(settings.demo_password.get_secret_value())

@@ -1,4 +1,4 @@
-"""Buys one thing through the HTTP API as any client would: the proof that a stack works end to end."""
+"""Places one order through the HTTP API, which shows that a stack works end to end."""
 
 import http.client
 import json
@@ -37,7 +37,7 @@ class DemoOrder:
 
 
 class Shop:
-    """The few calls a buyer makes; every unexpected answer is a StackError that names the call."""
+    """The calls of a buyer. Raises StackError with the call for every unexpected response."""
 
     def __init__(self, base: str) -> None:
         self._base = base
@@ -57,8 +57,8 @@ class Shop:
             with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
                 found = json.load(answer)
         except urllib.error.HTTPError as error:
-            told = error.read(2000).decode(errors="replace")
-            raise StackError(f"the demo order met {error.code} at {method} {path} ({told})", REMEDY) from None
+            text = error.read(2000).decode(errors="replace")
+            raise StackError(f"the demo order met {error.code} at {method} {path} ({text})", REMEDY) from None
         except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
             raise StackError(f"the demo order failed at {method} {path} ({error})", REMEDY) from None
         assert isinstance(found, dict)

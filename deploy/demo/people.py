@@ -1,4 +1,4 @@
-"""Who lives in the demo shop: one of each role."""
+"""The demo accounts: one of each role."""
 
 from models.accounts.access import Role
 

@@ -1,4 +1,4 @@
-"""Fills the demo shop through the merchant's own import; a second time changes nothing, nor what was sold since."""
+"""Fills the demo shop through the merchant's import; repeated, it changes nothing, nor stock sold since."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DEMO = Path(__file__).parent
 
 
 def seed(settings: Settings) -> list[FileImported]:
-    """What each file came to; accounts to sign in as, too. Not in production.
+    """What was imported from each file; creates the demo accounts too. Not in production.
 
-    A demo file with an error is a mistake of ours: it ends the program, named.
+    An error in a demo file ends the program with the file's name.
     """
     if settings.production:
         raise StackError("the demo shop is not for production", "leave `--seed` out")

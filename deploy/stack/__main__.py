@@ -1,4 +1,4 @@
-"""`python -m deploy.stack`: only the engines, until Ctrl-C; for working on one part of Holdfast."""
+"""`python -m deploy.stack` runs the engines alone, until Ctrl-C; for working on one part of Holdfast."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""The user's cache folder: what is slow to make and the same for every clone (binaries, an empty database)."""
+"""The user's cache folder, for what is slow to make and the same for every clone (binaries, an empty database)."""
 
 import os
 import tempfile
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @cache
 def cache_folder() -> Path:
-    """`~/.cache/holdfast`, or a folder in the temporary directory where no home can be written."""
+    """`~/.cache/holdfast`, or a folder in the temporary directory where the home can't be written."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     for folder in (Path(home) / "holdfast", Path(tempfile.gettempdir()) / f"holdfast-cache-{os.getuid()}"):
         try:

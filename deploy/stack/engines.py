@@ -1,4 +1,4 @@
-"""The engines of one stack: the embedded ones, except where the settings name a server of one's own."""
+"""The engines of one stack: embedded, except where the settings name an external server."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -11,7 +11,7 @@ from runtime.settings import Settings
 
 
 def engines(settings: Settings) -> list[Process]:
-    """Those to start here."""
+    """The engines to start here."""
     embedded = []
     if not settings.database_url:
         embedded.append(postgres.process(settings))
@@ -27,7 +27,7 @@ def start_together(
     processes: Iterable[Process],
     done: Callable[[str, float], None] = lambda name, seconds: None,
 ) -> None:
-    """Start them at once and wait for all; with the first failure the rest is abandoned."""
+    """Starts them concurrently and waits for all; the first failure abandons the rest."""
 
     def start(process: Process) -> None:
         done(process.name, supervisor.start(process))
@@ -42,7 +42,7 @@ def start_together(
 
 
 def check_own_servers(settings: Settings) -> None:
-    """Each configured server answers, or a StackError names its setting."""
+    """Checks that each external server answers. Raises StackError that names its setting."""
     for name, configured, answers in (
         ("DATABASE_URL", settings.database_url, postgres.accepts_us),
         ("REDIS_URL", settings.redis_url, valkey.answers),

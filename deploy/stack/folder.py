@@ -1,4 +1,4 @@
-"""The data folder: one stack at a time, a record of what runs, and nothing deleted that is not ours."""
+"""The data folder: one stack at a time, a record of the running processes, and a reset that deletes only our files."""
 
 import contextlib
 import fcntl
@@ -17,13 +17,13 @@ from deploy.errors import StackError
 
 LOCK = "stack.lock"
 RECORD = "stack.json"
-# What the stack and its processes write here, and so all that `reset` deletes.
+# What the stack and its processes write here, and all that `reset` deletes.
 OURS = ("postgres", "postgres.new-*", "temporal.db*", "sandbox.db*", "keys", "logs", RECORD)
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """The folder is this process's alone; the lock ends with the process, however that ends."""
+    """Locks the folder for this process; the lock ends with the process, however it ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("a+")
@@ -47,7 +47,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def write_record(folder: Path, addresses: Mapping[str, str], pids: Mapping[str, int]) -> None:
-    """What runs where, for people and programs; complete at every moment."""
+    """Writes the processes and addresses for people and programs, atomically."""
     record = {
         "pid": os.getpid(),
         "addresses": dict(addresses),
@@ -68,7 +68,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def end_leftovers(folder: Path, patience: float = 10.0) -> list[str]:
-    """End what a killed stack recorded and left running; a pid used anew by something else is let be."""
+    """Ends processes that a killed stack recorded and left; a pid that another program has now is left alone."""
     left = {}
     for name, entry in read_record(folder).get("processes", {}).items():
         with contextlib.suppress(psutil.Error):
@@ -87,7 +87,7 @@ def end_leftovers(folder: Path, patience: float = 10.0) -> list[str]:
 
 
 def delete(folder: Path) -> str:
-    """Start over: delete what the stack made, and the folder if nothing else is in it."""
+    """Deletes what the stack made, and the folder if nothing else is in it."""
     if not folder.exists():
         return f"{folder} does not exist; nothing to delete"
     with held(folder):

@@ -1,8 +1,8 @@
-"""Becomes the program it is given, as a child that dies with its parent and never runs PostgreSQL as root.
+"""Replaces itself with a program, as a child that dies with its parent and never runs PostgreSQL as root.
 
 Run as `python -I -S launch.py PARENT DEATH_SIGNAL UID REACH PROGRAM ARGUMENT…`; standard library only. A separate
-program, and not `preexec_fn`, because the stack has threads. UID `-` keeps the user. REACH `1` keeps the one
-capability with which another user may still enter folders that only root may (a clone in a `mktemp -d`).
+program instead of `preexec_fn`, because the stack has threads. UID `-` keeps the user. REACH `1` keeps the one
+capability with which another user can enter folders that only root may (a clone in a `mktemp -d`).
 """
 
 import ctypes
@@ -25,7 +25,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(arguments: list[str]) -> None:
-    """Order matters: a change of user clears the death signal, so that comes last."""
+    """The order matters: a change of user clears the death signal, so that is set last."""
     parent, death_signal, user, reach, *command = arguments
     if user != "-":
         become(int(user), reach=reach == "1")
@@ -34,14 +34,14 @@ def main(arguments: list[str]) -> None:
 
 
 def die_with(parent: int, death_signal: int) -> None:
-    """Get this signal when the parent ends."""
+    """Sends this process `death_signal` when the parent ends (prctl PR_SET_PDEATHSIG)."""
     _prctl(PR_SET_PDEATHSIG, death_signal)
-    if os.getppid() != parent:  # it died before the line above
+    if os.getppid() != parent:  # the parent died before the line above
         sys.exit(1)
 
 
 def become(uid: int, *, reach: bool) -> None:
-    """Give up root for `uid`, keeping at most the capability to enter folders."""
+    """Changes from root to `uid`, keeping at most the capability to enter folders."""
     if reach:
         _prctl(PR_SET_SECUREBITS, _prctl(PR_GET_SECUREBITS) | SECBIT_NO_SETUID_FIXUP)
     gid = pwd.getpwuid(uid).pw_gid

@@ -1,4 +1,4 @@
-"""Follows the log files of all processes as one coloured stream, and keeps them from growing without end."""
+"""Follows the log files of all processes as one coloured stream, and rotates them."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ def rotate(folder: Path) -> None:
 
 
 class LogFollower:
-    """Prints what is added to the logs from now on. `on_closed` hears that nobody reads us any more."""
+    """Prints what is added to the logs from now on. `on_closed` is called when the reader of our output is gone."""
 
     def __init__(self, folder: Path, names: list[str], on_closed: Callable[[], None], out: TextIO = sys.stdout) -> None:
         self._paths = {name: folder / f"{name}.log" for name in names}
@@ -37,7 +37,7 @@ class LogFollower:
         self._thread.start()
 
     def close(self) -> None:
-        """After the last lines have been shown."""
+        """Shows the last lines, then stops."""
         self._ended.set()
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""What a whole stack consists of: one line a process, so that adding one is adding a line."""
+"""The processes of a whole stack, one entry each."""
 
 import http.client
 import sys
@@ -14,11 +14,11 @@ from runtime.settings import Settings
 from workflows import queues
 
 HOLDFAST = (sys.executable, "-m", "deploy.cli")
-MIGRATE_AND_SEED = (*HOLDFAST, "migrate", "--seed")  # one process: half of each is starting Python
+MIGRATE_AND_SEED = (*HOLDFAST, "migrate", "--seed")  # one process: half of the time of each is starting Python
 
 
 def outside_world(settings: Settings) -> list[Process]:
-    """The sandbox, unless real providers are configured for everything."""
+    """The sandbox, unless every provider is a real one."""
     bases = (
         settings.stripe_base,
         settings.paypal_base if settings.paypal_client_id else "",
@@ -44,7 +44,7 @@ def outside_world(settings: Settings) -> list[Process]:
 
 
 def holdfast(settings: Settings) -> list[Process]:
-    """The workers and the API. One process serves all queues: a second one costs a small machine seconds."""
+    """The workers and the API. One process serves all queues: a second one costs seconds on a small machine."""
     metrics = settings.worker_metrics_port
     return [
         _ours(
@@ -65,14 +65,14 @@ def holdfast(settings: Settings) -> list[Process]:
 
 
 def _polls(metrics: int, served: Iterable[str]) -> bool:
-    """Asks the worker itself: its SDK counts the pollers of each queue."""
+    """Whether the worker's SDK metrics count pollers of each queue."""
     figures = (read(f"http://127.0.0.1:{metrics}/metrics") or "").splitlines()
     pollers = [line for line in figures if line.startswith("temporal_num_pollers")]
     return all(any(f'"{queue}"' in line for line in pollers) for queue in served)
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The settings that differ from the defaults, as a child process reads them."""
+    """The settings that differ from the defaults, as environment variables of child processes."""
     found = {}
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
@@ -96,7 +96,7 @@ def _ours(settings: Settings, name: str, *arguments: str, ready: Callable[[], bo
 
 
 def read(url: str) -> str | None:
-    """The body of a 200; None for anything else, or nothing at all."""
+    """The body of a 200; None for anything else, or no answer."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310  our own address
             return str(answer.read().decode()) if answer.status == 200 else None

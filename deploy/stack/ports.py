@@ -1,4 +1,4 @@
-"""Ports: whether they are free, who holds the ones that are not, and free ones for tests."""
+"""Ports: whether they are free, who holds the taken ones, and free ones for tests."""
 
 import contextlib
 import fcntl
@@ -13,17 +13,17 @@ import psutil
 from deploy.errors import StackError
 from deploy.stack.cache import cache_folder
 
-_claimed: list[int] = []  # file descriptors, open for as long as this process lives: each locks one port
+_claimed: list[int] = []  # file descriptors, open for this process's life: each locks one port
 
 
 @dataclass(frozen=True)
 class Port:
     number: int
-    setting: str  # the environment variable that moves it
+    setting: str  # the environment variable that changes it
 
 
 def check_free(ports: Iterable[Port]) -> None:
-    """Names the first port that is taken, by whom, and the setting that moves it."""
+    """Raises StackError with the first taken port, its holder, and the setting that changes it."""
     seen: dict[int, str] = {}
     for port in ports:
         if port.number in seen:
@@ -50,16 +50,16 @@ def is_free(number: int) -> bool:
 
 
 def accepts(number: int) -> bool:
-    """Whether something answers there."""
+    """Whether something accepts connections there."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", number), timeout=1):
         return True
     return False
 
 
 def free_ports(count: int) -> list[int]:
-    """Free ports in a row, outside the range that outgoing connections take theirs from.
+    """Consecutive free ports, outside the range of ephemeral ports.
 
-    No other process of this user is given any of them while this one lives: a stack listens seconds after it has asked.
+    They are locked against other processes of this user while this one lives, since a stack listens seconds later.
     """
     low, high = _ephemeral_range()
     candidates = range(20_000, low) if low > 21_000 else range(high + 1, 65_000)

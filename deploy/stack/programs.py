@@ -1,4 +1,4 @@
-"""Runs a program to its end, so that a stop of the stack also ends the program and all that it started."""
+"""Runs a program to its end; stopping the stack also ends the program and its children."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ def run_to_end(
     log: Path | None = None,
     seconds: float = 300,
 ) -> None:
-    """A failure is told as `what` and the last line that it printed; all of it is in the log, if one is named."""
+    """Raises StackError with `what` and the last line printed; the whole output is in the log, if one is named."""
     program = subprocess.Popen(
         launched(command, None, signal.SIGKILL),
         stdin=subprocess.DEVNULL,

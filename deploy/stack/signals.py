@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, a closed terminal and a vanished parent all mean the same: stop in order."""
+"""Turns Ctrl-C, SIGTERM, a closed terminal and the parent's death into one request to stop."""
 
 import ctypes
 import os
@@ -17,7 +17,7 @@ class StopRequested(BaseException):
 
 
 class Stopping:
-    """The first signal interrupts; `urged` hears of every one after that."""
+    """The first signal interrupts; `urged` is called with every later one."""
 
     def __init__(self) -> None:
         self.requested = threading.Event()
@@ -25,7 +25,7 @@ class Stopping:
         self._shielded = False
 
     def request(self) -> None:
-        """As a signal would, from any thread."""
+        """Requests a stop like a signal, from any thread."""
         os.kill(os.getpid(), signal.SIGTERM)
 
     def handle(self, _number: int, _frame: FrameType | None) -> None:
@@ -39,18 +39,18 @@ class Stopping:
             raise StopRequested
 
     def check(self) -> None:
-        """Raises StopRequested again: where Python runs a callback of its own, the first one is printed and lost."""
+        """Raises StopRequested again: an exception in a callback that Python runs itself is printed and lost."""
         if self.requested.is_set():
             raise StopRequested
 
     def shield(self) -> None:
-        """From here on a signal no longer interrupts: the stop is under way."""
+        """From here on signals no longer interrupt."""
         self._shielded = True
 
 
 @contextmanager
 def stopping(parent: int | None) -> Iterator[Stopping]:
-    """Listen for stops; with `parent`, its death is one."""
+    """Handles signals in the block; with `parent`, also that process's death."""
     stop = Stopping()
     before = {}
     for number in STOPS:
@@ -67,5 +67,5 @@ def stopping(parent: int | None) -> Iterator[Stopping]:
 
 def _die_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-    if os.getppid() != parent:  # it died before we could ask
+    if os.getppid() != parent:  # the parent died before the first check
         raise StopRequested

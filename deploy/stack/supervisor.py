@@ -1,4 +1,4 @@
-"""Starts processes, watches them, brings the dead ones back, and stops them all in reverse order."""
+"""Starts processes, watches them, restarts dead ones, and stops all in reverse order."""
 
 import contextlib
 import os
@@ -16,8 +16,8 @@ from deploy.errors import StackError
 from deploy.stack.process import Process, spawn
 
 POLL_SECONDS = 0.1
-BACK_OFF = (0.2, 0.5, 1.0, 2.0, 4.0)  # before each restart in a row; after the last, the stack gives up
-STEADY_SECONDS = 10.0  # a process that lived this long starts the row anew
+BACK_OFF = (0.2, 0.5, 1.0, 2.0, 4.0)  # seconds before each restart in a row; after the last, the stack gives up
+STEADY_SECONDS = 10.0  # a process that lived this long resets the row
 
 Event = Callable[[str], None]
 
@@ -30,7 +30,7 @@ class Child:
     popen: subprocess.Popen[bytes]
     started: float
     wanted: bool = True
-    was_ready: bool = False  # only what has worked once is brought back
+    was_ready: bool = False  # only a process that was ready once is restarted
     deaths_in_a_row: int = 0
     back_at: float | None = None
 
@@ -39,8 +39,8 @@ class Child:
 class Supervisor:
     """One thread starts and reaps every child, because a child's death signal is tied to the thread that made it.
 
-    `on_event` hears one line for every death and return; `on_change` that some pid is new. With `restarts=None`
-    there is no giving up, for tests that kill on purpose.
+    `on_event` gets one line for every death and restart; `on_change` is called when a pid changes. With `restarts=None`
+    it restarts without limit, for tests that kill processes.
     """
 
     logs: Path
@@ -57,10 +57,10 @@ class Supervisor:
     _closing: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
-    # -- what callers do
+    # -- calls from other threads
 
     def start(self, process: Process, patience: float = 60.0) -> float:
-        """Start it and wait until it is ready; the seconds that took."""
+        """Starts it and waits until it is ready; returns the seconds."""
         began = time.monotonic()
         process.prepare()
         self._order(lambda: self._launch(process))
@@ -68,7 +68,7 @@ class Supervisor:
         return time.monotonic() - began
 
     def wait_ready(self, name: str, patience: float = 60.0) -> None:
-        """Until it answers; at once a StackError when it has stopped before it ever did."""
+        """Waits until it is ready. Raises StackError at once when it stopped before it was."""
         deadline = time.monotonic() + patience
         while not self._children[name].process.ready():
             child = self._children[name]
@@ -84,13 +84,13 @@ class Supervisor:
         self._children[name].was_ready = True
 
     def kill(self, name: str) -> None:
-        """SIGKILL, and let it lie until `restart`."""
+        """Sends SIGKILL, and does not restart it until `restart`."""
         self._children[name].wanted = False
         self._signal(name, signal.SIGKILL)
         self._children[name].popen.wait()
 
     def stop(self, name: str) -> None:
-        """The polite way, then SIGKILL."""
+        """Sends the stop signal, then SIGKILL after its grace."""
         child = self._children[name]
         child.wanted = False
         self._signal(name, child.process.stop_signal)
@@ -102,36 +102,36 @@ class Supervisor:
         child.popen.wait()
 
     def restart(self, name: str, patience: float = 60.0) -> float:
-        """Bring back what was killed or stopped, or start over what runs; the seconds until it is ready."""
+        """Restarts a killed, stopped or running process; returns the seconds until it is ready."""
         if self._children[name].popen.poll() is None:
             self.stop(name)
         return self.start(self._children[name].process, patience)
 
     def abandon(self) -> None:
-        """Nothing starts any more, and whoever waits for a start is told."""
+        """Cancels all pending starts; their callers get an error."""
         self._closing.set()
 
     def kill_all(self) -> None:
-        """For an operator who does not want to wait for an orderly stop; nothing comes back."""
+        """Kills everything at once, without an orderly stop; nothing is restarted."""
         self.abandon()
         for name in reversed(self.names):
             self._signal(name, signal.SIGKILL)
 
     def close(self) -> None:
-        """Stop everything, last started first."""
+        """Stops everything, last started first."""
         self.abandon()
         if self._thread is None:
             return
-        self._order(lambda: None, last=True)  # after every start that was already asked for
+        self._order(lambda: None, last=True)  # after every start that was already requested
         for name in reversed(self.names):
             self.stop(name)
         self._orders.put(None)
-        self._thread.join()  # not earlier: its end would kill the children
+        self._thread.join()  # not earlier: the thread's end would kill the children
         self._thread = None
 
     @property
     def pids(self) -> dict[str, int]:
-        """Of what runs now."""
+        """The pids of running children."""
         return {name: child.popen.pid for name, child in self._children.items() if child.popen.poll() is None}
 
     @property
@@ -141,7 +141,7 @@ class Supervisor:
     def log_of(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
-    # -- what the thread does
+    # -- the thread's own work
 
     def _order(self, what: Callable[[], None], *, last: bool = False) -> None:
         done: Future[None] = Future()
@@ -218,7 +218,7 @@ class Supervisor:
             self._children[name].popen.send_signal(number)
 
     def _signal_session(self, child: Child) -> None:
-        """What a child left in its own process group, and the child itself."""
+        """Sends the signal to the child and to what is left of its process group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.popen.pid, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""The Temporal server and its Web UI, with the flags without which it is silently five times slow."""
+"""The Temporal development server and its Web UI, with the flags without which it is five times slower."""
 
 import asyncio
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ DYNAMIC_CONFIG = {
     "matching.rps": "100000",
 }
 
-# Its own default is a rollback journal: as durable as this, and at half the speed.
+# The default is a rollback journal: as durable, at half the speed.
 SQLITE_PRAGMAS = {"journal_mode": "WAL", "synchronous": "FULL"}
 WIRE_NAMES = {"KeywordList": "KEYWORD_LIST"}
 
@@ -71,7 +71,7 @@ def command(server: Path, settings: Settings, attributes: Mapping[str, str]) -> 
 
 
 def serves(settings: Settings) -> bool:
-    """Takes workflows, and finds them by our search attributes; it listens a moment before either."""
+    """Whether the server starts workflows and finds them by our search attributes; it listens before either."""
     from temporalio.service import RPCError, RPCStatusCode
 
     try:
@@ -88,7 +88,7 @@ def serves(settings: Settings) -> bool:
 
 
 async def _register_missing(settings: Settings) -> None:
-    """The flag works on a fresh file only, and servers of one's own have no flag: so what is missing is added."""
+    """Registers missing search attributes. The flag works on a fresh file only, and external servers have no flag."""
     from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
     from temporalio.client import Client
 
@@ -103,7 +103,7 @@ async def _register_missing(settings: Settings) -> None:
 
 
 def wire_types() -> "dict[str, IndexedValueType.ValueType]":
-    """Our search attributes, as requests name their types."""
+    """Our search attributes with the types of the request."""
     from temporalio.api.enums.v1 import IndexedValueType
 
     return {

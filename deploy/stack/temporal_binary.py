@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 
 def program() -> Path:
-    """Where it is, or will be after `get_program`. The wheel first: its version is the one that the tests ran with."""
+    """Its path, or where `get_program` will put it. The wheel comes first: the tests ran with its version."""
     found = _in_wheel() or shutil.which("temporal")
     return Path(found) if found else cache_folder() / "bin" / "temporal"
 
@@ -33,13 +33,13 @@ def _in_wheel() -> Path | None:
     """The wheel puts the program among the environment's scripts, which need not be on PATH."""
     try:
         listed = files(WHEEL) or ()
-    except PackageNotFoundError:  # a platform that it has no wheel for
+    except PackageNotFoundError:  # a platform without a wheel
         return None
     return next((Path(str(file.locate())).resolve() for file in listed if file.name == "temporal"), None)
 
 
 def get_program(say: Say) -> None:
-    """Nothing to do where the wheel or PATH has it; else a download, once for this machine."""
+    """Downloads it once for this machine, unless the wheel or PATH has it."""
     if _is_there():
         return
     folder = cache_folder() / "bin"
@@ -55,7 +55,7 @@ def _is_there() -> bool:
 
 
 def _download(folder: Path) -> None:
-    """By the SDK, from Temporal's own site, in a program of its own so that its time can be bounded."""
+    """The SDK downloads it from Temporal's site, in a separate program so that its time can be bounded."""
     code = "import sys; from deploy.stack.temporal_binary import download; download(sys.argv[1])"
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         command = [sys.executable, "-c", code, temporary]
@@ -69,7 +69,7 @@ def _download(folder: Path) -> None:
 
 
 def download(folder: str) -> None:
-    """Start the SDK's own server once: that leaves its binary in the folder."""
+    """Starts the SDK's own server once, which leaves its binary in the folder."""
 
     async def start_and_stop() -> None:
         from temporalio.testing import WorkflowEnvironment
@@ -82,7 +82,7 @@ def download(folder: str) -> None:
 
 @contextmanager
 def _alone(lock: Path) -> Iterator[None]:
-    """One process of this user gets it; the others wait for that one."""
+    """A file lock: one process of this user downloads, the others wait."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

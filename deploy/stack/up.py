@@ -1,4 +1,4 @@
-"""The story of `make run`: from an empty folder to a shop that has just sold something, and back to silence."""
+"""`make run`: brings up the stack, places a demo order, follows the logs, and stops in order."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ from runtime.settings import Settings
 
 
 def run(settings: Settings, parent: int | None = None) -> None:
-    """Returns after an orderly stop; a StackError says in one line why it could not start or go on."""
+    """Returns after an orderly stop. Raises StackError when it could not start or go on."""
     with contextlib.suppress(StopRequested), stopping(parent) as stop, held(settings.data_dir):
         stack = Stack(settings, stop)
         try:
@@ -49,7 +49,7 @@ class Stack:
         stop.urged = self.supervisor.kill_all
 
     def bring_up(self) -> None:
-        """Each step may fail with one line; what was started by then is taken down."""
+        """Runs the steps of the start. Each may raise StackError; what was started by then is stopped."""
         settings = self.settings
         for name in end_leftovers(settings.data_dir):
             self.say(f"ended {name}, left over from a stack that was killed")
@@ -65,7 +65,7 @@ class Stack:
         self.console.print(welcome(settings, order, time.monotonic() - self.began))
 
     def follow(self) -> None:
-        """Show the logs until somebody stops us or a process can't be kept alive."""
+        """Shows the logs until a stop is requested or a process can't be kept alive."""
         follower = LogFollower(self.supervisor.logs, self.supervisor.names, on_closed=self._stop.request)
         follower.start()
         try:
@@ -87,7 +87,7 @@ class Stack:
     def say(self, line: str) -> None:
         try:
             print(line, flush=True)
-        except BrokenPipeError:  # nobody reads us any more; a stop must go on all the same
+        except BrokenPipeError:  # the reader of our output is gone; the stop goes on
             _speak_to_nobody()
 
     def _everything(self) -> list[Process]:

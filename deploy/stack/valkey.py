@@ -1,4 +1,4 @@
-"""Valkey, the cache and fan-out: nothing in it is kept over a restart, by design."""
+"""Valkey, for caching and fan-out. Nothing in it survives a restart, by design."""
 
 import contextlib
 

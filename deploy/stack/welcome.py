@@ -1,4 +1,4 @@
-"""What a person sees when the stack is up: where things are, who may sign in, what to try."""
+"""The message when the stack is up: addresses, accounts to sign in with, what to try."""
 
 from rich.console import Group
 from rich.table import Table
@@ -10,7 +10,7 @@ from runtime.settings import Settings
 
 
 def addresses(settings: Settings) -> dict[str, str]:
-    """By name, passwords of one's own servers left out."""
+    """Addresses by name, without the passwords of external servers."""
     found = {
         "API": settings.api_url,
         "API docs": f"{settings.api_url}/docs",

@@ -1,4 +1,4 @@
-"""What the carrier knows: the labels that it sold, and every parcel's way."""
+"""The carrier's data: its labels, and every parcel's tracking events."""
 
 import re
 import secrets
@@ -30,7 +30,7 @@ _RATE_FIELDS = {"from", "to", "weight_grams", "lines"}
 
 
 class CarrierError(Exception):
-    """A refusal: `{"error": {"code": …, "message": …}}` with its HTTP status."""
+    """An error: `{"error": {"code": …, "message": …}}` with its HTTP status."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -39,7 +39,7 @@ class CarrierError(Exception):
 
 
 class Parcels:
-    """Labels by id, parcels by tracking number; one whose label was bought elsewhere begins with its first scan."""
+    """Labels by id, parcels by tracking number; a parcel with a label from elsewhere begins with its first event."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -89,7 +89,7 @@ class Parcels:
         return [_public(label) for label in self._labels.values() if reference in (None, label["reference"])]
 
     def document(self, label_id: str) -> str:
-        """What is printed."""
+        """The label's document, as text."""
         label = self._label(label_id)
         to = " ".join(str(part) for part in label["_to"].values() if part)
         return (
@@ -97,7 +97,7 @@ class Parcels:
         )
 
     def void(self, label_id: str) -> Row:
-        """Takes a label back; twice is once. 409 once the parcel is on its way."""
+        """Voids a label; idempotent. 409 once the parcel is on its way."""
         label = self._label(label_id)
         if self._parcels[label["tracking_number"]]["events"]:
             raise CarrierError(409, "label_in_use", "The parcel is on its way: its label can't be voided")
@@ -106,7 +106,7 @@ class Parcels:
         return _public(label)
 
     def track(self, number: str) -> Row:
-        """Where it is by the carrier's newest scan, and all scans, oldest first."""
+        """The status of the newest scan, and all scans, oldest first."""
         parcel = self._parcels.get(number)
         if parcel is None:
             raise CarrierError(404, "unknown_parcel", f"Nothing is known about {number}")
@@ -115,7 +115,7 @@ class Parcels:
         return {**parcel, "status": status, "events": events}
 
     def happen(self, number: str, scan: Row) -> Row:
-        """Something happens to a parcel; the event. `at` may be in the past: scans reach the carrier late."""
+        """Records an event and returns it. `at` may be in the past: scans reach the carrier late."""
         _only(scan, {"status", "location", "at", "carrier"})
         if scan.get("status") not in STATUSES:
             raise CarrierError(422, "unknown_status", f"status must be one of {list(STATUSES)}")
@@ -150,7 +150,7 @@ class Parcels:
         return {"service": service, "price": {"amount": price, "currency": CURRENCY}, "days": days}
 
     def _eta(self, days: int) -> str:
-        """The date on which it should arrive, as a moment: that day's evening, UTC."""
+        """The estimated delivery as a timestamp: that day's evening, UTC."""
         day = datetime.fromtimestamp(self._clock.now(), UTC).date() + timedelta(days=days)
         return f"{day.isoformat()}T18:00:00Z"
 

@@ -31,7 +31,7 @@ _TRACKING = re.compile(r"/carrier/tracking/(?P<number>[^/]+)")
 
 
 class CarrierService:
-    """One carrier that sells labels and tells of every parcel by webhook."""
+    """One carrier that sells labels and reports every parcel by webhook."""
 
     name = "carrier"
 
@@ -42,7 +42,7 @@ class CarrierService:
         self._webhooks = webhooks
 
     def read(self, request: Request) -> Call:
-        """Decode; the metadata is the shop's reference or the tracking number that the call is about."""
+        """Decodes; the metadata is the shop's reference or the tracking number that the call is about."""
         try:
             body = json.loads(request.body or b"{}")
         except ValueError:
@@ -63,7 +63,7 @@ class CarrierService:
     def begin(self, call: Call) -> Response | None:
         """Authenticate, and look the idempotency key up."""
         if call.request.method == "GET" and call.request.path.endswith("/document"):
-            return None  # a person opens it, and only who knows the label's id can
+            return None  # opened in a browser, by the unguessable id of the label
         scheme, _, key = call.request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key.startswith("ck_"):
             return _refusal(CarrierError(401, "unauthenticated", "The API key is missing or unknown"))
@@ -77,7 +77,7 @@ class CarrierService:
             return _refusal(CarrierError(422, "key_reused", str(error)))
 
     def execute(self, call: Call, bend: ScriptedOutcome | None) -> Response:
-        """Act; the answer is kept for the key."""
+        """Executes; the response is stored for the key."""
         try:
             answer = self._act(call)
         except CarrierError as error:
@@ -114,11 +114,11 @@ class CarrierService:
         return ways[method, rest]()
 
     def break_down(self, call: Call, status: int) -> Response:
-        """A scripted status in the carrier's words."""
+        """A scripted status in the carrier's error format."""
         return _refusal(CarrierError(status, "scripted", f"A script of the sandbox answers {status} here."))
 
     def remember(self, call: Call, answer: Response) -> None:
-        """Every answer after the door is the key's, a 500 too; a 429 comes before the door."""
+        """Stores the response for the key, a 500 too; a 429 comes before the key is looked at."""
         if call.idempotency_key and answer.status != 429:
             self.keys.save(call.idempotency_key, _print(call), answer)
 
@@ -128,7 +128,7 @@ class CarrierService:
             self.keys.release(call.idempotency_key)
 
     def happen(self, number: str, scan: Row) -> Row:
-        """Something happens to a parcel, and the shop is told. Raises CarrierError."""
+        """Records an event of a parcel and sends its webhook. Raises CarrierError."""
         event = self.parcels.happen(number, scan)
         body = {
             "id": event.pop("id"),
@@ -141,7 +141,7 @@ class CarrierService:
 
 
 def forge(body: str) -> str:
-    """An event of its own that claims that the parcel was delivered."""
+    """A forged event, which says that the parcel was delivered."""
     event = json.loads(body)
     return json.dumps({**event, "id": f"{event['id']}f", "data": {**event["data"], "status": "delivered"}})
 

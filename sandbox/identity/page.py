@@ -1,10 +1,10 @@
-"""The page on which a person says who they are."""
+"""The sign-in page of an identity provider."""
 
 from html import escape
 
 
 def sign_in_page(provider: str, client_id: str, form_action: str) -> str:
-    """A form that comes back to the address that it was asked at."""
+    """A form that posts to the URL that it was requested at."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sign in</title></head>'
         f'<body style="font: 15px/1.6 system-ui; max-width: 30rem; margin: 3rem auto"><h1>{provider.title()}</h1>'

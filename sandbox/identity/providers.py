@@ -1,4 +1,4 @@
-"""What tells the two providers apart: their paths, their issuer, what they say of a person.
+"""The differences between the two providers: paths, issuer, claims.
 
 Sources: developers.google.com/identity/openid-connect/openid-connect and accounts.google.com's discovery document;
 developers.facebook.com, "Manually Build a Login Flow" and "OIDC Code Flow with PKCE". Each original spreads its paths
@@ -22,13 +22,13 @@ class Provider:
     token_methods: frozenset[str]
 
     def claims(self, person: Row) -> Row:
-        """What an ID token says of somebody, besides `sub`."""
+        """The claims of an ID token, besides `sub`."""
         if self.name == "google":
             return {"email": person["email"], "email_verified": person["email_verified"], "name": person["name"]}
         return {"name": person["name"], **_facebook_address(person)}
 
     def profile(self, person: Row, fields: set[str]) -> Row:
-        """What its user endpoint says; Facebook gives the fields that are asked for."""
+        """The response of the user endpoint; Facebook returns the fields that are requested."""
         if self.name == "google":
             return {"sub": person["subject"], **self.claims(person)}
         known = {"id": person["subject"], "name": person["name"], **_facebook_address(person)}
@@ -36,7 +36,7 @@ class Provider:
 
 
 def _facebook_address(person: Row) -> Row:
-    """Facebook has no `email_verified`: it leaves an address out that it does not hold for valid."""
+    """Facebook has no `email_verified`: it omits an address that it does not hold for valid."""
     return {"email": person["email"]} if person["email"] and person["email_verified"] else {}
 
 

@@ -1,7 +1,7 @@
-"""The identity providers: a person's yes becomes a code, a code becomes tokens, once.
+"""The identity providers: a consent becomes a code, and a code becomes tokens, once.
 
-Stricter than the originals: PKCE with S256, a state and a nonce are required, and a code that comes twice takes back
-what it gave (RFC 6749, 4.1.2).
+Stricter than the originals: PKCE with S256, a state and a nonce are required, and a code used twice revokes its tokens
+(RFC 6749, 4.1.2).
 """
 
 import base64
@@ -29,7 +29,7 @@ _ERROR = re.compile(r"[a-z_]+")
 
 
 class SignInError(Exception):
-    """A request that the provider turns down: an OAuth error code, and words."""
+    """A refused request: an OAuth error code and a description."""
 
     def __init__(self, code: str, words: str, status: int = 400) -> None:
         super().__init__(words)
@@ -38,7 +38,7 @@ class SignInError(Exception):
 
 
 class IdentityService:
-    """Google and Facebook, side by side; a code of one is nothing to the other."""
+    """Google and Facebook; each accepts only its own codes."""
 
     name = "idp"
 
@@ -77,17 +77,17 @@ class IdentityService:
         return Response(status, b"<html>out of order</html>", {"content-type": "text/html"})
 
     def remember(self, call: Call, answer: Response) -> None:
-        """Nothing is remembered."""
+        """Stores nothing."""
 
     def end(self, call: Call) -> None:
-        """Nothing was claimed."""
+        """Nothing to release."""
 
     def rotate_keys(self, provider: str) -> str:
-        """A new key at once; its id."""
+        """Replaces the key at once; returns the new id."""
         return self._signer.rotate(_known(provider).name)
 
     def approve(self, provider: str, body: Row) -> str:
-        """Be the person: where their browser is sent now. Raises Refused for what the provider would not show."""
+        """Acts as the user: returns the URL that the browser goes to. Raises SignInError for an invalid request."""
         known = _known(provider)
         asked = self._asked(known, dict(parse_qsl(urlsplit(str(body.get("authorize_url"))).query)))
         forge, error = body.get("forge"), body.get("error")
@@ -153,7 +153,7 @@ class IdentityService:
         return Response(303, headers={"location": location})
 
     def _asked(self, provider: Provider, query: dict[str, str]) -> Row:
-        """What a client has asked for. What is wrong is shown to the person: nobody is sent to a wrong address."""
+        """The client's request. An error is shown to the user and not redirected, since the address may be wrong."""
         if query.get("client_id") != self._clients[provider.name][0]:
             raise SignInError("invalid_client", "The OAuth client was not found.", 401)
         redirect = query.get("redirect_uri", "")

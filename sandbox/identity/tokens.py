@@ -1,4 +1,4 @@
-"""ID tokens, signed RS256; and those that somebody has forged, one way each."""
+"""ID tokens, signed RS256, and forged ones for tests."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ FORGERIES = frozenset(
 
 
 class Signer:
-    """One key per provider, made when it is first needed; it outlives a reset, as making one takes a while."""
+    """One key per provider, created on first use; it survives a reset, because creating one is slow."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -33,7 +33,7 @@ class Signer:
         return {"keys": [{**key.as_dict(private=False), "kid": key.kid, "use": "sig", "alg": "RS256"}]}
 
     def id_token(self, provider: str, claims: Row, access_token: str, forge: str | None) -> str | None:
-        """Signed, unless it is to be forged; None where none is to be sent."""
+        """Signed, or forged as requested; None where the test asks for no token."""
         key = self._key(provider)
         claims = {**claims, "at_hash": _half_hash(access_token)}
         if forge in _CHANGED:
@@ -44,7 +44,7 @@ class Signer:
             return "not.a.token"
         if forge == "alg_none":
             return f"{_part({'alg': 'none', 'kid': key.kid})}.{_part(claims)}."
-        if forge == "hs256":  # the public key taken for a shared secret
+        if forge == "hs256":  # the public key used as an HMAC secret
             text = f"{_part({'alg': 'HS256', 'kid': key.kid})}.{_part(claims)}"
             return f"{text}.{_base64(hmac.digest(key.as_pem(private=False), text.encode(), 'sha256'))}"
         signer, kid = key, key.kid
@@ -67,7 +67,7 @@ class Signer:
         return self._keys[provider]
 
     def rotate(self, provider: str) -> str:
-        """From now on signs with a new key, and publishes no other; its id."""
+        """Signs with a new key from now on and publishes only that; returns its id."""
         number = int(str(self._key(provider).kid).rpartition("-")[2])
         self._keys[provider] = RSAKey.import_key(self._new(f"{provider}-{number + 1}"))
         self._keep(provider)

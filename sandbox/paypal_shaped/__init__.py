@@ -1,1 +1,1 @@
-"""A PayPal for tests: orders v2, payments v2, transaction search and signed webhooks, never kinder than it."""
+"""A PayPal for tests: orders v2, payments v2, transaction search, signed webhooks; never kinder than the original."""

@@ -35,7 +35,7 @@ class Ask:
 
 @dataclass
 class Account:
-    """Rows are changed and then kept with `save`; names that begin with `_` are the sandbox's own."""
+    """Handlers change rows and then `save` them; names that begin with `_` are the sandbox's own."""
 
     store: Store
     clock: Clock
@@ -49,7 +49,7 @@ class Account:
                 self._index(row)
 
     def reset(self) -> None:
-        """The store has been emptied."""
+        """Called after the store was emptied."""
         self._belonging.clear()
 
     def _index(self, row: Row) -> None:
@@ -67,7 +67,7 @@ class Account:
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def new(self, kind: str, **fields: Any) -> Row:
-        """A new object, not yet kept."""
+        """A new object, not yet saved."""
         now = self.time()
         name = "".join(secrets.choice(_ALPHABET) for _ in range(17))
         return {"id": name, "create_time": now, "update_time": now, "_kind": kind, "_at": self.now, **fields}
@@ -120,10 +120,10 @@ class Account:
 
 
 def shown(row: Row) -> Row:
-    """An object without what is the sandbox's own."""
+    """An object without the sandbox's own fields."""
     return {name: value for name, value in row.items() if not name.startswith("_") and value is not None}
 
 
 def related(**ids: str) -> Row:
-    """Which objects this one belongs to, as PayPal tells it."""
+    """The ids of related objects, as PayPal's `supplementary_data` has them."""
     return {"related_ids": ids}

@@ -18,7 +18,7 @@ CAPTURES = 10
 
 
 def open_for(account: Account, order: Row, amount: int, born: float | None = None) -> Row:
-    """A new authorisation of an order; `born`: when the first one was, for a renewed one."""
+    """A new authorisation of an order; `born`: the time of the first one, for a renewed one."""
     born = account.now if born is None else born
     unit = order["_unit"]
     row = account.new(
@@ -117,7 +117,7 @@ def _take(account: Account, row: Row, amount: int, invoice: str | None, final: b
 
 
 def void(account: Account, ask: Ask) -> tuple[int, Row]:
-    """POST /v2/payments/authorizations/{id}/void: what is not captured goes back to the payer."""
+    """POST /v2/payments/authorizations/{id}/void: releases what is not captured to the payer."""
     row = account.get("authorization", ask.id)
     if row["status"] == "VOIDED":
         raise PayPalError("AUTHORIZATION_EXPIRED" if row.get("_expired") else "PREVIOUSLY_VOIDED")

@@ -1,4 +1,4 @@
-"""What a test does to PayPal and sees of it: the payer at the approval page, the provider's truth."""
+"""PayPal's part of the control API: act as the payer, read all objects."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from sandbox.paypal_shaped import disputes, orders, refunds
 from sandbox.paypal_shaped.account import KINDS, Account, shown
 from sandbox.paypal_shaped.errors import BadRequest
-from sandbox.paypal_shaped.service import PayPalService, told
+from sandbox.paypal_shaped.service import PayPalService, shop_ids
 from sandbox.store import Row
 
 Action = Callable[[PayPalService, dict[str, Any], Row], Any]  # (service, from the path, body) -> JSON value
@@ -18,7 +18,7 @@ def _forget_keys(service: PayPalService, path: dict[str, Any], body: Row) -> Any
 
 
 def _approve(service: PayPalService, path: dict[str, Any], body: Row) -> Any:
-    """Be the payer: `success`, or `cancel` (also said `failure`)."""
+    """Acts as the payer: `success`, or `cancel` (also `failure`)."""
     result = _word(body, "result", "success", "cancel", "failure")
     return _seen(service.account, orders.approve(service.account, path["id"], result))
 
@@ -29,7 +29,7 @@ def _settle_refund(service: PayPalService, path: dict[str, Any], body: Row) -> A
 
 
 def _open_dispute(service: PayPalService, path: dict[str, Any], body: Row) -> Any:
-    """Be a payer who is not content with a capture."""
+    """Opens a dispute about a capture."""
     return _seen(service.account, disputes.open_for(service.account, service.account.get("capture", path["id"])))
 
 
@@ -62,7 +62,7 @@ ACTIONS: tuple[tuple[str, str, Action], ...] = (
 
 
 def _seen(account: Account, row: Row) -> Row:
-    """The provider's truth about an object; amounts in whole units of the currency's last decimal at PayPal."""
+    """An object with its metadata; amounts in whole units of the currency's last decimal at PayPal."""
     order = account.get("order", str(row.get("_order", row["id"])))
     captures = account.of("capture", "_order", order["id"])
     if row["_kind"] == "capture":
@@ -72,7 +72,7 @@ def _seen(account: Account, row: Row) -> Row:
         "currency": row["_currency"].lower(),
         "amount_received": sum(one["_amount"] for one in captures if one["_took"]),
         "amount_refunded": sum(one["_refunded"] for one in captures),
-        "metadata": told(order["_unit"]),
+        "metadata": shop_ids(order["_unit"]),
         "order_id": order["id"],
     }
     if row["_kind"] == "refund":

@@ -9,7 +9,7 @@ _OUTCOMES = {"won": "RESOLVED_SELLER_FAVOUR", "lost": "RESOLVED_BUYER_FAVOUR"}
 
 
 def open_for(account: Account, taken: Row) -> Row:
-    """Dispute what was captured and not refunded. Raises PayPalError when it is disputed already."""
+    """Disputes what was captured and not refunded. Raises PayPalError when it is disputed already."""
     if taken.get("_disputed"):
         raise PayPalError("TRANSACTION_DISPUTED")
     amount = taken["_amount"] - taken["_refunded"]
@@ -39,7 +39,7 @@ def open_for(account: Account, taken: Row) -> Row:
 
 
 def settle(account: Account, dispute: Row, outcome: str) -> Row:
-    """Decide it: `won` or `lost`. Raises PayPalError."""
+    """Decides it: `won` or `lost`. Raises PayPalError."""
     if dispute["status"] == "RESOLVED" or outcome not in _OUTCOMES:
         raise PayPalError("DISPUTE_NOT_OPEN", f"A dispute that is {dispute['status']} can't be {outcome}.")
     dispute.update(status="RESOLVED", dispute_outcome={"outcome_code": _OUTCOMES[outcome]}, _settled_at=account.now)

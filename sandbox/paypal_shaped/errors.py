@@ -1,4 +1,4 @@
-"""Refusals in PayPal's words: `{name, message, debug_id, details: [{issue, description}], links}` with its statuses."""
+"""PayPal's errors: `{name, message, debug_id, details: [{issue, description}], links}` with their statuses."""
 
 import secrets
 
@@ -68,7 +68,7 @@ class InProgress(PayPalError):
 
 
 class Scripted(PayPalError):
-    """A status that a script demanded."""
+    """A status from a script."""
 
     def __init__(self, status: int) -> None:
         self.status = status

@@ -1,7 +1,7 @@
-"""PayPal-Request-Id: the same id gets the answer of the request that succeeded under it, and nothing happens twice.
+"""PayPal-Request-Id: a repeated id gets the response of the request that succeeded under it, without a second effect.
 
-Source: developer.paypal.com/api/rest/reference/idempotency. Only successes are kept: a request that was refused or
-broke down may be repeated under its id. Stricter than the original: another body under the same id is refused.
+Source: developer.paypal.com/api/rest/reference/idempotency. Only successes are stored: a request that was refused or
+failed may be repeated under its id. Stricter than the original: another body under the same id is refused.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ PAYMENTS_KEPT = 45 * 86_400
 
 
 class Keys:
-    """Answers by path and id, and the ids of requests that are running."""
+    """Responses by path and id, and the ids of running requests."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store

@@ -1,7 +1,7 @@
-"""Which currencies PayPal takes, and its decimal strings.
+"""The currencies that PayPal takes, and its decimal strings.
 
-Source: developer.paypal.com/api/rest/reference/currency-codes.
-Amounts are kept in whole units of the last decimal that PayPal allows: HUF, JPY and TWD have none, all others two.
+Source: developer.paypal.com/api/rest/reference/currency-codes. Amounts are stored in whole units of the last decimal
+that PayPal allows: HUF, JPY and TWD have none, all others two.
 """
 
 import re
@@ -16,7 +16,7 @@ _VALUE = re.compile(r"(-?\d{1,9})(?:\.(\d{1,6}))?")
 
 
 def read_amount(raw: Any, field: str) -> tuple[int, str]:
-    """`{currency_code, value}` as units and currency. Raises BadRequest or PayPalError, in PayPal's words."""
+    """`{currency_code, value}` as units and currency. Raises BadRequest or PayPalError as PayPal does."""
     if not isinstance(raw, dict) or set(raw) - {"currency_code", "value", "breakdown"}:
         raise BadRequest("MISSING_REQUIRED_PARAMETER", field=field)
     code, value = raw.get("currency_code"), raw.get("value")
@@ -47,5 +47,5 @@ def write_amount(units: int, code: str) -> Row:
 
 
 def processing_fee(units: int) -> int:
-    """What PayPal keeps of a capture: 3.49 % and 49, rounded, never more than the amount."""
+    """PayPal's fee for a capture: 3.49 % and 49, rounded, never more than the amount."""
     return min(units, round(units * 0.0349) + 49)

@@ -2,7 +2,7 @@
 
 The signed text is PayPal's: `transmission id|time|webhook id|crc32 of the raw body` (developer.paypal.com/api/rest/
 webhooks/rest/#verify-webhook-signature). The original signs it with RSA; this one with an HMAC of its own key, since
-whoever receives it asks here.
+receivers verify it here.
 """
 
 import base64
@@ -66,7 +66,7 @@ class Verifier:
 
 
 def _raw_event(raw: bytes) -> bytes:
-    """The very bytes of the event inside the request: parsed and written anew, they would have another checksum."""
+    """The exact bytes of the event in the request: parsed and serialised again, they would have another checksum."""
     found = _EVENT.search(raw)
     if found is None:
         return b""
@@ -76,7 +76,7 @@ def _raw_event(raw: bytes) -> bytes:
 
 
 def forge(body: str) -> str:
-    """An event of its own that claims that everything was paid."""
+    """A forged event, which says that everything was paid."""
     event: Any = json.loads(body)
     event["id"] = f"WH-{uuid.uuid4().hex.upper()}"
     event["event_type"] = "PAYMENT.CAPTURE.COMPLETED"

@@ -1,6 +1,6 @@
 """Orders v2 with intent AUTHORIZE: created, approved by the payer, authorised once.
 
-Source: developer.paypal.com/docs/api/orders/v2. The shop can't cancel an order: what nobody approves runs out.
+Source: developer.paypal.com/docs/api/orders/v2. The shop can't cancel an order; an unapproved one expires.
 """
 
 from typing import Any
@@ -64,14 +64,14 @@ def _experience(source: Any) -> Row | None:
 
 
 def only(body: Row, names: set[str]) -> None:
-    """Raises BadRequest for a field that is not known; the original would drop it in silence."""
+    """Raises BadRequest for an unknown field; the original would ignore it."""
     unknown = sorted(set(body) - names)
     if unknown:
         raise BadRequest("INVALID_PARAMETER_SYNTAX", "There is no such parameter.", f"/{unknown[0]}")
 
 
 def alive(account: Account, name: str) -> Row:
-    """The order, unless it has run out. Raises Missing."""
+    """The order, unless it has expired. Raises Missing."""
     order = account.get("order", name)
     if order["status"] not in ("COMPLETED", "VOIDED") and account.now > order["_at"] + LIVES:
         raise Missing()
@@ -84,7 +84,7 @@ def retrieve(account: Account, ask: Ask) -> tuple[int, Row]:
 
 
 def authorise(account: Account, ask: Ask) -> tuple[int, Row]:
-    """POST /v2/checkout/orders/{id}/authorize: the money is held, once."""
+    """POST /v2/checkout/orders/{id}/authorize: authorises the money, once."""
     only(ask.body, set())
     order = alive(account, ask.id)
     if order["status"] == "COMPLETED":
@@ -105,9 +105,9 @@ def authorise(account: Account, ask: Ask) -> tuple[int, Row]:
 
 
 def approve(account: Account, name: str, result: str) -> Row:
-    """Be the payer at PayPal's page: `success`, or anything else to go back without paying.
+    """Acts as the payer at PayPal's page: `success`, or anything else to go back without paying.
 
-    The original leaves an abandoned order as it is until it runs out; here it is VOIDED, and the shop is told.
+    The original leaves an abandoned order as it is until it expires; here it is VOIDED, and the shop gets a webhook.
     """
     order = alive(account, name)
     if order["status"] not in _WAITING:
@@ -122,7 +122,7 @@ def approve(account: Account, name: str, result: str) -> Row:
 
 
 def render(account: Account, order: Row) -> Row:
-    """The order with everything that belongs to it."""
+    """The order with all objects that belong to it."""
     payments = {
         f"{kind}s": [shown(row) for row in account.of(kind, "_order", order["id"])]
         for kind in ("authorization", "capture", "refund")

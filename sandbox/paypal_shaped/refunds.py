@@ -74,7 +74,7 @@ def _shift(account: Account, taken: Row, amount: int) -> None:
 
 
 def settle(account: Account, refund: Row, status: str) -> Row:
-    """Bring a pending refund to `succeeded` or `failed` (the money returns to the shop). Raises PayPalError."""
+    """Sets a pending refund to `succeeded` or `failed` (the money returns to the shop). Raises PayPalError."""
     if refund["status"] != "PENDING" or status not in ("succeeded", "failed"):
         raise PayPalError("REFUND_NOT_PENDING", f"A refund that is {refund['status']} can't become {status}.")
     refund["status"] = _FATES[status]

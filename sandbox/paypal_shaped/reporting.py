@@ -1,4 +1,4 @@
-"""Transaction search: all that moved, at most 31 days at once, in pages.
+"""Transaction search: all movements, at most 31 days at once, in pages.
 
 Source: developer.paypal.com/docs/api/transaction-search/v1 and its transaction event codes. The original shows a
 transaction up to three hours late; this one at once.

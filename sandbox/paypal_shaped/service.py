@@ -28,7 +28,7 @@ _REFUND = frozenset({"refund_status"})
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One route: who handles it, what kind of object its id names, and which scripted outcomes can bend it."""
+    """One route: its handler, the kind of object that its id names, and the scripted outcomes that apply to it."""
 
     handle: Handler
     kind: str = ""
@@ -55,7 +55,7 @@ def _endpoints(verifier: Verifier) -> dict[str, Endpoint]:
 
 @dataclass(slots=True)
 class PayPalCall(Call):
-    """A call with what routing and decoding found out about it."""
+    """A call with its route and decoded parameters."""
 
     path: str = ""
     body: Row = field(default_factory=dict)
@@ -76,7 +76,7 @@ class PayPalService:
         self._endpoints = _endpoints(Verifier(config.paypal_webhook_key, config.paypal_webhook_id))
 
     def read(self, request: Request) -> PayPalCall:
-        """Decode, route and find what the call is about."""
+        """Decodes, routes, and finds the call's object."""
         path = request.path.removeprefix(ROOT)
         endpoint, name = self._route(request.method, path)
         body, malformed = _decode(request, path)
@@ -103,7 +103,7 @@ class PayPalService:
         return self._endpoints.get(f"{method} /{'/'.join(parts)}"), name
 
     def _metadata(self, endpoint: Endpoint | None, name: str, body: Row) -> dict[str, str]:
-        """What the shop told PayPal of the order that this is about, by PayPal's names and by the shop's.
+        """The ids in the order that the call is about, by PayPal's names and by the shop's.
 
         PayPal has no metadata: the cart is the `reference_id`, the checkout and its attempt are the `custom_id`.
         """
@@ -114,7 +114,7 @@ class PayPalService:
             unit = order["_unit"] if order else None
         elif isinstance(body.get("purchase_units"), list) and body["purchase_units"]:
             unit = body["purchase_units"][0]
-        return told(unit) if isinstance(unit, dict) else {}
+        return shop_ids(unit) if isinstance(unit, dict) else {}
 
     def begin(self, call: Call) -> Response | None:
         """Authenticate, and look the request id up."""
@@ -130,7 +130,7 @@ class PayPalService:
             return _answer(error.status, error.body)
 
     def execute(self, call: Call, bend: ScriptedOutcome | None) -> Response:
-        """Validate and act; only a success is kept for the request id."""
+        """Validates and executes; only a success is stored for the request id."""
         assert isinstance(call, PayPalCall)
         try:
             status, body = self._act(call, bend)
@@ -184,12 +184,12 @@ class PayPalService:
             raise Unauthenticated("INVALID_TOKEN", "Token signature verification failed, or it has expired.")
 
     def break_down(self, call: Call, status: int) -> Response:
-        """A scripted status in PayPal's words."""
+        """A scripted status in PayPal's error format."""
         error = Scripted(status)
         return _answer(status, error.body)
 
     def remember(self, call: Call, answer: Response) -> None:
-        """Nothing: PayPal gives a repeat the latest state, not an old breakdown."""
+        """Stores nothing: PayPal gives a repeat the latest state, not an old failure."""
 
     def end(self, call: Call) -> None:
         """Free the request id for repeats."""
@@ -198,8 +198,8 @@ class PayPalService:
             self.keys.release(call.path, call.idempotency_key)
 
 
-def told(unit: Row) -> dict[str, str]:
-    """A purchase unit's own ids, and what they mean to the shop."""
+def shop_ids(unit: Row) -> dict[str, str]:
+    """A purchase unit's own ids, and the shop's ids in them."""
     own = {name: str(unit[name]) for name in ("reference_id", "custom_id", "invoice_id") if unit.get(name)}
     checkout, _, attempt = own.get("custom_id", "").partition(":")
     ours = {"cart_id": own.get("reference_id", ""), "checkout_id": checkout, "attempt": attempt}
@@ -207,7 +207,7 @@ def told(unit: Row) -> dict[str, str]:
 
 
 def _decode(request: Request, path: str) -> tuple[Row, bool]:
-    """The JSON body, and whether there was one that can't be read."""
+    """The JSON body, and whether it could not be parsed."""
     if not request.body or path == TOKEN_PATH:
         return {}, False
     try:

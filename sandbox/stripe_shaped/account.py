@@ -51,7 +51,7 @@ class Ask:
 
 @dataclass
 class Account:
-    """Everything that one API key sees. Rows are changed and then kept with `save`.
+    """All that one API key sees. Handlers change rows and then `save` them.
 
     `subscribed`: the event types sent to the shop's endpoint; every other is only listed at /v1/events.
     """

@@ -7,7 +7,7 @@ from sandbox.stripe_shaped.errors import BadParameter
 
 @dataclass(frozen=True)
 class Card:
-    """A test card. `decline`: decline code of every charge. `refund`: what becomes of its refunds."""
+    """A test card. `decline`: decline code of every charge. `refund`: the outcome of its refunds."""
 
     number: str
     brand: str = "visa"
@@ -52,7 +52,7 @@ for _ending, (_digits, _code) in _DECLINES.items():
     _declined = Card(f"400000000000{_digits}", decline=_code, attachable=False)
     _CARDS[f"visa_chargeDeclined{_ending}"] = _CARDS[f"chargeDeclined{_ending}"] = _declined
 
-# code of the error and what it tells the buyer, by decline code; all others are a plain card_declined
+# error code and message to the buyer, by decline code; all others are a plain card_declined
 _ERRORS = {
     "insufficient_funds": ("card_declined", "Your card has insufficient funds."),
     "expired_card": ("expired_card", "Your card has expired."),

@@ -1,4 +1,4 @@
-"""What happens to money: an intent is charged or declined, authenticated, captured, released."""
+"""Charges, declines, challenges, captures and releases of intents."""
 
 from typing import NoReturn
 
@@ -13,9 +13,9 @@ AUTHORISATION_HOLDS = 7 * 86_400  # seconds until an uncaptured payment expires
 
 
 def attempt(account: Account, intent: Row, ask: Ask) -> None:
-    """Confirm an intent that has a payment method: charge it, decline it, or ask for 3-D Secure.
+    """Confirms an intent that has a payment method: charges it, declines it, or asks for 3-D Secure.
 
-    Raises CardDeclined; what the decline changed stays changed.
+    Raises CardDeclined; what the decline changed is kept.
     """
     params = ask.params
     method = payment_methods.usable(account, intent["payment_method"], intent.get("customer"))
@@ -38,7 +38,7 @@ def _needs_authentication(intent: Row, method: Row) -> bool:
 
 
 def require_action(account: Account, intent: Row, return_url: str | None, base_url: str) -> None:
-    """Send the buyer to the bank: by redirect when the shop said where to return, else by Stripe's SDK."""
+    """Asks for a challenge: by redirect when the shop gave a return URL, else by Stripe's SDK."""
     intent["status"] = "requires_action"
     intent["last_payment_error"] = None
     intent["_return_url"] = return_url
@@ -136,7 +136,7 @@ def decline(account: Account, intent: Row, method: Row, decline_code: str) -> No
 
 
 def authenticate(account: Account, intent: Row, succeeds: bool) -> Row:
-    """Be the cardholder at the 3-D Secure page. Raises StripeError when nobody was asked."""
+    """Acts as the cardholder at the 3-D Secure page. Raises StripeError without an open challenge."""
     if intent["status"] != "requires_action":
         raise unexpected_state(intent, "authenticate")
     method = account.get("payment_method", intent["payment_method"])
@@ -144,7 +144,7 @@ def authenticate(account: Account, intent: Row, succeeds: bool) -> Row:
         try:
             charge(account, intent, method)
         except CardDeclined:
-            return intent  # the bank knew the buyer and still said no: the intent tells it
+            return intent  # authenticated and then declined: the intent carries the error
         return intent
     message = (
         "We are unable to authenticate your payment method. Please choose a different payment method and try again."
@@ -188,7 +188,7 @@ def _settle(account: Account, intent: Row, taken: Row, amount: int) -> None:
 
 
 def release(account: Account, intent: Row, reason: str | None) -> None:
-    """Cancel: nothing more will be charged, and what is authorised goes back to the card."""
+    """Cancels: nothing more will be charged, and the authorisation is released to the card."""
     if intent["status"] == "requires_capture":
         taken = account.get("charge", intent["latest_charge"])
         taken["amount_refunded"] += intent["amount_capturable"]
@@ -217,7 +217,7 @@ def expire_authorisations(account: Account) -> None:
 
 
 def unexpected_state(intent: Row, doing: str) -> StripeError:
-    """The refusal of what the intent's status doesn't allow."""
+    """The error for an action that the intent's status doesn't allow."""
     name = "PaymentIntent" if intent["object"] == "payment_intent" else "SetupIntent"
     return StripeError(
         f"You cannot {doing} this {name} because it has a status of {intent['status']}.",

@@ -1,4 +1,4 @@
-"""Disputes: the buyer's bank takes the money back, and the shop may answer."""
+"""Disputes: the buyer's bank takes the money back, and the shop may submit evidence."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ ANSWER_WITHIN = 9 * 86_400  # seconds
 
 
 def open_dispute(account: Account, taken: Row, reason: str = "fraudulent") -> Row:
-    """Dispute what was captured and not refunded: the amount and a fee leave the balance."""
+    """Disputes what was captured and not refunded: the amount and a fee leave the balance."""
     amount = taken["amount_captured"] - taken.get("_refunded", 0)
     dispute = account.new(
         "dispute",

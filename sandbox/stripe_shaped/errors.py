@@ -1,4 +1,4 @@
-"""Refusals in Stripe's words: `{error: {type, code, decline_code, message, param, …}}` with its statuses."""
+"""Stripe's errors: `{error: {type, code, decline_code, message, param, …}}` with their statuses."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from sandbox.store import Row
 
 
 class StripeError(Exception):
-    """A refusal. Saved under the idempotency key like any answer; source: docs.stripe.com/api/errors."""
+    """An error. Saved under the idempotency key like any response; source: docs.stripe.com/api/errors."""
 
     saved = True
     status = 400
@@ -50,7 +50,7 @@ class UnknownUrl(StripeError):
 
 
 class CardDeclined(StripeError):
-    """The issuer or the bank said no, 402."""
+    """Declined by the issuer or the bank, 402."""
 
     status = 402
     type = "card_error"
@@ -78,7 +78,7 @@ class KeyInUse(StripeError):
 
 
 class Scripted(StripeError):
-    """A status that a script demanded."""
+    """A status from a script."""
 
     saved = True
 

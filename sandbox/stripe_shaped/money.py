@@ -1,4 +1,4 @@
-"""Which currencies and amounts a card payment may have; source: docs.stripe.com/currencies."""
+"""The currencies and amounts that a card payment may have; source: docs.stripe.com/currencies."""
 
 from sandbox.stripe_shaped.errors import BadParameter, StripeError
 
@@ -42,5 +42,5 @@ def check_amount(amount: int, currency: str) -> int:
 
 
 def processing_fee(amount: int) -> int:
-    """What the provider keeps of a captured amount: 2.9 % and 30, rounded, never more than the amount."""
+    """Stripe's fee for a captured amount: 2.9 % and 30, rounded, never more than the amount."""
     return min(amount, round(amount * 0.029) + 30)

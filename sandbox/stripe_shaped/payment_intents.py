@@ -1,4 +1,4 @@
-"""PaymentIntents: the endpoints, each the size of what Stripe documents for it."""
+"""PaymentIntents: the endpoints, with the parameters that Stripe documents."""
 
 import secrets
 
@@ -174,7 +174,7 @@ def cancel(account: Account, ask: Ask) -> Row:
 
 
 def update(account: Account, ask: Ask) -> Row:
-    """POST /v1/payment_intents/{id}. What is being paid can only change before it is authorised."""
+    """POST /v1/payment_intents/{id}. Amount and currency can only change before it is authorised."""
     refuse_types(ask)
     intent = account.get("payment_intent", ask.id, "intent")
     params = ask.params

@@ -1,4 +1,4 @@
-"""What the provider keeps about payments and mostly only shows: charges, events, balance transactions."""
+"""Read-mostly endpoints: charges, events, balance transactions."""
 
 import json
 from fnmatch import fnmatchcase

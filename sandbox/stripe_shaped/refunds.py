@@ -75,7 +75,7 @@ def _shift(account: Account, taken: Row, amount: int) -> None:
 
 
 def _begin(account: Account, refund: Row, taken: Row, fate: str) -> None:
-    """Set off a refund that will succeed, wait or fail; one that fails was pending first."""
+    """Starts a refund that will succeed, wait or fail; one that fails is pending first."""
     waiting = fate in ("pending", "requires_action")
     refund["status"] = fate if waiting else "succeeded"
     if fate == "failed":
@@ -95,7 +95,7 @@ def _begin(account: Account, refund: Row, taken: Row, fate: str) -> None:
 
 
 def settle(account: Account, refund: Row, status: str, reason: str | None = None) -> Row:
-    """Bring a refund to `succeeded` or `failed` (the money returns to us). Raises StripeError."""
+    """Sets a refund to `succeeded` or `failed` (the money returns to the shop). Raises StripeError."""
     moves = {"pending": ("succeeded", "failed"), "requires_action": ("succeeded", "failed"), "succeeded": ("failed",)}
     if status not in moves.get(refund["status"], ()):
         raise StripeError(f"A refund with status {refund['status']} can't become {status}.")

@@ -1,4 +1,4 @@
-"""Readers of request parameters: each takes a decoded form value and gives a typed one, or refuses."""
+"""Readers of request parameters: each converts a decoded form value to a typed one, or raises BadParameter."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Schema:
         return values
 
     def glimpse(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """What can be read, for the log; what can't stays as it came. Never raises."""
+        """The readable parameters, for the log; others stay as they came. Never raises."""
         seen: dict[str, Any] = {}
         for name, value in raw.items():
             try:
@@ -135,7 +135,7 @@ def group(**fields: Reader) -> Reader:
 
 
 def anything(raw: Any, name: str) -> Any:
-    """Accepted as it comes: documented, and without effect here."""
+    """Any value: documented, and without effect here."""
     return raw
 
 

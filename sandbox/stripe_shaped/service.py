@@ -1,4 +1,4 @@
-"""The provider as one service: authentication, routes, idempotency and Stripe's answers."""
+"""Stripe as one service: authentication, routes, idempotency and Stripe's responses."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ _REFUND = frozenset({"refund_status"})
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One route: who handles it, what it takes, and which scripted outcomes can bend it."""
+    """One route: its handler, its parameters, and the scripted outcomes that apply to it."""
 
     handle: Handler
     schema: Schema
@@ -88,7 +88,7 @@ _ENDPOINTS = {
 
 @dataclass(slots=True)
 class StripeCall(Call):
-    """A call with what routing and decoding found out about it."""
+    """A call with its route and decoded parameters."""
 
     raw: Row = field(default_factory=dict)
     endpoint: Endpoint | None = None
@@ -107,7 +107,7 @@ class StripeService:
         self.keys = Keys(account.store, account.clock)
 
     def read(self, request: Request) -> StripeCall:
-        """Decode, route and find the metadata that the call is about."""
+        """Decodes, routes, and finds the metadata that scripts match."""
         raw = nest(request.pairs())
         endpoint, ids = _route(request.method, request.path)
         key = request.headers.get("idempotency-key") if request.method == "POST" else None
@@ -127,7 +127,7 @@ class StripeService:
         )
 
     def _metadata(self, method: str, ids: tuple[str, ...], params: Row) -> dict[str, str]:
-        """The call's own metadata over that of the object which it changes, so a capture can be matched."""
+        """The call's metadata over that of the object which it changes, so that a script can match a capture."""
         given = params.get("metadata")
         own = {key: str(value) for key, value in given.items()} if isinstance(given, dict) else {}
         if method == "GET":
@@ -148,7 +148,7 @@ class StripeService:
             return self._answer(call, error.status, error.body)
 
     def execute(self, call: Call, bend: ScriptedOutcome | None) -> Response:
-        """Validate and act; the answer is saved for the key unless validation failed."""
+        """Validates and executes; the response is saved for the key unless validation failed."""
         assert isinstance(call, StripeCall)
         saved = True
         try:
@@ -180,7 +180,7 @@ class StripeService:
         error = Scripted(status)
         answer = self._answer(call, status, error.body)
         if status >= 500 and call.idempotency_key:
-            answer.headers["stripe-should-retry"] = "false"  # a repeat would only be given this again
+            answer.headers["stripe-should-retry"] = "false"  # a repeat would only get this response again
         return answer
 
     def remember(self, call: Call, answer: Response) -> None:
@@ -215,7 +215,7 @@ def _route(method: str, path: str) -> tuple[Endpoint | None, tuple[str, ...]]:
 
 
 def _bends(endpoint: Endpoint | None, params: Row) -> frozenset[str]:
-    """What can bend this call: creating an intent without confirming it charges nothing."""
+    """The scripted outcomes that apply; creating an intent without confirming it charges nothing."""
     if endpoint is None:
         return frozenset()
     creating = endpoint.handle in (payment_intents.create, setup_intents.create)

@@ -1,4 +1,4 @@
-"""SetupIntents: a card is kept for later without being charged."""
+"""SetupIntents: a card is saved without being charged."""
 
 import secrets
 from typing import NoReturn
@@ -110,7 +110,7 @@ def _reject(account: Account, intent: Row, error: Row) -> None:
 
 
 def authenticate(account: Account, intent: Row, succeeds: bool) -> Row:
-    """Be the cardholder at the 3-D Secure page. Raises StripeError when nobody was asked."""
+    """Acts as the cardholder at the 3-D Secure page. Raises StripeError without an open challenge."""
     if intent["status"] != "requires_action":
         raise charging.unexpected_state(intent, "authenticate")
     method = account.get("payment_method", intent["payment_method"])

@@ -1,4 +1,4 @@
-"""How stored rows look from outside: full Stripe objects, with every unset field present as null."""
+"""The public shapes of stored rows: full Stripe objects, with every unset field present as null."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""API keys over HTTP: a machine's credential, shown once, no wider than who makes it, revoked at once."""
+"""API keys: shown once, with no scopes that their creator has not, revoked at once."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ApiKeyPage(Out):
 
 @router.post("", status_code=201, response_model=NewKeyOut)
 def create_api_key(shop: Shop, caller: UsersWriter, body: NewKey) -> JSONResponse:
-    """`key` is shown here and never again. Nobody gives more than they have."""
+    """`key` is shown here only. 403 for scopes that the creator has not."""
     wider = [scope for scope in body.scopes if not caller.has(scope)]
     if wider:
         raise Forbidden(f"You don't have {', '.join(wider)} to give")
@@ -87,7 +87,7 @@ def create_api_key(shop: Shop, caller: UsersWriter, body: NewKey) -> JSONRespons
 
 @router.get("", response_model=ApiKeyPage)
 def list_api_keys(shop: Shop, caller: UsersWriter, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
-    """Those in force and those that have expired, newest first; `hint` is a key's last characters."""
+    """Valid and expired keys, newest first; `hint`: a key's last characters."""
     before = paging.decode(cursor, str)[0] if cursor is not None else None
     with shop.database.autocommit() as connection:
         found = repository.page(connection, before=before, limit=limit + 1)
@@ -98,7 +98,7 @@ def list_api_keys(shop: Shop, caller: UsersWriter, limit: Limit = 20, cursor: Cu
 
 @router.delete("/{key_id}", status_code=204)
 def revoke_api_key(shop: Shop, caller: UsersWriter, key_id: Id) -> Response:
-    """At once, everywhere: each request with a key asks whether it holds."""
+    """Takes effect at once in every process: each request checks its key in the database."""
     with shop.database.transaction() as connection:
         if not repository.revoke(connection, key_id):
             raise NotFound("There is no such key")

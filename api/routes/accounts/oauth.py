@@ -1,4 +1,4 @@
-"""Signing in with Google or Facebook: out with a state that only this browser can bring back, in with our tokens."""
+"""Sign-in with Google or Facebook: the OAuth code flow with PKCE, its state bound to the browser by a cookie."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ router = APIRouter(
     responses={code: {"model": Problem} for code in (400, 401, 403, 404, 503)},
 )
 
-CODE_SECONDS = 300  # to find the authenticator
+CODE_SECONDS = 300  # time to open the authenticator
 NO_STORE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 COOKIE = "holdfast_sign_in"
 
@@ -60,7 +60,7 @@ class ContinueIn(Body):
 
 @router.get("/{provider}/authorize", status_code=302, response_class=Response)
 async def authorize(shop: Shop, provider: Provider) -> Response:
-    """Sends the browser to the provider. What it needs when it comes back travels sealed in a cookie."""
+    """Redirects the browser to the provider. State, nonce and verifier travel sealed in a cookie."""
     out = SignInStarted(
         provider=_named(shop, provider),
         state=secrets.token_urlsafe(32),
@@ -85,9 +85,9 @@ async def callback(
     error: Given = None,
     iss: Given = None,
 ) -> JSONResponse:
-    """Where the provider sends the browser back to: the same answer as a login.
+    """The provider redirects here. The response is that of a login.
 
-    Who has a second factor gets 401 `second-factor-required` with a `continue_token` for `/v1/auth/oauth/continue`.
+    With a second factor: 401 `second-factor-required` with a `continue_token` for `/v1/auth/oauth/continue`.
     """
     name = _named(shop, provider)
     out = _brought_back(shop, name, request.cookies.get(_cookie(name)), state)
@@ -105,7 +105,7 @@ async def callback(
 
 @router.post("/continue", response_model=SignedIn, responses={429: {"model": Problem}})
 async def continue_with_code(shop: Shop, origin: From, body: ContinueIn) -> JSONResponse:
-    """The second step for who has a second factor: `code` of the authenticator, or a recovery code."""
+    """The second step with a second factor: `code` of the authenticator, or a recovery code."""
     back = _open(shop, SignInReturned, body.continue_token, CODE_SECONDS)
     email = await run_in_threadpool(_address_of, shop, back.identity)
     async with shop.attempts.one(email, origin.address) as attempt:
@@ -114,7 +114,7 @@ async def continue_with_code(shop: Shop, origin: From, body: ContinueIn) -> JSON
 
 
 def _sign_in(shop: Services, identity: Identity, origin: Origin) -> dict[str, Any]:
-    """Whose it is. Nothing is linked before the second factor of who has one."""
+    """Finds or creates the account. Links nothing before the second factor was checked."""
     with shop.database.transaction() as connection:
         known = identities.account_of(connection, identity)
         if known is not None and known.disabled:
@@ -141,17 +141,17 @@ def _sign_in_with_code(
 def _complete(
     shop: Services, connection: Connection, identity: Identity, origin: Origin, *, passed: bool
 ) -> dict[str, Any]:
-    user, news = identities.take(connection, identity)
+    user, change = identities.take(connection, identity)
     if user.disabled or user.second_factor != passed:
         raise SignInRefused("The account has changed meanwhile: begin again")
     claims.claim_guest_orders(connection, user.id)
-    if news is not None:
-        identities.append_to_audit(connection, user, news, identity)
+    if change is not None:
+        identities.append_to_audit(connection, user, change, identity)
     return signing_in.start(shop, connection, user, origin, method=identity.provider, passed=passed)
 
 
 def _brought_back(shop: Services, name: ProviderName, sealed: str | None, state: str | None) -> SignInStarted:
-    """What this browser set out with, if the state is its own, of this provider and of now. Raises SignInExpired."""
+    """The sealed cookie, if its state is this request's, of this provider and not expired. Raises SignInExpired."""
     if not sealed or not state:
         raise SignInExpired()
     out = _open(shop, SignInStarted, sealed, shop.settings.oauth_seconds)
@@ -162,14 +162,14 @@ def _brought_back(shop: Services, name: ProviderName, sealed: str | None, state:
 
 
 def _spend(shop: Services, state: str) -> None:
-    """A state is good once, whatever becomes of it; before anything else is done with it."""
+    """Uses the state up, before anything else is done with it."""
     with shop.database.autocommit() as connection:
         if not identities.spend(connection, token_digest(state), shop.settings.oauth_seconds):
             raise SignInExpired()
 
 
 def _address_of(shop: Services, identity: Identity) -> str:
-    """Of the account, by which guesses at its codes are counted."""
+    """The account's address, by which guesses at its codes are counted."""
     with shop.database.autocommit() as connection:
         user = identities.account_of(connection, identity)
     if user is None:
@@ -178,7 +178,7 @@ def _address_of(shop: Services, identity: Identity) -> str:
 
 
 def _with_plain_address(identity: Identity) -> Identity:
-    """As registration would store it; what is no address is nobody's."""
+    """Normalised as registration stores it; None for an invalid address."""
     try:
         email = checked_email(identity.email) if identity.email else None
     except InvalidRequest:
@@ -187,10 +187,10 @@ def _with_plain_address(identity: Identity) -> Identity:
 
 
 def _named(shop: Services, provider: str) -> ProviderName:
-    """Raises NotFound, also for one that is not configured."""
+    """The provider by name. Raises NotFound, also for one that is not configured."""
     name = next((known for known in ProviderName if known == provider), None)
     if name is None or not shop.providers.offers(name):
-        raise NotFound("Nobody signs in there")
+        raise NotFound("There is no such identity provider")
     return name
 
 
@@ -200,7 +200,7 @@ def _seal(shop: Services, what: SealedSignIn) -> str:
 
 
 def _open(shop: Services, kind: type[Sealed], sealed: str, seconds: float) -> Sealed:
-    """What was sealed as this kind less than `seconds` ago. Raises SignInExpired."""
+    """Unseals a value of this kind, sealed less than `seconds` ago. Raises SignInExpired."""
     try:
         name, _, text = shop.vault.open(sealed.encode()).partition(" ")
         found = kind.model_validate_json(text) if name == kind.__name__ else None
@@ -216,7 +216,7 @@ def _cookie(name: ProviderName) -> str:
 
 
 def _set_cookie(shop: Services, response: Response, name: ProviderName, value: str, seconds: int) -> None:
-    """Lax: the provider's redirect is a navigation from elsewhere, and nothing else from elsewhere may bring it."""
+    """Lax: the provider's redirect is a cross-site navigation; no other cross-site request may send the cookie."""
     response.set_cookie(
         _cookie(name),
         value,

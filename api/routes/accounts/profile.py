@@ -1,4 +1,4 @@
-"""What somebody keeps with us of themselves: name, addresses, and what they want to be told of."""
+"""The user's own data: name, addresses, notification preferences."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ProfileChange(Body):
 
 
 class AddressChange(Body):
-    """What is not named stays; null takes an optional part away."""
+    """Fields that are not named stay; null removes an optional one."""
 
     name: Line | None = None
     company: Line | None = None
@@ -49,7 +49,7 @@ class AddressChange(Body):
 
 
 class TopicChoices(Body):
-    """What is not named stays."""
+    """Topics that are not named stay."""
 
     orders: bool = Field(default_factory=bool)
     payments: bool = Field(default_factory=bool)
@@ -58,7 +58,7 @@ class TopicChoices(Body):
 
 
 class PreferencesChange(Body):
-    """What is not named stays."""
+    """Channels that are not named stay."""
 
     email: TopicChoices = Field(default_factory=TopicChoices)
     sms: TopicChoices = Field(default_factory=TopicChoices)
@@ -68,7 +68,7 @@ class PreferencesChange(Body):
 
 @router.get("", response_model=ProfileOut)
 def read_profile(shop: Shop, caller: Person) -> JSONResponse:
-    """Who is signed in."""
+    """The signed-in user."""
     with shop.database.autocommit() as connection:
         return _profile(repository.read_profile(connection, caller.user_id))
 
@@ -96,7 +96,7 @@ def list_addresses(shop: Shop, caller: Person, limit: Limit = 20, cursor: Cursor
 
 @router.post("/addresses", status_code=201, response_model=AddressOut, responses={409: {"model": Problem}})
 def add_address(shop: Shop, caller: Person, body: AddressIn) -> JSONResponse:
-    """Checked by its country's rules. At most 50."""
+    """Validated by its country's rules. At most 50."""
     address = checked_address(body)
     with shop.database.transaction() as connection:
         added = repository.add_address(connection, caller.user_id, address)
@@ -105,12 +105,12 @@ def add_address(shop: Shop, caller: Person, body: AddressIn) -> JSONResponse:
 
 @router.patch("/addresses/{address_id}", response_model=AddressOut)
 def change_address(shop: Shop, caller: Person, address_id: Id, body: AddressChange) -> JSONResponse:
-    """The whole address is checked again as it then is."""
+    """Validates the whole address with the change applied."""
     changes = body.model_dump(exclude_unset=True)
     with shop.database.transaction() as connection:
-        kept = repository.lock_address(connection, caller.user_id, address_id)
+        stored = repository.lock_address(connection, caller.user_id, address_id)
         try:
-            wanted = AddressIn.model_validate(kept.model_dump() | changes)
+            wanted = AddressIn.model_validate(stored.model_dump() | changes)
         except ValidationError as error:
             raise validated(error) from error
         changed = repository.change_address(connection, caller.user_id, address_id, checked_address(wanted))
@@ -127,14 +127,14 @@ def remove_address(shop: Shop, caller: Person, address_id: Id) -> Response:
 
 @router.get("/notification-preferences", response_model=PreferencesOut)
 def read_preferences(shop: Shop, caller: Person) -> JSONResponse:
-    """For each channel and topic, whether it is told."""
+    """By channel and topic, whether notifications are sent."""
     with shop.database.autocommit() as connection:
         return JSONResponse(preferences.view(repository.read_preferences(connection, caller.user_id)))
 
 
 @router.patch("/notification-preferences", response_model=PreferencesOut)
 def change_preferences(shop: Shop, caller: Person, body: PreferencesChange) -> JSONResponse:
-    """Merged with what was chosen before; each change of mind is in the audit log, as consent has to be."""
+    """Merged with the stored preferences; each change of consent is in the audit log."""
     changes: dict[str, Any] = body.model_dump(exclude_unset=True)
     with shop.database.transaction() as connection:
         before = repository.read_preferences(connection, caller.user_id, lock=True)

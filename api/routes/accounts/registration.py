@@ -1,7 +1,7 @@
-"""Registering, and what a mailed link allows: verifying an address, choosing a new password, changing the address.
+"""Registration and mailed links: verify an address, reset a password, change the address.
 
-The three calls that anybody may make do the same work for every address, known or not: what comes of them is decided
-later, by the outbox (models/db/repositories/accounts/account_requests.py), and seen by whoever reads that mailbox.
+The three calls that need no sign-in do the same work for every address, known or not: the outbox handles them later
+(models/db/repositories/accounts/account_requests.py), and only the mailbox shows the result.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _text(value: str) -> str:
 
 
 Secret = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=1024), AfterValidator(_text)]
-NewlyChosen = Annotated[str, StringConstraints(strict=True, max_length=1024)]  # judged by api/passwords.py
+NewlyChosen = Annotated[str, StringConstraints(strict=True, max_length=1024)]  # checked by api/passwords.py
 Token = Annotated[Storable, StringConstraints(strict=True, min_length=1, max_length=200)]
 
 
@@ -76,7 +76,7 @@ class EmailChange(Body):
 
 @router.post("/v1/auth/register", status_code=202, response_model=Accepted)
 async def register(shop: Shop, body: RegisterIn) -> JSONResponse:
-    """The account begins when its mail has been read; the owner of a known address gets a mail that says so."""
+    """The account begins once its mailed link is used; the owner of a known address gets a mail that says so."""
     began = time.monotonic()
     email = checked_email(body.email)
     password = checked_password(shop, body.password, "/password", email, body.name)
@@ -96,7 +96,7 @@ async def register(shop: Shop, body: RegisterIn) -> JSONResponse:
 
 @router.post("/v1/auth/email-verification", status_code=202, response_model=Accepted)
 def request_verification(shop: Shop, body: AddressGiven) -> JSONResponse:
-    """Another mail, if the address waits for its verification; the last one's link is good no more."""
+    """Sends another mail if the address waits for its verification; the earlier link becomes invalid."""
     _submit(shop, RequestKind.EMAIL_VERIFICATION, checked_email(body.email))
     return _accepted("verification_sent")
 
@@ -105,9 +105,9 @@ def request_verification(shop: Shop, body: AddressGiven) -> JSONResponse:
     "/v1/auth/email-verification/confirm", response_model=SignedIn | Accepted, responses={410: {"model": Problem}}
 )
 def confirm_email(shop: Shop, origin: From, body: TokenGiven) -> JSONResponse:
-    """The address is theirs: the account begins, or has its new address. Signs in, as a login does.
+    """Verifies the address: the account begins, or has its new address. Signs in as a login does.
 
-    Who has set up a second factor is not signed in by a change of address: `{"status": "confirmed"}` then.
+    With a second factor, a change of address does not sign in: the response is `{"status": "confirmed"}` then.
     """
     with shop.database.transaction() as connection:
         link = links.use(connection, token_digest(body.token), LinkPurpose.EMAIL_VERIFICATION)
@@ -119,7 +119,7 @@ def confirm_email(shop: Shop, origin: From, body: TokenGiven) -> JSONResponse:
 
 @router.post("/v1/auth/password-reset", status_code=202, response_model=Accepted)
 def request_reset(shop: Shop, body: AddressGiven) -> JSONResponse:
-    """A mail with a link, if there is a verified account with that address; an earlier link is good no more."""
+    """Sends a link if a verified account has that address; an earlier link becomes invalid."""
     _submit(shop, RequestKind.PASSWORD_RESET, checked_email(body.email))
     return _accepted("reset_sent")
 
@@ -130,7 +130,7 @@ def request_reset(shop: Shop, body: AddressGiven) -> JSONResponse:
     responses={410: {"model": Problem}, 422: {"model": Problem}},
 )
 async def confirm_reset(shop: Shop, body: ResetIn) -> Response:
-    """The password is the new one; every session ends, and the owner is told by mail."""
+    """Sets the password and ends every session; the owner is notified by mail."""
     digest = token_digest(body.token)
     user = await run_in_threadpool(_reader_of, shop, digest)
     password = checked_password(shop, body.new_password, "/new_password", user.email, user.name)
@@ -146,7 +146,7 @@ async def confirm_reset(shop: Shop, body: ResetIn) -> Response:
     responses={401: {"model": Problem}, 429: {"model": Problem}},
 )
 async def change_email(shop: Shop, person: Person, origin: From, body: EmailChange) -> JSONResponse:
-    """Takes effect when the new address is confirmed; the old one is told, now and then."""
+    """Takes effect when the new address is confirmed; the old one is notified now and then."""
     email = checked_email(body.email)
     confirmed = await shop.attempts.confirm(person.user_id, body.password, origin.address)
     await run_in_threadpool(_ask_for_change, shop, person, confirmed, email)
@@ -181,7 +181,7 @@ def _begin_account(
 def _change_address(
     shop: Services, connection: Connection, link: StoredLink, user: User, origin: Origin
 ) -> dict[str, Any]:
-    """Nothing that was mailed to the old address is good any more, except the word that it is the old one."""
+    """Invalidates all links mailed to the old address; its owner is notified of the change."""
     account_requests.release_address(connection, link.email)
     users.change_email(connection, user.id, link.email)
     links.end_live(connection, user.id, LinkPurpose.PASSWORD_RESET)
@@ -205,7 +205,7 @@ def _reader_of(shop: Services, digest: bytes) -> User:
 
 
 def _reset(shop: Services, digest: bytes, hashed: str) -> None:
-    """Whoever knew the old password has nothing left: no session, and no change of address under way."""
+    """Ends everything that the old password gave: all sessions, and a pending change of address."""
     with shop.database.transaction() as connection:
         user = _owner(connection, links.use(connection, digest, LinkPurpose.PASSWORD_RESET))
         users.set_password(connection, user.id, hashed)

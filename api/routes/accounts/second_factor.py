@@ -1,4 +1,4 @@
-"""The second factor over HTTP: proposed, confirmed by a first code, removed with password and code."""
+"""Second factors: propose, confirm by a first code, remove with password and code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ router = APIRouter(
     responses={status: {"model": Problem} for status in (401, 403, 404, 409, 422, 429)},
 )
 
-NO_STORE = {"Cache-Control": "no-store"}  # answers that hold a secret
+NO_STORE = {"Cache-Control": "no-store"}  # responses that hold a secret
 Code = Annotated[
     Storable,
     StringConstraints(strict=True, min_length=6, max_length=40),
@@ -71,7 +71,7 @@ def propose_second_factor(shop: Shop, caller: Person) -> JSONResponse:
 
 @router.post("/confirm", response_model=RecoveryCodesOut)
 async def confirm_second_factor(shop: Shop, caller: Person, origin: From, body: CodeIn) -> JSONResponse:
-    """In force from now on; the recovery codes are shown once. A session that waited for it has its role's scopes."""
+    """Puts the second factor in force and returns the recovery codes once. The session gets its role's scopes."""
     user = await run_in_threadpool(_account, shop, caller)
     if user.second_factor:
         raise Conflict("A second factor is in force already")
@@ -83,7 +83,7 @@ async def confirm_second_factor(shop: Shop, caller: Person, origin: From, body: 
 
 @router.delete("", status_code=204)
 async def remove_second_factor(shop: Shop, caller: Person, origin: From, body: RemovalIn) -> Response:
-    """With a code, and the password where there is one. In production a staff member must set up another."""
+    """Needs a code, and the password if the account has one. In production staff must set up another."""
     user = await run_in_threadpool(_account, shop, caller)
     if not user.second_factor:
         raise NotFound("There is no second factor")
@@ -115,7 +115,7 @@ def _confirm(shop: Services, caller: Principal, code: str) -> list[str]:
 
 
 def _remove(shop: Services, caller: Principal, attempt: Attempt, checked: str | None, code: str) -> None:
-    """`checked`: the hash of the password that was given, which may have been changed meanwhile."""
+    """`checked`: the hash that the given password was verified against; it may have been changed meanwhile."""
     with shop.database.transaction() as connection:
         user = _found(users.lock_user(connection, caller.user_id))
         if attempt.spent or user.password_hash != checked:

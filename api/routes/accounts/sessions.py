@@ -1,4 +1,4 @@
-"""Signing in with a password and out again, and where somebody is signed in."""
+"""Sign-in by password, sign-out, and the list of sessions."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def _text(value: str) -> str:
 
 
 Password = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=1024), AfterValidator(_text)]
-NewlyChosen = Annotated[str, StringConstraints(strict=True, max_length=1024)]  # judged by api/passwords.py
+NewlyChosen = Annotated[str, StringConstraints(strict=True, max_length=1024)]  # checked by api/passwords.py
 Code = Annotated[Storable, StringConstraints(strict=True, min_length=1, max_length=100)]
 
-NO_STORE = {"Cache-Control": "no-store"}  # answers that hold tokens (RFC 6749, 5.1)
+NO_STORE = {"Cache-Control": "no-store"}  # responses that hold tokens (RFC 6749, 5.1)
 
 
 class LoginIn(Body):
@@ -67,9 +67,9 @@ class NewPassword(Body):
 
 @router.post("/v1/auth/login", response_model=SignedIn, responses={429: {"model": Problem}})
 async def login(shop: Shop, origin: From, body: LoginIn) -> JSONResponse:
-    """Wrong, unknown, not verified, disabled, to be reset: all the same answer, after the same time.
+    """Wrong, unknown, unverified, disabled, to be reset: the same response, after the same work.
 
-    `code`: of the authenticator, or a recovery code, for who has set one up (`second-factor-required` says so).
+    `code`: of the authenticator, or a recovery code, for users with a second factor (`second-factor-required`).
     """
     async with shop.attempts.one(_address(body.email), origin.address) as attempt:
         user = await attempt.check(body.password)
@@ -83,13 +83,13 @@ async def login(shop: Shop, origin: From, body: LoginIn) -> JSONResponse:
 
 @router.post("/v1/auth/refresh", response_model=TokenPair)
 def refresh(shop: Shop, origin: From, body: RefreshIn, idempotency_key: IdempotencyKey = None) -> JSONResponse:
-    """A new pair. A token that has been used before ends its session, for somebody has a copy of it.
+    """A new pair. A refresh token that was used before has been copied, so it ends its session.
 
-    Who may have to repeat the call, because its answer was lost, sends an `Idempotency-Key`: the same call within 30
-    seconds, while the new token is unused, gets that token again.
+    A client that may have to repeat the call sends an `Idempotency-Key`: the same call within 30 seconds, while the new
+    token is unused, gets that token again.
     """
     key = key_of(idempotency_key, origin.user_agent, "/v1/auth/refresh", {})
-    successor = shop.vault.token("refresh", body.refresh_token)  # the same when asked again
+    successor = shop.vault.token("refresh", body.refresh_token)  # derived, so a repeat gets the same token
     with shop.database.transaction() as connection:
         found = sessions.rotate(
             connection,
@@ -108,7 +108,7 @@ def refresh(shop: Shop, origin: From, body: RefreshIn, idempotency_key: Idempote
 
 @router.post("/v1/auth/logout", status_code=204)
 def logout(shop: Shop, person: Person) -> Response:
-    """Ends this session, at once and everywhere."""
+    """Ends this session, at once and in every process."""
     if person.session_id is not None:
         _end(shop, person, person.session_id, "logout")
     return Response(status_code=204)
@@ -116,7 +116,7 @@ def logout(shop: Shop, person: Person) -> Response:
 
 @router.get("/v1/me/sessions", response_model=SessionPage)
 def list_sessions(shop: Shop, person: Person, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
-    """Where I am signed in, newest first; `seen_at` is when the session was last renewed."""
+    """The caller's sessions, newest first; `seen_at`: the last renewal."""
     (before,) = paging.decode(cursor, str) if cursor is not None else (None,)
     with shop.database.autocommit() as connection:
         found = sessions.list_live(connection, person.user_id, before=before, limit=limit + 1)
@@ -126,7 +126,7 @@ def list_sessions(shop: Shop, person: Person, limit: Limit = 20, cursor: Cursor 
 
 @router.delete("/v1/me/sessions/{session_id}", status_code=204, responses={404: {"model": Problem}})
 def end_session(shop: Shop, person: Person, session_id: Id) -> Response:
-    """Signs me out there, at once."""
+    """Ends that session at once."""
     if not _end(shop, person, session_id, "ended_by_owner"):
         raise NotFound("You have no such session")
     return Response(status_code=204)
@@ -134,7 +134,7 @@ def end_session(shop: Shop, person: Person, session_id: Id) -> Response:
 
 @router.put("/v1/me/password", status_code=204, responses={422: {"model": Problem}, 429: {"model": Problem}})
 async def change_password(shop: Shop, person: Person, origin: From, body: NewPassword) -> Response:
-    """My other sessions end, and I am told by mail. Who has no password yet gets one by a mailed reset."""
+    """Ends the user's other sessions and notifies them by mail. An account without a password uses a mailed reset."""
     user = await shop.attempts.confirm(person.user_id, body.password, origin.address)
     new = checked_password(shop, body.new_password, "/new_password", user.email, user.name)
     hashed = await shop.passwords.hash(new)
@@ -144,7 +144,7 @@ async def change_password(shop: Shop, person: Person, origin: From, body: NewPas
 
 @router.get("/.well-known/jwks.json")
 def public_keys(shop: Shop) -> JSONResponse:
-    """What our access tokens are checked with (RFC 7517)."""
+    """The public keys of our access tokens (RFC 7517)."""
     return JSONResponse(shop.tokens.public_keys(), headers={"Cache-Control": "public, max-age=300"})
 
 
@@ -172,7 +172,7 @@ def _sign_in(
 ) -> dict[str, Any]:
     with shop.database.transaction() as connection:
         user = users.lock_user(connection, checked.id)
-        # Whoever changed the password meanwhile has ended the sessions that there were.
+        # A concurrent change of the password has ended these sessions.
         if user is None or not user.verified or user.disabled or _locks_of(user) != _locks_of(checked):
             raise InvalidCredentials()
         if user.second_factor and not (code and check_code(shop, connection, user.id, code)):
@@ -189,14 +189,14 @@ def _locks_of(user: User) -> tuple[str | None, bool]:
 
 
 async def _renewed(shop: Services, user: User, password: str) -> str | None:
-    """A hash with today's parameters, where the one that is kept is from before."""
+    """A hash with today's parameters, where the stored one has older ones."""
     if user.password_hash is None or not shop.passwords.outdated(user.password_hash):
         return None
     return await shop.passwords.hash(normalised(password))
 
 
 def _address(given: str) -> str:
-    """As registration stores it; what is no address is nobody's."""
+    """Normalised as registration stores it; an invalid address matches no account."""
     try:
         return checked_email(given)
     except InvalidRequest:

@@ -1,4 +1,4 @@
-"""Staff over HTTP: who they are, inviting them by mail, joining, and changing what they may do."""
+"""Staff: list, invite by mail, accept an invitation, change role or disable."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class InvitationIn(Body):
 
 
 class AcceptanceIn(Body):
-    """`name` and `password` of who is new; an account that exists keeps its own. `code`: of its second factor."""
+    """`name` and `password` for a new account; an existing one keeps its own. `code`: of its second factor."""
 
     token: Token
     name: Line | None = None
@@ -86,7 +86,7 @@ class InvitationPage(Out):
 
 @router.get("/v1/staff", response_model=StaffPage, responses={400: {"model": Problem}, **REFUSALS})
 def list_staff(shop: Shop, caller: UsersWriter, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
-    """Everybody with another role than `customer`, disabled ones too."""
+    """Users with another role than `customer`, disabled ones too."""
     after = paging.decode(cursor, str)[0] if cursor is not None else ""
     with shop.database.autocommit() as connection:
         found = repository.page(connection, after=after, limit=limit + 1)
@@ -97,7 +97,7 @@ def list_staff(shop: Shop, caller: UsersWriter, limit: Limit = 20, cursor: Curso
 
 @router.post("/v1/staff/invitations", status_code=202, response_model=Accepted, responses=REFUSALS)
 def invite(shop: Shop, caller: UsersWriter, body: InvitationIn) -> JSONResponse:
-    """By a mailed link, in place of an earlier one. Nobody gives more than they have."""
+    """Mails a link that replaces an earlier one. 403 for scopes that the inviter has not."""
     if body.role not in STAFF:
         raise InvalidRequest.at("/role", "is not a role of the staff")
     _may_give(caller, body.role)
@@ -116,7 +116,7 @@ def invite(shop: Shop, caller: UsersWriter, body: InvitationIn) -> JSONResponse:
 
 @router.get("/v1/staff/invitations", response_model=InvitationPage, responses={400: {"model": Problem}, **REFUSALS})
 def list_invitations(shop: Shop, caller: UsersWriter, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
-    """Those that can still be accepted."""
+    """Invitations that can still be accepted."""
     after = paging.decode(cursor, str)[0] if cursor is not None else ""
     with shop.database.autocommit() as connection:
         found = repository.invitations(connection, after=after, limit=limit + 1)
@@ -127,7 +127,7 @@ def list_invitations(shop: Shop, caller: UsersWriter, limit: Limit = 20, cursor:
 
 @router.delete("/v1/staff/invitations/{invitation_id}", status_code=204, responses=REFUSALS)
 def withdraw_invitation(shop: Shop, caller: UsersWriter, invitation_id: Id) -> Response:
-    """Its link is good no more."""
+    """Invalidates its link."""
     with shop.database.transaction() as connection:
         repository.withdraw(connection, caller, invitation_id)
     return Response(status_code=204)
@@ -139,7 +139,7 @@ def withdraw_invitation(shop: Shop, caller: UsersWriter, invitation_id: Id) -> R
     responses={status: {"model": Problem} for status in (401, 410, 422, 429)},
 )
 async def accept_invitation(shop: Shop, origin: From, body: AcceptanceIn) -> JSONResponse:
-    """They are staff from now on, and signed in; sessions from before end. The link is good once."""
+    """Makes the user staff and signs them in; earlier sessions end. The link can be used once."""
     digest = token_digest(body.token)
     user = await run_in_threadpool(_invited, shop, digest)
     if user.second_factor:
@@ -164,7 +164,7 @@ async def accept_invitation(shop: Shop, origin: From, body: AcceptanceIn) -> JSO
 
 @router.patch("/v1/staff/{user_id}", response_model=StaffOut, responses=REFUSALS)
 def change_staff(shop: Shop, caller: UsersWriter, user_id: Id, body: StaffChange) -> JSONResponse:
-    """Another role, or disabled, ends their sessions at once. The last admin stays: 409."""
+    """A new role, or disabling, ends the user's sessions at once. 409 for the last admin."""
     if body.role is not None:
         _may_give(caller, body.role)
     with shop.database.transaction() as connection:

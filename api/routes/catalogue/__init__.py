@@ -1,1 +1,1 @@
-"""What is sold, and what is in stock."""
+"""Products and stock."""

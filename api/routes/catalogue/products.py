@@ -1,4 +1,4 @@
-"""What is sold and what is there: pages for everybody, with an ETag; stock for staff."""
+"""Products for everybody, with an ETag; stock levels for staff."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class CategoryTree(BaseModel):
 
 
 def _problems(*errors: type[HoldfastError]) -> dict[int | str, dict[str, Any]]:
-    """What a route may refuse, for the OpenAPI document."""
+    """The problems that a route may return, for the OpenAPI document."""
     return {error.status: {"model": Problem, "description": error.title} for error in errors}
 
 
@@ -152,9 +152,9 @@ def adjust_stock(
 ) -> Response:
     key = command.key(caller, change)
     with shop.database.transaction() as connection:
-        kept = stored_responses.claim(connection, key.digest, key.fingerprint) if key else None
-        if kept is not None:
-            return respond(request, kept, replayed=True)
+        stored_response = stored_responses.claim(connection, key.digest, key.fingerprint) if key else None
+        if stored_response is not None:
+            return respond(request, stored_response, replayed=True)
         try:
             booked = inventory.adjust_stock(connection, sku, change, f"{caller.kind}:{caller.user_id}")
             answer = StoredResponse.of(201, booked.model_dump(mode="json"))
@@ -166,7 +166,7 @@ def adjust_stock(
 
 
 def _attributes(request: Request) -> dict[str, tuple[str, ...]]:
-    """The `attr.…` parameters, whose names are the merchant's."""
+    """The `attr.…` parameters, whose names the merchant chooses."""
     found: dict[str, tuple[str, ...]] = {}
     for name, value in request.query_params.multi_items():
         if name.startswith(ATTRIBUTE) and len(name) > len(ATTRIBUTE):
@@ -178,7 +178,7 @@ def _attributes(request: Request) -> dict[str, tuple[str, ...]]:
 
 
 def _position(cursor: str, query: ProductQuery) -> list[Any]:
-    """Where the page before ended. A cursor of another order or currency is a bad one."""
+    """The last position of the previous page. Raises BadCursor for a cursor of another order or currency."""
     sort, currency, *keys = decode(cursor, str, str, *products.POSITION_KINDS[query.sort])
     if (sort, currency) != (query.sort, query.currency):
         raise BadCursor("The cursor belongs to another order or currency")
@@ -188,7 +188,7 @@ def _position(cursor: str, query: ProductQuery) -> list[Any]:
 
 
 def _cached(request: Request, body: BaseModel, cache_control: str) -> Response:
-    """The body with its digest as ETag, or 304 for who has it already (RFC 9110, 13.1.2)."""
+    """The body with its digest as ETag, or 304 when the client has it (RFC 9110, 13.1.2)."""
     content = body.model_dump_json()
     etag = f'"{hashlib.blake2b(content.encode(), digest_size=12).hexdigest()}"'
     headers = {"ETag": etag, "Cache-Control": cache_control}

@@ -1,1 +1,1 @@
-"""Carts, prices, and the way to an order."""
+"""Carts and checkouts."""

@@ -1,4 +1,4 @@
-"""A guest who has signed in takes their cart along."""
+"""Merges a guest's cart into the customer's after sign-in."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ router = APIRouter(prefix="/v1/carts", tags=["carts"], responses={404: {"model":
 
 @router.post("/{cart_id}/merge", response_model=CartOut)
 def merge_cart(shop: Shop, caller: Person, cart_id: Id, cart_token: CartToken = None) -> JSONResponse:
-    """The guest's cart goes into the customer's newest open one of the same currency, or becomes it.
+    """Merges the guest's cart into the customer's newest open one of the same currency, or makes it the customer's.
 
-    The cart, with a `quantity_reduced` warning where less than wanted fitted. Repeated, also at once, it answers the
-    same; everywhere else the guest's cart is gone.
+    Returns the cart, with a `quantity_reduced` warning for each line that got less than wanted. A repeat, also a
+    concurrent one, returns the same; for every other route the guest's cart is gone.
     """
     merged, quoted = _merge(shop, cart_id, token_digest(cart_token) if cart_token else None, caller.user_id)
     shown = rules.view(merged.cart, quoted)

@@ -1,4 +1,4 @@
-"""Carts over HTTP: every write answers the whole cart as it now stands."""
+"""Carts: every write returns the whole cart."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ Change = Callable[["Connection", Cart], Cart]
 
 @router.post("", status_code=201, response_model=CartOut)
 def create_cart(shop: Shop, caller: Caller, body: NewCart | None = None) -> JSONResponse:
-    """An empty cart; a guest gets its `token`, shown once, to be sent back as X-Cart-Token."""
+    """An empty cart; a guest gets its `token` once, to be sent as X-Cart-Token."""
     if caller is not None and caller.kind == "machine":
         raise Forbidden("Carts are for people, not for API keys")
     body = body or NewCart()
@@ -117,7 +117,7 @@ def read_cart(shop: Shop, caller: Caller, cart_id: Id, cart_token: CartToken = N
 def add_item(
     shop: Shop, caller: Caller, cart_id: Id, body: NewItem, cart_token: CartToken = None, if_match: IfMatch = None
 ) -> JSONResponse:
-    """The same SKU adds up. Never more than is available."""
+    """The same SKU adds up, to at most what is available."""
 
     def change(connection: Connection, cart: Cart) -> Cart:
         there = next((item for item in cart.items if item.sku == body.sku), None)
@@ -176,7 +176,7 @@ def set_email(
 def set_shipping_address(
     shop: Shop, caller: Caller, cart_id: Id, body: AddressIn, cart_token: CartToken = None, if_match: IfMatch = None
 ) -> JSONResponse:
-    """Tax and shipping follow it; an option that is not offered there is no longer chosen."""
+    """Tax and shipping are recalculated; a shipping option that the new address has not is deselected."""
     address = checked_address(body).model_dump()
     return _set(shop, caller, cart_token, cart_id, if_match, {"shipping_address": address})
 
@@ -191,7 +191,7 @@ def set_billing_address(
 
 @router.get("/{cart_id}/shipping-options", response_model=ShippingOptions)
 def list_shipping_options(shop: Shop, caller: Caller, cart_id: Id, cart_token: CartToken = None) -> JSONResponse:
-    """What is offered to the cart's address, cheapest first."""
+    """The options for the cart's address, cheapest first."""
     with shop.database.autocommit() as connection:
         cart = own_cart(repository.read_cart(connection, cart_id), caller, cart_token)
         options = rules.shipping_options(cart, shop.rules.read(connection, cart))
@@ -218,7 +218,7 @@ def add_discount(
     cart_token: CartToken = None,
     if_match: IfMatch = None,
 ) -> JSONResponse:
-    """A code that is unknown, expired, used up or not for this cart is refused with its own problem type."""
+    """A code that is unknown, expired, used up or not for this cart has its own problem type."""
     code = normalise_code(body.code)
 
     def change(connection: Connection, cart: Cart) -> Cart:
@@ -262,7 +262,7 @@ def _change(
     if_match: str | None,
     change: Change,
 ) -> JSONResponse:
-    """One transaction: the cart's new version is written first, as its lock; any refusal takes it back."""
+    """One transaction: it writes the cart's new version first, as its lock; any error rolls it back."""
     with shop.database.transaction() as connection:
         repository.change_cart(connection, cart_id, {})
         cart = own_cart(repository.read_cart(connection, cart_id), caller, cart_token)
@@ -281,7 +281,7 @@ def _set(
     values: dict[str, Any],
     check: Callable[[Cart, rules.Quote], None] | None = None,
 ) -> JSONResponse:
-    """Sets columns, if the cart is still as it was seen: two statements, and no transaction to open."""
+    """Sets columns if the version is unchanged: two statements, without a transaction."""
     with shop.database.autocommit() as connection:
         while True:
             seen = own_cart(repository.read_cart(connection, cart_id), caller, cart_token)

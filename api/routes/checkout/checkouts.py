@@ -1,4 +1,4 @@
-"""Checkout over HTTP: refuse early, then let the process answer."""
+"""Checkouts: refuse early, then start the workflow and return its response."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def create_checkout(
 
 @router.get("/{checkout_id}", response_model=CheckoutOut, responses={404: {"model": Problem}})
 def read_checkout(shop: Shop, caller: Caller, checkout_id: Id, cart_token: CartToken = None) -> JSONResponse:
-    """Where it is now, from the database; safe to poll."""
+    """The checkout's present state, from the database; safe to poll."""
     return JSONResponse(_read(shop, caller, cart_token, checkout_id))
 
 
@@ -88,11 +88,11 @@ async def resume_checkout(
     checkout_id: Id,
     cart_token: CartToken = None,
 ) -> Response:
-    """After the buyer's action. The provider's webhook resumes it as well: whichever comes first."""
+    """Continues after the buyer's action. The provider's webhook does the same; the first one counts."""
     current = await run_in_threadpool(_read, shop, caller, cart_token, checkout_id)
     if current["status"] in (CheckoutStatus.PROCESSING, CheckoutStatus.REQUIRES_ACTION):
         response = None
-        with contextlib.suppress(NotFound):  # it ended in between
+        with contextlib.suppress(NotFound):  # it has ended meanwhile
             response = await shop.processes.resume(checkout_id)
         if response is not None and response.body is not None:
             return respond(request, StoredResponse(status=response.status, body=response.body))
@@ -104,19 +104,19 @@ async def resume_checkout(
 
 
 def _answer(shop: Services, key: Key, response: CommandResponse) -> StoredResponse:
-    """What the process said, with the bytes that it left in the database."""
+    """The workflow's response, with the bytes that it stored in the database."""
     if response.body is not None:
         return StoredResponse(status=response.status, body=response.body)
     with shop.database.autocommit() as connection:
         stored_response = stored_responses.find(connection, key.digest, key.fingerprint)
-    assert stored_response is not None, "an answer without bytes is kept with its key"
+    assert stored_response is not None, "an answer without bytes is stored with its key"
     return stored_response
 
 
 def _prepare(
     shop: Services, caller: Principal | None, cart_token: str | None, key: Key, body: NewCheckout, request_id: str
 ) -> StoredResponse | BeginCheckout:
-    """The kept answer of that key, or what to begin; refuses what can't be bought before anything begins."""
+    """The response stored under the key, or the command that begins the checkout. Raises what refuses it early."""
     with shop.database.autocommit() as connection:
         stored_response = stored_responses.load(connection, key.digest, key.fingerprint)
         if stored_response.answer is not None:
@@ -158,7 +158,7 @@ def _check_provider(shop: Services, provider: str, currency: str) -> None:
 
 
 def _payer(connection: Connection, caller: Principal | None, payment: PaymentIn | None) -> dict[str, Any]:
-    """What of the process's beginning says how it is paid. NotFound for a saved method that is not the caller's own."""
+    """The payment fields of the workflow's input. Raises NotFound for a saved method of somebody else."""
     if payment is None:
         return {"provider": "", "method": ""}
     if is_saved_id(payment.method):

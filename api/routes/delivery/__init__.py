@@ -1,1 +1,1 @@
-"""What goes out and comes in: events, messages, stored responses, manual tasks."""
+"""Webhooks, manual tasks, the audit log."""

@@ -1,4 +1,4 @@
-"""The audit log over HTTP, newest first: who did what, to what, when."""
+"""The audit log, newest first: actor, action, subject, time."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def list_audit_rows(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> JSONResponse:
-    """`subject`: what was acted upon; `actor`: the id of who did it (a person's or a key's)."""
+    """`subject`: the id acted upon; `actor`: the id of the user or API key."""
     before = paging.decode(cursor, int)[0] if cursor is not None else None
     if before is not None and not 0 <= before < 2**63:
         raise BadCursor()

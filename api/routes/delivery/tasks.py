@@ -1,4 +1,4 @@
-"""The queue of what only a person can finish: what it is, what may be done, and the word that lets a process go on."""
+"""Manual tasks: list them with their possible actions, and resolve them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Name = Annotated[Storable | None, Query(max_length=100)]
 
 
 class Resolution(Body):
-    """`retry`: the process tries again. `done`: somebody has seen to it."""
+    """`retry`: the workflow tries again. `done`: the task was finished by hand."""
 
     outcome: Annotated[TaskOutcome, Field(strict=False)]
     note: Annotated[Storable, Field(max_length=2000)] = ""
@@ -92,7 +92,7 @@ def resolve_task(
     task_id: Id,
     body: Resolution,
 ) -> Response:
-    """Closes it; the process that waits for it goes on. What is about money needs `refunds:write` as well."""
+    """Closes the task; the workflow that waits for it continues. Tasks about money also need `refunds:write`."""
     key = command.key(caller, body)
     return command.once(
         key,

@@ -1,4 +1,4 @@
-"""Webhooks in: signature over the raw bytes, stored once, answered at once, acted on through the outbox."""
+"""Inbound webhooks: verify the signature over the raw bytes, store each event once, process it through the outbox."""
 
 from __future__ import annotations
 
@@ -22,14 +22,12 @@ STRIPE, PAYPAL = "stripe", "paypal"
 
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses={400: {"model": Problem}})
 
-# All that SendGrid may say comes after it has taken a message on, whatever becomes of it.
-
 
 @router.post("/stripe")
 async def stripe(
     request: Request, shop: Shop, signature: Annotated[str, Header(alias="Stripe-Signature")] = ""
 ) -> JSONResponse:
-    """Duplicates and any order are harmless. 400 for a bad or stale signature."""
+    """Stores a Stripe event. Duplicates and any order are harmless. 400 for a bad or stale signature."""
     event = shop.payments[STRIPE].event(await request.body(), {"stripe-signature": signature})
     new = await run_in_threadpool(_store, shop, STRIPE, event)
     return JSONResponse({"received": True, "duplicate": not new})
@@ -39,8 +37,9 @@ async def stripe(
 async def paypal(
     request: Request, shop: Shop, signature: Annotated[str, Header(alias="PayPal-Transmission-Sig")] = ""
 ) -> JSONResponse:
-    """Duplicates and any order are harmless. 400 for a bad or stale signature; 503 while PayPal can't be asked about
-    it: it delivers again."""
+    """Stores a PayPal event. Duplicates and any order are harmless. 400 for a bad or stale signature; 503 while PayPal
+    can't verify it: PayPal delivers it again.
+    """
     if PAYPAL not in shop.payments:
         raise NotFound("PayPal is not set up here")
     body = await request.body()
@@ -56,7 +55,7 @@ async def sendgrid(
     signature: Annotated[str, Header(alias="X-Twilio-Email-Event-Webhook-Signature")] = "",
     timestamp: Annotated[str, Header(alias="X-Twilio-Email-Event-Webhook-Timestamp")] = "",
 ) -> JSONResponse:
-    """The mail provider's word on what became of a message."""
+    """Stores SendGrid's delivery events."""
     events = shop.mail.events(await request.body(), signature, timestamp)
     await run_in_threadpool(_record_mail_events, shop, events)
     return JSONResponse({"received": True})
@@ -64,12 +63,12 @@ async def sendgrid(
 
 @router.post("/carrier/{name}", responses={404: {"model": Problem}})
 async def carrier(request: Request, shop: Shop, name: Id) -> JSONResponse:
-    """A carrier's word on a parcel (Standard Webhooks). Duplicates and any order are harmless."""
+    """Stores a carrier event (Standard Webhooks). Duplicates and any order are harmless."""
     if shop.carrier is None or name != shop.carrier.name:
-        raise BadSignature()  # nobody signs for a carrier that the shop doesn't have
-    word = shop.carrier.event(await request.body(), request.headers)
-    new = word is not None and await run_in_threadpool(_hear, shop, name, word)
-    return JSONResponse({"received": True, "duplicate": word is not None and not new})
+        raise BadSignature()  # no other carrier is configured
+    event = shop.carrier.event(await request.body(), request.headers)
+    new = event is not None and await run_in_threadpool(_store_carrier_event, shop, name, event)
+    return JSONResponse({"received": True, "duplicate": event is not None and not new})
 
 
 def _store(shop: Services, provider: str, event: ProviderEvent) -> bool:
@@ -85,6 +84,6 @@ def _record_mail_events(shop: Services, events: list[MailEvent]) -> None:
                 sent_messages.end_sending(connection, message_id, "sent")
 
 
-def _hear(shop: Services, name: str, word: CarrierEvent) -> bool:
+def _store_carrier_event(shop: Services, name: str, event: CarrierEvent) -> bool:
     with shop.database.autocommit() as connection:
-        return parcels.store_carrier_events(connection, name, [word]) > 0
+        return parcels.store_carrier_events(connection, name, [event]) > 0

@@ -1,1 +1,1 @@
-"""Orders: shipping, returns, cancellation."""
+"""Orders, shipments, returns."""

@@ -1,4 +1,4 @@
-"""What a buyer (or support for them) does to an order: cancel it, send it somewhere else."""
+"""Commands of a buyer (or support for them): cancel an order, change its shipping address."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def cancel_order(
     body: Cancel,
     cart_token: CartToken = None,
 ) -> Response:
-    """Before anything has left: the stock is free at once, and the money as soon as the provider answers.
+    """Cancels before anything has left: the stock is free at once, the money as soon as the provider answers.
 
-    Once a parcel is being handed over it is too late: 409, naming the state. What is cancelled stays so.
+    Later it is 409 with the state. Cancelling a cancelled order changes nothing.
     """
     own_order(shop, caller, cart_token, order_id, needs=Scope.ORDERS_WRITE)
     key = command.key(caller, body, cart_token)
@@ -56,7 +56,7 @@ def change_shipping_address(
     body: AddressIn,
     cart_token: CartToken = None,
 ) -> Response:
-    """Until anything is packed, within the country and region that the order was priced for."""
+    """Allowed until anything is packed, within the country and region that the order was priced for."""
     own_order(shop, caller, cart_token, order_id, needs=Scope.ORDERS_WRITE)
     address = checked_address(body)
     initiated_by = initiator(caller, None)

@@ -1,4 +1,4 @@
-"""What the warehouse does: parcels that capture what they ship, and the carrier's words about them."""
+"""Commands of the warehouse: create a shipment, which captures its share, and record tracking events."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def create_shipment(
     order_id: Id,
     body: NewShipment,
 ) -> Response:
-    """A parcel leaves: its share of the authorisation is captured, its stock is gone."""
+    """Ships a parcel: its share of the authorisation is captured, its stock consumed."""
     if len({line.line_id for line in body.lines}) != len(body.lines):
         raise InvalidRequest.at("/lines", "names a line twice")
     key = command.key(caller, body)
@@ -102,7 +102,7 @@ async def create_scan(
     shipment_id: Id,
     body: NewScan,
 ) -> Response:
-    """What the carrier says of a parcel; the last delivery delivers the order."""
+    """Records a tracking event; the last delivery delivers the order."""
     key = command.key(caller, body)
     order_id = await run_in_threadpool(_order_of, shop, shipment_id)
     stored_response = await run_in_threadpool(_stored_response, shop, key, order_id)
@@ -125,7 +125,7 @@ async def create_scan(
 
 
 def _carrier(shop: Services, body: NewShipment) -> str:
-    """Whose number it is, or who shall sell the label. Raises InvalidRequest."""
+    """The carrier of the given number, or the one that sells the label. Raises InvalidRequest."""
     if body.tracking_number is not None:
         if body.carrier is None:
             raise InvalidRequest.at("/carrier", "is needed with a tracking number")
@@ -140,7 +140,7 @@ def _carrier(shop: Services, body: NewShipment) -> str:
 async def _run_command(
     request: Request, shop: Services, key: Key | None, order_id: str, shipment_id: str, call: Awaitable[object]
 ) -> StoredResponse:
-    """What became of it: the bytes kept with the key, else the parcel as it now is."""
+    """The response stored under the key, else the shipment's present state."""
     try:
         await call
     except HoldfastError as error:

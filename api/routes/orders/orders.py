@@ -1,4 +1,4 @@
-"""Orders over HTTP: reads, straight from the database."""
+"""Reads of orders, from the database."""
 
 from __future__ import annotations
 
@@ -42,13 +42,12 @@ def list_orders(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> JSONResponse:
-    """Newest first: the customer's own, or with `orders:read` everybody's.
+    """Newest first: the customer's own orders, or with `orders:read` all.
 
-    `q` are whole words, however they are cased, which must all match (Unicode NFKC, case-folded; punctuation around a
-    word doesn't count): an order number (`HF-100001` or `100001`), a SKU or its beginning up to a hyphen
-    (`HF-TRAIL-JKT`), words of a line's title, words of the recipient's name, the buyer's whole e-mail address. Without
-    any letter or digit it finds nothing; blank, it is as if it weren't there. An address that is changed or erased is
-    no longer found by.
+    `q`: whole words, in any case, which must all match (Unicode NFKC, case-folded; punctuation around a word is
+    ignored): an order number (`HF-100001` or `100001`), a SKU or its beginning up to a hyphen (`HF-TRAIL-JKT`), words
+    of a line's title, words of the recipient's name, the buyer's whole e-mail address. Without any letter or digit it
+    finds nothing; blank, it is ignored. A changed or erased address is no longer found.
     """
     if caller is None:
         raise Unauthenticated()
@@ -110,7 +109,7 @@ def read_events(
 
 @router.get("/{order_id}/tracking")
 def read_tracking(shop: Shop, caller: Caller, order_id: Id, cart_token: CartToken = None) -> JSONResponse:
-    """Its parcels, with what their carriers have said."""
+    """The order's shipments with their tracking events."""
     order = visible_order(shop, caller, cart_token, order_id, "order.tracking_read").order
     with shop.database.autocommit() as connection:
         beside = shipments.label_details(connection, order_id)
@@ -127,7 +126,7 @@ def read_tracking(shop: Shop, caller: Caller, order_id: Id, cart_token: CartToke
 def visible_order(
     shop: Services, caller: Principal | None, cart_token: str | None, order_id: str, action: str
 ) -> StoredOrder:
-    """The order, if this caller may see it; else it is not found. `action` tells a look by staff to the audit log."""
+    """The order, if this caller may read it; else NotFound. A read by staff is written to the audit log as `action`."""
     with shop.database.autocommit() as connection:
         found = repository.read_order_with_owner(connection, order_id)
         if found is not None:
@@ -142,7 +141,7 @@ def visible_order(
 
 
 def own_order(shop: Services, caller: Principal | None, cart_token: str | None, order_id: str, *, needs: Scope) -> str:
-    """The order's id, if it is this caller's to change; staff need the scope. Another's is not found."""
+    """The order's id, if this caller may change it; staff need the scope. Raises NotFound for another's."""
     with shop.database.autocommit() as connection:
         found = repository.read_order_with_owner(connection, order_id)
     if found is not None:

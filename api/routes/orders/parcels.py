@@ -1,4 +1,4 @@
-"""Parcels: what leaves from where, what carriers ask for it, and what they say of it."""
+"""Packing lists and the carrier's rates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ router = APIRouter(responses={404: {"model": Problem}})
 
 @router.get("/v1/fulfilment/orders/{order_id}", tags=["fulfilment"], response_model=PackingOut)
 def read_packing(shop: Shop, caller: Warehouse, order_id: Id) -> JSONResponse:
-    """What of an order leaves from which stock location, and to whom."""
+    """What each stock location sends of an order, and to whom."""
     with shop.database.autocommit() as connection:
         stored = order_repository.require_order(connection, order_id)
         audit.append(connection, caller, "fulfilment.order_read", order_id)
@@ -37,7 +37,7 @@ def read_packing(shop: Shop, caller: Warehouse, order_id: Id) -> JSONResponse:
 def read_rates(
     shop: Shop, caller: Warehouse, order_id: Id, location: Annotated[str | None, Query(max_length=64)] = None
 ) -> JSONResponse:
-    """What the carrier asks for a parcel to the buyer, from that stock location or the first that has some of it."""
+    """The carrier's rates for a parcel to the buyer, from that stock location or the first one with an allocation."""
     if shop.carrier is None:
         raise NotFound("The shop has no carrier")
     with shop.database.autocommit() as connection:

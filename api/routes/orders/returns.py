@@ -1,4 +1,4 @@
-"""Returns over HTTP: a buyer announces what comes back, the warehouse receives it, support may refuse it."""
+"""Returns: a buyer requests one, the warehouse receives it, support may refuse it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class NewReturn(Body):
 
 
 class ArrivedLine(Body):
-    """`restock` says of this line alone what the receipt's says of all."""
+    """`restock` of this line overrides the receipt's."""
 
     line_id: Line
     quantity: Units
@@ -55,7 +55,7 @@ class ArrivedLine(Body):
 
 
 class NewReceipt(Body):
-    """`lines`: what has arrived; without it, all that was announced. `restock`: it can be sold again."""
+    """`lines`: units that have arrived; without it, all that were announced. `restock`: they can be sold again."""
 
     lines: Annotated[list[ArrivedLine], Field(min_length=1, max_length=100)] | None = None
     restock: bool = True
@@ -74,11 +74,11 @@ def request_return(
     body: NewReturn,
     cart_token: CartToken = None,
 ) -> Response:
-    """Announces what comes back, by its buyer or by support for them; a mail tells the number to put on the parcel.
+    """Announces a return, by the buyer or by support for them; a mail tells the number to write on the parcel.
 
-    From the moment that a parcel has left until the return window after the delivery has closed: else 409
-    `invalid-transition`, naming the state. More units of a line than were shipped and are not back or on their way:
-    409 `not-enough-to-return` with `left`; so is a line that is not the order's. A line named twice is 422.
+    Allowed from the first shipment until the return window after delivery has closed: else 409 `invalid-transition`
+    with the state. More units of a line than were shipped and are neither back nor on their way back, or a line of
+    another order: 409 `not-enough-to-return` with `left`. A line named twice is 422.
     """
     order_id = own_order(shop, caller, cart_token, order_id, needs=Scope.ORDERS_WRITE)
     key = command.key(caller, body, cart_token)
@@ -100,7 +100,7 @@ def request_return(
 
 @router.get("/v1/orders/{order_id}/returns", tags=["orders"], response_model=ReturnPage)
 def list_returns_of_order(shop: Shop, caller: Caller, order_id: Id, cart_token: CartToken = None) -> JSONResponse:
-    """All of that order, oldest first, on one page."""
+    """All returns of that order, oldest first, on one page."""
     stored = visible_order(shop, caller, cart_token, order_id, "order.returns_read")
     with shop.database.autocommit() as connection:
         found = return_reads.of_order(connection, stored)
@@ -141,10 +141,10 @@ def receive_return(
     return_id: Id,
     body: NewReceipt | None = None,
 ) -> Response:
-    """The parcel is here: what can be sold again is back on the shelf it had left from, and its money on its way.
+    """Receives a return: restocks what can be sold again at the location it had left from, and refunds it.
 
-    Units that were announced and are not in the parcel stay with the buyer, who may announce them again. What arrives
-    after its return has expired is taken all the same. A second receipt is 409 `invalid-transition`, naming the state.
+    Announced units that are not in the parcel stay with the buyer, who may announce them again. A return that has
+    expired is received all the same. A second receipt is 409 `invalid-transition` with the state.
     """
     body = body or NewReceipt()
     lines = None if body.lines is None else [ReceivedLine.model_validate(line.model_dump()) for line in body.lines]
@@ -161,7 +161,7 @@ def refuse_return(
     return_id: Id,
     body: ReturnRefusalIn | None = None,
 ) -> Response:
-    """It is not taken back: 409 once it has arrived. The reason is seen by staff only."""
+    """Refuses a return: 409 once it has arrived. Only staff can read the reason."""
     body = body or ReturnRefusalIn()
     key = command.key(caller, body)
     initiated_by = initiator(caller, key)

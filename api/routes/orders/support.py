@@ -1,4 +1,4 @@
-"""What support does to an order: put it on hold and release it, write notes, send the confirmation again."""
+"""Commands of support: hold and release an order, add notes, send the confirmation again."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class NewNote(Body):
 
 @router.post("/{order_id}/hold", response_model=OrderOut)
 def hold_order(command: Command, caller: Support, order_id: Id, body: ReasonIn) -> Response:
-    """Nothing leaves until it is released."""
+    """Nothing of the order ships until it is released."""
     key = command.key(caller, body)
     initiated_by = initiator(caller, key)
     return command.once(key, lambda connection: commands.hold_order(connection, order_id, initiated_by, body.reason))
@@ -43,7 +43,7 @@ def hold_order(command: Command, caller: Support, order_id: Id, body: ReasonIn) 
 
 @router.post("/{order_id}/release", response_model=OrderOut)
 def release_order(command: Command, caller: Support, order_id: Id, body: ReasonIn | None = None) -> Response:
-    """It goes on where it was."""
+    """The order returns to its state before the hold."""
     body = body or ReasonIn()
     key = command.key(caller, body)
     initiated_by = initiator(caller, key)
@@ -52,7 +52,7 @@ def release_order(command: Command, caller: Support, order_id: Id, body: ReasonI
 
 @router.post("/{order_id}/resend-confirmation", status_code=202, response_model=OrderOut)
 def resend_confirmation(command: Command, caller: Support, order_id: Id) -> Response:
-    """The confirmation once more, as the order stands now; the mail follows."""
+    """Sends the confirmation once more, with the order's present state."""
     key = command.key(caller, {})
     initiated_by = initiator(caller, key)
     return command.once(key, lambda connection: commands.resend_confirmation(connection, order_id, initiated_by))
@@ -60,7 +60,7 @@ def resend_confirmation(command: Command, caller: Support, order_id: Id) -> Resp
 
 @router.post("/{order_id}/notes", status_code=201, response_model=NoteOut)
 def add_note(command: Command, caller: Support, order_id: Id, body: NewNote) -> Response:
-    """Seen by staff only."""
+    """Only staff can read notes."""
     key = command.key(caller, body)
     initiated_by = initiator(caller, key)
     return command.once(key, lambda connection: commands.add_note(connection, order_id, initiated_by, body.text))
@@ -70,7 +70,7 @@ def add_note(command: Command, caller: Support, order_id: Id, body: NewNote) -> 
 def read_notes(
     shop: Shop, caller: OrdersReader, order_id: Id, limit: Limit = 20, cursor: Cursor = None
 ) -> JSONResponse:
-    """Notes and the reasons that people gave, oldest first."""
+    """Notes and the reasons of commands, oldest first."""
     after = paging.decode(cursor, str)[0] if cursor is not None else ""
     with shop.database.autocommit() as connection:
         require_order(connection, order_id)

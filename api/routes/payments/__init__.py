@@ -1,1 +1,1 @@
-"""Money: payments, refunds, disputes, the ledger."""
+"""Refunds, saved payment methods, payment retries, the ledger."""

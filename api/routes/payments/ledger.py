@@ -1,4 +1,4 @@
-"""The books over HTTP: an order's entries with what stands on each account, and what reconciliation found."""
+"""The ledger: an order's entries and balances, and what reconciliation found."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class EntryOut(Out):
 
 
 class BooksOut(Out):
-    """`balances`: by account, debits less credits; their sum is 0, which `balanced` says."""
+    """`balances`: by account, debits less credits; `balanced`: their sum is 0."""
 
     order_id: str
     currency: str
@@ -110,7 +110,7 @@ def read_ledger(shop: Shop, caller: OpsReader, order_id: Annotated[Storable, Que
 
 @router.get("/reconciliations", response_model=RunPage, responses=REFUSALS)
 def list_reconciliations(shop: Shop, caller: OpsReader, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
-    """One a provider and run, newest first, with how many differences are in which state."""
+    """One a provider and run, newest first, with the number of its differences by state."""
     before = paging.decode(cursor, str)[0] if cursor is not None else None
     with shop.database.autocommit() as connection:
         found = reconciliation.page(connection, before=before, limit=limit + 1)
@@ -128,7 +128,7 @@ def list_differences(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> JSONResponse:
-    """What a provider says otherwise than our books, newest first. An open one has a task that somebody must close."""
+    """Where a provider's list and the ledger disagree, newest first. An open difference has a manual task."""
     before = paging.decode(cursor, str)[0] if cursor is not None else None
     with shop.database.autocommit() as connection:
         found = difference_repository.page(connection, state=state, order_id=order_id, before=before, limit=limit + 1)

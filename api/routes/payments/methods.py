@@ -1,4 +1,4 @@
-"""Cards kept for later: tokens of the provider's only, set up by a process, as the bank wishes."""
+"""Saved payment methods: provider tokens only, set up by a workflow with the bank's challenge."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PENDING: dict[int | str, dict[str, Any]] = {
 }
 
 _EARLIEST = (datetime(1970, 1, 1, tzinfo=UTC), "")
-# What providers' tokens are made of; nothing that could name a person.
+# The characters of providers' tokens; no personal data fits.
 Token = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=255, pattern=r"^[A-Za-z0-9_]+$")]
 
 
@@ -56,7 +56,7 @@ class NewPaymentMethod(Body):
 
 @router.get("", response_model=PaymentMethodPage)
 def list_payment_methods(shop: Shop, caller: Person, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
-    """What is saved, oldest first."""
+    """Saved methods, oldest first."""
     after = _EARLIEST
     if cursor is not None:
         at, payment_method_id = paging.decode(cursor, str, str)
@@ -75,43 +75,43 @@ def list_payment_methods(shop: Shop, caller: Person, limit: Limit = 20, cursor: 
 async def save_payment_method(
     request: Request, command: Command, shop: Shop, caller: Person, body: NewPaymentMethod
 ) -> Response:
-    """Kept at the provider for later. 202 where the bank wants to see its owner: then `next_action`, and `resume`."""
+    """Saves a card at the provider. 202 when the bank wants a challenge: then `next_action`, and `resume`."""
     key = command.key(caller, body)
     known = await run_in_threadpool(_prepare, shop, caller, key, body, request.scope["request_id"])
     if isinstance(known, StoredResponse):
         return respond(request, known, replayed=True)
-    told = await shop.processes.save_payment_method(known)
-    return respond(request, await run_in_threadpool(_answer, shop, known, told))
+    response = await shop.processes.save_payment_method(known)
+    return respond(request, await run_in_threadpool(_answer, shop, known, response))
 
 
 @router.post("/{payment_method_id}/resume", response_model=PaymentMethodOut, responses=PENDING)
 async def resume_payment_method(request: Request, shop: Shop, caller: Person, payment_method_id: Id) -> Response:
-    """After its owner's action. The provider's webhook resumes it as well: whichever comes first."""
-    standing = await run_in_threadpool(_read, shop, caller, payment_method_id)
-    if standing.state in LIVE_SETUP:
-        told = None
-        with contextlib.suppress(NotFound):  # it ended in between
-            told = await shop.processes.resume_setup(payment_method_id)
-        if told is not None and told.body is not None:
-            return respond(request, StoredResponse(status=told.status, body=told.body))
-        standing = await run_in_threadpool(_read, shop, caller, payment_method_id)
-    if standing.decline_code is not None:
-        raise PaymentDeclined(decline_code=standing.decline_code, payment_method_id=payment_method_id)
-    if standing.reason == SetupExpired.slug:
+    """Continues after the owner's action. The provider's webhook does the same; the first one counts."""
+    method = await run_in_threadpool(_read, shop, caller, payment_method_id)
+    if method.state in LIVE_SETUP:
+        response = None
+        with contextlib.suppress(NotFound):  # it has ended meanwhile
+            response = await shop.processes.resume_setup(payment_method_id)
+        if response is not None and response.body is not None:
+            return respond(request, StoredResponse(status=response.status, body=response.body))
+        method = await run_in_threadpool(_read, shop, caller, payment_method_id)
+    if method.decline_code is not None:
+        raise PaymentDeclined(decline_code=method.decline_code, payment_method_id=payment_method_id)
+    if method.reason == SetupExpired.slug:
         raise SetupExpired(payment_method_id=payment_method_id)
-    return JSONResponse(standing.view, status_code=202 if standing.state in LIVE_SETUP else 200)
+    return JSONResponse(method.view, status_code=202 if method.state in LIVE_SETUP else 200)
 
 
 @router.put("/{payment_method_id}/default", response_model=PaymentMethodOut)
 def make_default(shop: Shop, caller: Person, payment_method_id: Id) -> JSONResponse:
-    """The one that is offered first."""
+    """Makes it the method that is offered first."""
     with shop.database.transaction() as connection:
         return JSONResponse(repository.make_default(connection, caller.user_id, payment_method_id))
 
 
 @router.delete("/{payment_method_id}", status_code=204)
 def remove_payment_method(shop: Shop, caller: Person, payment_method_id: Id) -> Response:
-    """Gone at once; the provider is told for as long as it takes. The newest other one becomes the default."""
+    """Removes it at once; the provider call is retried. The newest other method becomes the default."""
     with shop.database.transaction() as connection:
         repository.remove(connection, caller.user_id, payment_method_id)
     return Response(status_code=204)
@@ -120,14 +120,14 @@ def remove_payment_method(shop: Shop, caller: Person, payment_method_id: Id) -> 
 def _prepare(
     shop: Services, caller: Principal, key: Key | None, body: NewPaymentMethod, request_id: str
 ) -> StoredResponse | BeginPaymentMethod:
-    """The kept answer of that key, or what to begin."""
+    """The response stored under the key, or the command that begins the set-up."""
     payment_method_id = new_id("pm")
     with shop.database.autocommit() as connection:
         profiles.read_profile(connection, caller.user_id)
         if key is not None:
-            kept = stored_responses.find(connection, key.digest, key.fingerprint)
-            if kept is not None:
-                return kept
+            stored = stored_responses.find(connection, key.digest, key.fingerprint)
+            if stored is not None:
+                return stored
             payment_method_id = derived_id("pm", key.digest, str(method_saving.restarts(connection, key.digest)))
     return BeginPaymentMethod(
         payment_method_id=payment_method_id,
@@ -142,18 +142,18 @@ def _prepare(
     )
 
 
-def _answer(shop: Services, begun: BeginPaymentMethod, told: CommandResponse) -> StoredResponse:
-    """What the process said, with the bytes that it left in the database."""
-    if told.body is not None:
-        return StoredResponse(status=told.status, body=told.body)
+def _answer(shop: Services, begin: BeginPaymentMethod, response: CommandResponse) -> StoredResponse:
+    """The workflow's response, with the bytes that it stored in the database."""
+    if response.body is not None:
+        return StoredResponse(status=response.status, body=response.body)
     with shop.database.autocommit() as connection:
-        if begun.key_digest is not None:
-            kept = stored_responses.find(connection, begun.key_digest, begun.fingerprint)
-            assert kept is not None, "an answer without bytes is kept with its key"
-            return kept
-        standing = repository.read(connection, begun.user_id, begun.payment_method_id)
-    saved = standing.state is PaymentMethodState.SAVED  # it may be by now, though the process said 202
-    return StoredResponse.of(201 if saved else told.status, standing.view)
+        if begin.key_digest is not None:
+            stored = stored_responses.find(connection, begin.key_digest, begin.fingerprint)
+            assert stored is not None, "an answer without bytes is stored with its key"
+            return stored
+        method = repository.read(connection, begin.user_id, begin.payment_method_id)
+    saved = method.state is PaymentMethodState.SAVED  # it may be saved by now, though the workflow answered 202
+    return StoredResponse.of(201 if saved else response.status, method.view)
 
 
 def _read(shop: Services, caller: Principal, payment_method_id: str) -> MethodState:

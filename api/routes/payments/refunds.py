@@ -1,4 +1,4 @@
-"""Money back, by support: an amount, lines, or all that is left; never more, however many ask at once."""
+"""Refunds by support: an amount, lines, or all that is left; together never more than was captured."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def create_refund(
     order_id: Id,
     body: NewRefund,
 ) -> Response:
-    """Decided at once, and given by the provider as soon as it can: `status` is `pending` until then."""
+    """Decides the refund; `status` is `pending` until the provider has done it."""
     key = required(command.key(caller, body))
     lines = [LineQuantity(line_id=line.line_id, quantity=line.quantity) for line in body.lines or []]
     if len({line.line_id for line in lines}) != len(lines):
@@ -127,7 +127,7 @@ def create_refund(
 
 @router.get("/{order_id}/refunds", response_model=RefundList)
 def read_refunds(shop: Shop, caller: OrdersReader, order_id: Id) -> JSONResponse:
-    """All of them, oldest first, with their reasons and what goes back to which payment."""
+    """An order's refunds, oldest first, with their reasons and their parts by payment."""
     with shop.database.autocommit() as connection:
         stored = require_order(connection, order_id)
         found = refunds.views(connection, stored.order)

@@ -1,4 +1,4 @@
-"""A payment that failed after its order was placed: its buyer gives another method, support steers the ladder."""
+"""Payment retries: the buyer gives another payment method, support controls the schedule."""
 
 from __future__ import annotations
 
@@ -55,26 +55,27 @@ async def pay_with_another_method(
     body: NewMethod,
     cart_token: CartToken = None,
 ) -> Response:
-    """While payment is being retried: tried at once. 200 paid, 202 the bank wants to see the buyer, 402 declined (the
-    retries go on)."""
+    """Charges another method at once while payment is retried. 200 paid, 202 the bank wants a challenge, 402 declined
+    (the retries continue).
+    """
     key = command.key(caller, body, cart_token)
     known = await run_in_threadpool(_prepare, shop, caller, cart_token, key, order_id, body)
     if isinstance(known, StoredResponse):
         return respond(request, known, replayed=True)
     try:
-        told = await shop.processes.update_payment_retry(
+        response = await shop.processes.update_payment_retry(
             order_id, PaymentRetry.pay, known, f"pay/{key.digest if key else new_id('evt')}"
         )
     except Unavailable:
-        return respond(request, await run_in_threadpool(_still_trying, shop, order_id))
+        return respond(request, await run_in_threadpool(_in_progress_response, shop, order_id))
     except HoldfastError as error:
         return respond(request, await run_in_threadpool(_refusal, request, shop, key, error))
-    return respond(request, await run_in_threadpool(_answer, shop, key, order_id, told.status))
+    return respond(request, await run_in_threadpool(_answer, shop, key, order_id, response.status))
 
 
 @router.get("/v1/support/orders/{order_id}/payment-retry", response_model=PaymentRetryOut)
 def read_payment_retry(shop: Shop, caller: OrdersReader, order_id: Id) -> JSONResponse:
-    """What it waits for, the last refusal, when it is tried next and when it is given up."""
+    """The retry's state, last decline, next attempt and end."""
     with shop.database.autocommit() as connection:
         found = retry_reads.view(connection, require_order(connection, order_id))
         audit.append(connection, caller, "order.payment_retry_read", order_id)
@@ -83,19 +84,19 @@ def read_payment_retry(shop: Shop, caller: OrdersReader, order_id: Id) -> JSONRe
 
 @router.post("/v1/support/orders/{order_id}/payment-retry/try-now", response_model=PaymentRetryOut)
 async def try_now(request: Request, command: Command, shop: Shop, caller: Support, order_id: Id) -> Response:
-    """The order's own saved method, now; never one that its issuer has refused for good."""
+    """Charges the order's saved method now; 409 if its issuer has declined it for good."""
     return await _steer(request, command, shop, caller, order_id, "try-now", PaymentRetry.try_now)
 
 
 @router.post("/v1/support/orders/{order_id}/payment-retry/extend", response_model=PaymentRetryOut)
 async def extend(request: Request, command: Command, shop: Shop, caller: Support, order_id: Id) -> Response:
-    """A week more, and one more try at its end."""
+    """Adds a week, and one attempt at its end."""
     return await _steer(request, command, shop, caller, order_id, "extend", PaymentRetry.extend)
 
 
 @router.post("/v1/support/orders/{order_id}/payment-retry/give-up", response_model=PaymentRetryOut)
 async def give_up(request: Request, command: Command, shop: Shop, caller: Support, order_id: Id) -> Response:
-    """Cancels what has not left, now, and gives its stock back."""
+    """Cancels what has not left, now, and releases its stock."""
     return await _steer(request, command, shop, caller, order_id, "give-up", PaymentRetry.give_up)
 
 
@@ -109,9 +110,9 @@ async def _steer(
     update: UpdateMethodMultiParam[[PaymentRetry, Steer], RetryState],
 ) -> Response:
     key = command.key(caller, {})
-    kept = await run_in_threadpool(_kept, shop, key, order_id)
-    if kept is not None:
-        return respond(request, kept, replayed=True)
+    stored_response = await run_in_threadpool(_stored_response, shop, key, order_id)
+    if stored_response is not None:
+        return respond(request, stored_response, replayed=True)
     steer = Steer(actor=Actor(type=caller.kind, id=caller.user_id))
     try:
         await run_in_threadpool(_check_retrying, shop, order_id, kind)
@@ -120,24 +121,24 @@ async def _steer(
         )
     except HoldfastError as error:
         return respond(request, await run_in_threadpool(store_problem, request, shop.database, key, error))
-    return respond(request, await run_in_threadpool(_steered, shop, caller, key, order_id, kind))
+    return respond(request, await run_in_threadpool(_control_response, shop, caller, key, order_id, kind))
 
 
 def _prepare(
     shop: Services, caller: Principal | None, cart_token: str | None, key: Key | None, order_id: str, body: NewMethod
 ) -> StoredResponse | PayWith:
-    """The kept answer of that key, or what to try: of an order of the caller's own, which only its owner pays.
+    """The response stored under the key, or the command, for a caller who owns the order.
 
-    InvalidTransition, naming the state, when nothing is retried.
+    Raises InvalidTransition with the state when no payment is being retried.
     """
     with shop.database.autocommit() as connection:
         found = read_order_with_owner(connection, order_id)
         mine = found is not None and caller is not None and caller.user_id == found[0].order.customer_id
         if found is None or not (mine or owns_cart(caller, cart_token, None, found[1])):
             raise NotFound("There is no such order")
-        kept = stored_responses.load(connection, key.digest, key.fingerprint).answer if key else None
-        if kept is not None:
-            return kept
+        stored_response = stored_responses.load(connection, key.digest, key.fingerprint).answer if key else None
+        if stored_response is not None:
+            return stored_response
     _check_status(found[0], "payment-method")
     if is_saved_id(body.method) and not mine:
         raise NotFound("There is no such payment method")
@@ -153,35 +154,35 @@ def _prepare(
 
 
 def _answer(shop: Services, key: Key | None, order_id: str, status: int) -> StoredResponse:
-    """The bytes kept with the key; else the order as it now is, or what its buyer has to do."""
+    """The response stored under the key; else the order's present state, or the buyer's next action."""
     with shop.database.autocommit() as connection:
-        kept = stored_responses.find(connection, key.digest, key.fingerprint) if key else None
-        if kept is not None:
-            return kept
+        stored_response = stored_responses.find(connection, key.digest, key.fingerprint) if key else None
+        if stored_response is not None:
+            return stored_response
         if status == 202:
             return retry_attempts.challenge_response(connection, order_id)
         return StoredResponse.of(200, require_order(connection, order_id).view())
 
 
 def _refusal(request: Request, shop: Services, key: Key | None, error: HoldfastError) -> StoredResponse:
-    """Of a repeat whose first run has had its effect, though its answer was lost: that answer stands."""
+    """The stored response of an earlier run that took effect before this refusal; else stores the refusal."""
     if key is not None:
         with shop.database.autocommit() as connection:
-            kept = stored_responses.find(connection, key.digest, key.fingerprint)
-        if kept is not None:
-            return kept
+            stored_response = stored_responses.find(connection, key.digest, key.fingerprint)
+        if stored_response is not None:
+            return stored_response
     return store_problem(request, shop.database, key, error)
 
 
-def _still_trying(shop: Services, order_id: str) -> StoredResponse:
-    """202 where a try has begun whose outcome nobody knows yet; else nothing has happened, and Unavailable says so."""
+def _in_progress_response(shop: Services, order_id: str) -> StoredResponse:
+    """202 while an attempt's outcome is unknown. Raises Unavailable when nothing was attempted."""
     with shop.database.autocommit() as connection:
         if not retry_reads.attempt_in_progress(connection, order_id):
             raise Unavailable("Nothing was charged; try again")
     return StoredResponse.of(202, {"order_id": order_id, "status": "processing"})
 
 
-def _steered(shop: Services, caller: Principal, key: Key | None, order_id: str, kind: str) -> StoredResponse:
+def _control_response(shop: Services, caller: Principal, key: Key | None, order_id: str, kind: str) -> StoredResponse:
     with shop.database.transaction() as connection:
         answer = StoredResponse.of(200, retry_reads.view(connection, require_order(connection, order_id)))
         if key is not None:
@@ -190,7 +191,7 @@ def _steered(shop: Services, caller: Principal, key: Key | None, order_id: str, 
     return answer
 
 
-def _kept(shop: Services, key: Key | None, order_id: str) -> StoredResponse | None:
+def _stored_response(shop: Services, key: Key | None, order_id: str) -> StoredResponse | None:
     with shop.database.autocommit() as connection:
         require_order(connection, order_id)
         return stored_responses.load(connection, key.digest, key.fingerprint).answer if key else None

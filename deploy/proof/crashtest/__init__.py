@@ -1,1 +1,1 @@
-"""Buyers, a killer, and the question whether the shop kept its word."""
+"""The crash test: simulated buyers, random kills, and every invariant."""

@@ -1,4 +1,4 @@
-"""What becomes of an order after the click: shipped, cancelled, held, returned, refunded, and some of it at once."""
+"""What happens to an order after the checkout: shipped, cancelled, held, returned, refunded, partly concurrently."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Headers = dict[str, str]
 
 
 class Aftercare:
-    """Warehouse, support and the buyer once more. Every command carries its key and is repeated until answered."""
+    """Commands of warehouse, support and buyer. Each has a key and is repeated until answered."""
 
     def __init__(self, settings: Settings, tokens: Tokens, notebook: Notebook, patience: float = PATIENCE) -> None:
         self._settings = settings
@@ -30,7 +30,7 @@ class Aftercare:
         self._staff = {"Authorization": f"Bearer {tokens.issue(staff)}"}
 
     def live_on(self, order: Body, after: After, buyer: Headers) -> None:
-        """`buyer`: what its buyer is known by."""
+        """`buyer`: the header that identifies its buyer."""
         stories: dict[After, Callable[[], object]] = {
             After.NOTHING: lambda: None,
             After.SHIPPED: lambda: self.ship(order, in_parts=False),
@@ -44,10 +44,10 @@ class Aftercare:
         try:
             stories[after]()
         except TooLate as error:
-            self._notebook.complain(f"nobody was answered about {order['id']} ({after}): {error}")
+            self._notebook.complain(f"no answer about {order['id']} ({after}): {error}")
 
     def ship(self, order: Body, *, in_parts: bool) -> None:
-        """Everything of an order leaves and arrives."""
+        """Ships and delivers the whole order."""
         lines = [{"line_id": line["id"], "quantity": line["quantity"]} for line in order["lines"]]
         parcels = [lines]
         if in_parts and sum(line["quantity"] for line in lines) > 1:
@@ -62,7 +62,7 @@ class Aftercare:
         return self._tell(path, {"reason": "Changed my mind"}, buyer, 200, but=("invalid-transition",))
 
     def _race(self, order: Body, buyer: Headers) -> None:
-        """One wins; money and stock say which."""
+        """Cancels and ships concurrently: one wins, as money and stock must show."""
         path, body = _shipment(order, [{"line_id": x["id"], "quantity": x["quantity"]} for x in order["lines"]])
         with ThreadPoolExecutor(2) as hands:
             shipping = hands.submit(lambda: self._tell(path, body, self._staff, 201, but=("invalid-transition",)))
@@ -77,7 +77,7 @@ class Aftercare:
         self.ship(order, in_parts=False)
 
     def _return(self, order: Body, buyer: Headers) -> None:
-        """One unit of the first line comes back and is paid back, unless the window has closed meanwhile."""
+        """Returns one unit of the first line, which is refunded unless the window has closed meanwhile."""
         self.ship(order, in_parts=False)
         line = {"line_id": order["lines"][0]["id"], "quantity": 1, "reason": "Too small"}
         late = ("invalid-transition",)
@@ -86,7 +86,7 @@ class Aftercare:
             self._staff_tells(f"/v1/fulfilment/returns/{announced.body['id']}/receive", {"restock": True}, 200)
 
     def _refund(self, order: Body) -> None:
-        """All of it asked for twice at once: once is given."""
+        """Requests a full refund twice at once: one succeeds."""
         self.ship(order, in_parts=False)
         path, body = f"/v1/support/orders/{order['id']}/refunds", {"reason": "Goodwill"}
 

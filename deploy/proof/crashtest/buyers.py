@@ -1,4 +1,4 @@
-"""Buyers as real storefronts make them: they click twice, walk away at the bank, and ask again with the same key."""
+"""Simulated buyers: they click twice, leave at the bank, and repeat a call with the same key."""
 
 import threading
 import time
@@ -25,23 +25,23 @@ ADDRESS = {
     "country": "US",
 }
 SHIPPING = "us-standard"
-PATIENCE = 120.0  # seconds that a buyer goes on asking
-TRIES = 4  # clicks with a new key after "the price has changed" and the like
+PATIENCE = 120.0  # seconds that a buyer repeats a call
+TRIES = 4  # clicks with a new key, after "the price has changed" and the like
 AGAIN = ("request-in-progress", "checkout-in-progress")
 ENDS = ("payment-declined", "out-of-stock", "checkout-expired", "cart-completed", "price-changed", "invalid-transition")
 
 
 @dataclass
 class Notebook:
-    """What all buyers were told, and what should not have happened."""
+    """All buyers' responses, and unexpected events."""
 
     responses: list[ClientResponse] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, told: ClientResponse) -> None:
+    def note(self, response: ClientResponse) -> None:
         with self._lock:
-            self.responses.append(told)
+            self.responses.append(response)
 
     def complain(self, what: str) -> None:
         with self._lock:
@@ -108,7 +108,7 @@ class Buyer:
     # The click
 
     def buy(self, method: str) -> Response:
-        """Clicks until there is an end; where only the total has changed, again with the new one."""
+        """Clicks until a final response; where only the total has changed, again with the new one."""
         self._until = time.monotonic() + self._patience
         for _ in range(TRIES):
             cart = self._insist("GET", f"/v1/carts/{self.cart_id}").body
@@ -136,11 +136,11 @@ class Buyer:
             return list(hands.map(self._submit, keys, [body, body]))
 
     def _submit(self, key: str, body: Body) -> Response:
-        """The final answer of this key, through the bank if it asks."""
+        """The final response of this key, with the bank's challenge if it is asked for."""
         headers = {**self.headers, "Idempotency-Key": key}
 
         def ask() -> Response | None:
-            answer = self._told(key, call(self._settings.api_url, "POST", "/v1/checkouts", body, headers))
+            answer = self._recorded(key, call(self._settings.api_url, "POST", "/v1/checkouts", body, headers))
             if answer.status == 202 and answer.body["status"] == "requires_action":
                 return self._at_the_bank(key, answer.body)
             return answer if self._is_final(answer) else None
@@ -162,12 +162,12 @@ class Buyer:
             answer = call(self._settings.api_url, *come_back, headers=self.headers)
             if answer.status in (200, 201) and come_back[0] == "GET":
                 live = answer.body["status"] in ("processing", "requires_action")
-                return None if live else self._told(key, answer)
-            return self._told(key, answer) if self._is_final(answer) else None
+                return None if live else self._recorded(key, answer)
+            return self._recorded(key, answer) if self._is_final(answer) else None
 
         return self._until_final(ask)
 
-    # Asking
+    # Calls
 
     def _is_final(self, answer: Response) -> bool:
         if answer.status in (200, 201):
@@ -178,7 +178,7 @@ class Buyer:
             self._notebook.complain(f"{self.cart_id}: unexpected answer {answer.status} {answer.raw[:300]}")
         return answer.status < 500
 
-    def _told(self, key: str, answer: Response) -> Response:
+    def _recorded(self, key: str, answer: Response) -> Response:
         if answer.status != 202:
             raw = answer.raw if answer.status == 201 or "checkout_id" in answer.body else ""
             self._notebook.note(ClientResponse(key, self.cart_id, answer.status, answer.body, raw))
@@ -201,7 +201,7 @@ class Buyer:
 
 
 def _page(action: Body) -> str:
-    """Where the sandbox lets one be the cardholder at the bank, or the payer at PayPal."""
+    """The sandbox's page of the cardholder at the bank, or of the payer at PayPal."""
     if action["type"] == "redirect":
         return f"paypal/orders/{action['redirect_url'].split('token=')[1]}/approve"
     return f"stripe/payment_intents/{action['client_secret'].split('_secret_')[0]}/authenticate"

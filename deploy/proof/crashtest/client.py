@@ -1,4 +1,4 @@
-"""A storefront's way of calling the API: it asks again, with the same key, until it has a final answer."""
+"""The HTTP client of a simulated storefront: it repeats a call with the same key until the response is final."""
 
 import http.client
 import json
@@ -26,16 +26,16 @@ class Response:
 
     @property
     def slug(self) -> str:
-        """Of a problem's type."""
+        """The slug of a problem's type."""
         return str(self.body.get("type", "")).rsplit("/", 1)[-1]
 
 
 class Unanswered(Exception):
-    """No answer at all: refused, reset, timed out."""
+    """No response: refused, reset, timed out."""
 
 
 class TooLate(Exception):
-    """No final answer before the buyer gave up."""
+    """No final response before the buyer gave up."""
 
 
 def call(base: str, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Response:
@@ -57,7 +57,7 @@ def call(base: str, method: str, path: str, body: Any = None, headers: dict[str,
 def insist(
     base: str, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, *, until: float
 ) -> Response:
-    """The first answer that is not a 5xx, by the clock `time.monotonic`. Raises TooLate."""
+    """The first response that is not a 5xx, until `deadline` of `time.monotonic`. Raises TooLate."""
     last = "nothing was tried"
     while time.monotonic() < until:
         try:

@@ -1,4 +1,4 @@
-"""`holdfast crashtest`: a sale, a killer, then every invariant; exit status 0 only when all of them held."""
+"""`holdfast crashtest`: simulated buyers, random kills, then every invariant; exit status 0 only when all held."""
 
 import random
 import threading
@@ -63,14 +63,14 @@ def run(seed: int | None = None, checkouts: int = 200, kills: int = 30) -> int:
 
 
 def crash(stack: PrivateStack, script: Script) -> CrashtestResult:
-    """The whole story on a stack that runs; it is at rest afterwards, or a violation says that it isn't."""
+    """Runs the test on a running stack and waits until it is idle; a violation says if it never is."""
     settings, notebook = stack.settings, Notebook()
     tokens = Tokens.of(settings)
     open_shop(settings, tokens, script)
     say(f"the shop is open at {settings.api_url}")
     with killing(stack, script.kills):
         sell(script, settings, tokens, notebook)
-    say("everybody has been served; waiting for the shop to come to rest")
+    say("all buyers have finished; waiting until the shop is idle")
     restless = wait_until_idle(settings, SETTLE_SECONDS)
     facts = gather(settings, notebook.responses)
     violations = check_all(facts)
@@ -83,7 +83,7 @@ def crash(stack: PrivateStack, script: Script) -> CrashtestResult:
 
 
 def open_shop(settings: Settings, tokens: Tokens, script: Script) -> None:
-    """Three SKUs with less than will be wanted, and a code that will be used up."""
+    """Creates three SKUs with less stock than will be wanted, and a code that will be used up."""
     clerk = Principal(user_id=new_id("usr"), role=Role.ADMIN)
     headers = {"Authorization": f"Bearer {tokens.issue(clerk)}"}
     until = time.monotonic() + 30
@@ -103,7 +103,7 @@ def open_shop(settings: Settings, tokens: Tokens, script: Script) -> None:
 
 
 def sell(script: Script, settings: Settings, tokens: Tokens, notebook: Notebook) -> None:
-    """Every buyer in time, each to an end."""
+    """Starts every buyer in time and waits for all."""
     aftercare = Aftercare(settings, tokens, notebook)
     began = time.monotonic()
 
@@ -123,14 +123,14 @@ def sell(script: Script, settings: Settings, tokens: Tokens, notebook: Notebook)
 
 @contextmanager
 def killing(stack: PrivateStack, kills: tuple[Kill, ...]) -> Iterator[None]:
-    """Meanwhile. All kills are done when it ends."""
+    """Kills processes while the block runs; all kills are done when it ends."""
     began = time.monotonic()
 
     def kill_all() -> None:
         for number, kill in enumerate(kills, 1):
             time.sleep(max(0.0, began + kill.at - time.monotonic()))
             while not stack.kill(kill.victim) and stack.supervisor.failure is None:
-                time.sleep(0.05)  # still dead from the last time
+                time.sleep(0.05)  # not restarted yet
             say(f"{time.monotonic() - began:6.1f} s  kill {number}/{len(kills)}: {kill.victim}")
 
     killer = threading.Thread(target=kill_all, name="killer")

@@ -1,4 +1,4 @@
-"""Who comes to the shop, when, and what each will do: all of it from the seed, before anything runs."""
+"""The script of a run: buyers, arrival times and behaviour, all derived from the seed beforehand."""
 
 import random
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ VICTIMS = ("api", "worker", "temporal", "postgres", "valkey", "sandbox")
 AFTER = (76, 4, 4, 5, 3, 2, 3, 3)  # of a hundred orders, in the order of `After`
 
 PER_SECOND = 4.0  # visits, on two cores that also restart what was killed
-BETWEEN_KILLS = 3.2  # seconds, on average: less, and the shop would only ever be starting
+BETWEEN_KILLS = 3.2  # seconds, on average; with less the shop would always be starting
 
 
 class AtTheBank(StrEnum):
-    """What a buyer does who is sent to the bank."""
+    """The buyer's behaviour at the bank."""
 
     RETURN = "authenticates and comes back"
     CLOSE_TAB = "authenticates and closes the tab"
@@ -38,7 +38,7 @@ class Clicks(StrEnum):
 
 
 class After(StrEnum):
-    """What becomes of the order, if there is one."""
+    """What happens to the order, if there is one."""
 
     NOTHING = "waits for the warehouse"
     SHIPPED = "shipped whole"

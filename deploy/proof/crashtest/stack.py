@@ -1,4 +1,4 @@
-"""A whole private stack in a folder of its own, on free ports: nobody else's shop is ever killed."""
+"""A private stack in a folder of its own, on free ports, so that no other stack is ever killed."""
 
 import os
 import shutil
@@ -21,10 +21,10 @@ from models.db.session import Database
 from runtime.settings import Settings
 
 PORTS = ("api", "postgres", "valkey", "temporal", "temporal_ui", "sandbox", "worker_metrics")
-MORE_PORTS = 4  # the metrics of further workers follow the first's
+MORE_PORTS = 4  # further workers' metrics ports follow the first one's
 
-# Business times short enough to see every end of a checkout within one run: the hold runs out before the bank's
-# patience does, and a mail without a known outcome waits longer for the provider's word than any outage here lasts.
+# Business times short enough for every end of a checkout within one run: the hold runs out before the time at the bank,
+# and a mail with an unknown outcome waits longer for its event than any outage here lasts.
 SHORT = {
     "hold_seconds": 12.0,
     "payment_action_seconds": 18.0,
@@ -35,7 +35,7 @@ SHORT = {
 
 
 class PrivateStack:
-    """`with PrivateStack() as stack`: engines, sandbox, workers and API, supervised without ever giving up.
+    """`with PrivateStack() as stack`: engines, sandbox, workers and API, supervised with unlimited restarts.
 
     `worker`: the program that its worker runs, where it is not `holdfast worker`.
     """
@@ -46,7 +46,7 @@ class PrivateStack:
         self.settings = Settings.model_validate({"data_dir": self.folder, **ports, **changes})
         self.supervisor = Supervisor(self.folder / "logs", on_event=lambda line: None, restarts=None)
         self._worker = worker
-        self.keep = False  # the folder, for whoever looks into what went wrong
+        self.keep = False  # whether the folder stays, for an analysis
 
     def __enter__(self) -> Self:
         forget_environment()
@@ -80,7 +80,7 @@ class PrivateStack:
         return replace(process, command=self._worker) if self._worker else process
 
     def kill(self, victim: str) -> bool:
-        """SIGKILL; the supervisor brings it back. False when it was dead already. `worker` is all that there are."""
+        """Sends SIGKILL; the supervisor restarts it. False when it was dead already. `worker` means all workers."""
         pids = [pid for name, pid in self.supervisor.pids.items() if name.startswith(victim)]
         for pid in pids:
             with suppress(ProcessLookupError):
@@ -88,13 +88,13 @@ class PrivateStack:
         return bool(pids)
 
     def close(self) -> None:
-        self.supervisor.kill_all()  # nothing here is worth an orderly stop
+        self.supervisor.kill_all()  # no orderly stop is needed here
         self.supervisor.close()
         if not self.keep:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def forget_environment() -> None:
-    """What the caller exported for another stack must not steer this one's processes."""
+    """Ignores what the caller exported for another stack."""
     for name in [name for name in os.environ if name.startswith("HOLDFAST_")]:
         del os.environ[name]

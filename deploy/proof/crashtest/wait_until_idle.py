@@ -1,4 +1,4 @@
-"""Waits until the shop has come to rest: nothing left to tell, to mail, to decide or to undo."""
+"""Waits until the shop is idle: no undelivered message, unsent mail, open checkout or pending compensation."""
 
 import time
 from contextlib import suppress
@@ -23,7 +23,6 @@ SELECT (SELECT count(*) FROM outbox) AS undelivered,
     (SELECT count(*) FROM orders WHERE status = 'delivered') AS uncompleted,
     (SELECT count(*) FROM payment_retries WHERE state = 'retrying') AS unpaid,
     (SELECT count(*) FROM orders WHERE status = 'cancelled' AND payment_status = 'authorised') AS unreleased,
-    (SELECT count(*) FROM refunds WHERE state = 'pending') AS unrefunded,
     (SELECT count(*) FROM notifications WHERE state = 'sending') AS unsent,
     (SELECT count(*) FROM payment_methods WHERE state IN ('saving', 'requires_action', 'removing')) AS half_saved
 """)
@@ -34,7 +33,7 @@ _RUNNING = (
 
 
 def wait_until_idle(settings: Settings, patience: float) -> str | None:
-    """None when it has come to rest; else what it was still waiting for. The return window must be short."""
+    """None when it is idle; else what it still waits for. The return window must be short."""
     deadline = time.monotonic() + patience
     while (waiting := _waiting_for(settings)) and time.monotonic() < deadline:
         time.sleep(0.5)

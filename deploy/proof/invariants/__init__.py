@@ -1,1 +1,1 @@
-"""What must be true of the shop whenever it has come to rest, whatever was killed before."""
+"""What must hold whenever the shop is idle, whatever was killed before."""

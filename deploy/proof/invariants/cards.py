@@ -1,4 +1,4 @@
-"""Cards kept for later: what people see of them is what the provider could charge, no more and no less."""
+"""Saved payment methods: customers see exactly what the provider can charge."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ SETTLED = (PaymentMethodState.SAVED, PaymentMethodState.FAILED, PaymentMethodSta
 
 
 def no_card_is_half_saved(facts: Facts) -> Iterator[str]:
-    """Every wish to save or to remove one has come to its end."""
+    """Every set-up and every removal has finished."""
     for card in facts.cards:
         if card["state"] not in SETTLED:
             yield f"{card['id']} is still {card['state']}"
 
 
 def one_customer_a_person(facts: Facts) -> Iterator[str]:
-    """The provider knows everybody once, as the account says."""
+    """The provider has one customer for each account, and the account names it."""
     known = {account["id"]: account["payment_customer"] for account in facts.accounts}
     found = defaultdict(list)
     for customer in facts.customers:
@@ -29,7 +29,7 @@ def one_customer_a_person(facts: Facts) -> Iterator[str]:
 
 
 def saved_cards_are_at_the_provider(facts: Facts) -> Iterator[str]:
-    """What is offered for a payment can be charged: it is attached to that person's customer."""
+    """Every saved method can be charged: it is attached to its owner's customer."""
     owners = {method["id"]: method["customer"] for method in facts.methods}
     known = {account["id"]: account["payment_customer"] for account in facts.accounts}
     for card in facts.cards:
@@ -41,7 +41,7 @@ def saved_cards_are_at_the_provider(facts: Facts) -> Iterator[str]:
 
 
 def no_other_card_is_there(facts: Facts) -> Iterator[str]:
-    """Nobody's card is kept that its owner does not see, or has removed; none is there twice."""
+    """The provider has no card that its owner does not see or has removed, and none twice."""
     ours = {customer["id"] for customer in facts.customers if customer["metadata"].get("user_id")}
     saved = Counter(card["reference"] for card in facts.cards if card["state"] == PaymentMethodState.SAVED)
     for method in facts.methods:
@@ -50,7 +50,7 @@ def no_other_card_is_there(facts: Facts) -> Iterator[str]:
 
 
 def one_default_a_person(facts: Facts) -> Iterator[str]:
-    """Whoever has saved cards has one that is offered first."""
+    """Every owner of saved methods has one default."""
     defaults = defaultdict(list)
     for card in facts.cards:
         if card["state"] == PaymentMethodState.SAVED:

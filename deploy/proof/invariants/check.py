@@ -1,4 +1,4 @@
-"""All invariants, by name: `check_all` says which do not hold, and where."""
+"""All invariants by name; `check_all` returns the violations."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple

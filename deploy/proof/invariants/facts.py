@@ -1,4 +1,4 @@
-"""Everything that the invariants judge: the books, the provider's truth, the processes, and what buyers were told."""
+"""The input of the invariants: our rows, the provider's records, the workflows, and the responses that buyers got."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ class Execution(NamedTuple):
 
 
 class ClientResponse(NamedTuple):
-    """One final answer that a buyer was given under one Idempotency-Key."""
+    """The final response to a buyer under one Idempotency-Key."""
 
     key: str
     cart_id: str
@@ -70,8 +70,9 @@ class ClientResponse(NamedTuple):
 
 @dataclass
 class Facts:
-    """One moment of a shop at rest. Rows as they are in the database; intents, refunds (`given_back`), mails,
-    customers and their payment methods as in the sandbox."""
+    """One moment of an idle shop. Rows as they are in the database; intents, refunds (`provider_refunds`), mails,
+    customers and their payment methods as in the sandbox.
+    """
 
     stock_levels: list[Row] = field(default_factory=list)
     adjusted: list[Row] = field(default_factory=list)
@@ -111,12 +112,12 @@ class Facts:
 
     @property
     def size(self) -> int:
-        """How many facts were judged: none would prove nothing."""
+        """The number of facts: without any, nothing was checked."""
         return sum(len(getattr(self, each.name)) for each in fields(self))
 
 
-def gather(settings: Settings, told: Sequence[ClientResponse] = ()) -> Facts:
-    """Reads all of it. The shop must be at rest: the books, the provider and Temporal are read one after another."""
+def gather(settings: Settings, responses: Sequence[ClientResponse] = ()) -> Facts:
+    """Reads all facts. The shop must be idle: database, provider and Temporal are read one after another."""
     engine = create_engine(settings.database, poolclass=NullPool, isolation_level="REPEATABLE READ")
     try:
         with engine.begin() as connection:
@@ -133,12 +134,12 @@ def gather(settings: Settings, told: Sequence[ClientResponse] = ()) -> Facts:
         customers=_sandbox(settings, "/stripe/customers"),
         methods=_sandbox(settings, "/stripe/payment_methods"),
         executions=executions(settings),
-        responses=told,
+        responses=responses,
     )
 
 
 def executions(settings: Settings, query: str | None = None) -> list[Execution]:
-    """Of Temporal's visibility store, which trails by a moment."""
+    """From Temporal's visibility store, which lags by a moment."""
 
     async def listed() -> list[Execution]:
         client = await Client.connect(settings.temporal, namespace=settings.temporal_namespace)

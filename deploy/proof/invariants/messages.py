@@ -1,4 +1,4 @@
-"""Messages and processes: one mail an order, an empty outbox, and no process too many or too few."""
+"""Messages and processes: one mail an order, an empty outbox, and exactly the workflows that the rows need."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ MESSAGE_ID = "holdfast_message_id"
 
 
 def one_confirmation_mail_per_order(facts: Facts) -> Iterator[str]:
-    """Every order's buyer has exactly one confirmation in the inbox, and the books know that it was sent."""
+    """Every order's buyer has exactly one confirmation in the inbox, and its notification is recorded as sent."""
     rows = {row["event"]: row for row in facts.notifications if row["topic"] == "order_confirmed"}
     sent = Counter[str](mail["custom_args"].get(MESSAGE_ID, "") for mail in facts.mails)
     by_subject = defaultdict(list)
-    for mail in facts.mails:  # the others name the order's number in brackets
+    for mail in facts.mails:  # other mails name the order's number in brackets
         by_subject[mail["subject"].rsplit(" ", 1)[-1]].append(mail["to"])
     for order in facts.orders:
         row = rows.pop(f"{order['id']}:1", None)
@@ -30,7 +30,7 @@ def one_confirmation_mail_per_order(facts: Facts) -> Iterator[str]:
 
 
 def one_mail_a_notice(facts: Facts) -> Iterator[str]:
-    """Whatever else a buyer was meant to be told was told once."""
+    """Every other notification was sent once."""
     sent = Counter[str](mail["custom_args"].get(MESSAGE_ID, "") for mail in facts.mails)
     for row in facts.notifications:
         if not row["topic"].startswith("notice_"):
@@ -48,14 +48,14 @@ def outbox_is_drained(facts: Facts) -> Iterator[str]:
 
 
 def no_checkout_is_left(facts: Facts) -> Iterator[str]:
-    """Every attempt has ended."""
+    """Every checkout has ended."""
     for checkout in facts.checkouts:
         if checkout["status"] in LIVE_CHECKOUT:
             yield f"{checkout['id']} is still {checkout['status']}"
 
 
 def no_process_is_orphaned(facts: Facts) -> Iterator[str]:
-    """A checkout's process runs only while its row is live."""
+    """A Checkout workflow runs only while its row is live."""
     live = {checkout_workflow(c["id"]) for c in facts.checkouts if c["status"] in LIVE_CHECKOUT}
     for execution in facts.executions:
         if execution.type in ("Checkout", "CheckoutCleanup"):
@@ -66,7 +66,7 @@ def no_process_is_orphaned(facts: Facts) -> Iterator[str]:
 
 
 def every_order_has_its_process(facts: Facts) -> Iterator[str]:
-    """Exactly one `Order` process each, running or completed; none for what is no order."""
+    """Each order has exactly one `Order` workflow, running or completed; there is none without an order."""
     found = defaultdict(list)
     for execution in facts.executions:
         if execution.type == "Order":
@@ -80,13 +80,13 @@ def every_order_has_its_process(facts: Facts) -> Iterator[str]:
 
 
 def shipments_are_out(facts: Facts) -> Iterator[str]:
-    """No parcel is half shipped."""
+    """No shipment is half made."""
     for shipment in facts.shipments:
         if shipment["status"] == "preparing":
             yield f"{shipment['id']} of {shipment['order_id']} is still being prepared"
 
 
 def nothing_is_left_for_people(facts: Facts) -> Iterator[str]:
-    """No machine's death made work for a person."""
+    """A machine's death has opened no manual task."""
     for task in facts.tasks:
         yield f"{task['id']}: {task['kind']} of {task['subject']}, {task['detail']}"

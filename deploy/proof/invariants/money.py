@@ -1,14 +1,14 @@
-"""Money: what the provider holds is what the books say, and each of it belongs to exactly one order."""
+"""Money: the provider's records agree with the ledger, and each payment belongs to exactly one order."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from deploy.proof.invariants.facts import Facts, Row
 
-# What an intent may be by the state that the books give its payment.
+# The states that an intent may have, by the state of our payment.
 _MATCHES = {
     "authorised": {"requires_capture"},
-    "captured": {"requires_capture", "succeeded", "canceled"},  # cancelled: the rest was given back
+    "captured": {"requires_capture", "succeeded", "canceled"},  # cancelled: the rest was released
     "voided": {"canceled"},
     "declined": {"requires_payment_method", "canceled"},
     "refunded": {"succeeded"},
@@ -17,12 +17,12 @@ _UNDECIDED = ("requires_action", "requires_confirmation", "processing")
 
 
 def is_live(intent: Row) -> bool:
-    """The buyer's bank has promised or paid it, and not got it back."""
+    """Authorised or captured, and not voided or refunded in full."""
     return bool(intent["status"] == "requires_capture" or intent["amount_received"] > intent["amount_refunded"])
 
 
 def at_most_one_capture_per_checkout(facts: Facts) -> Iterator[str]:
-    """One click is at most one charge; and of all that stood in for one that failed, one at a time may be taken."""
+    """One click is at most one charge. At most one replacement payment may be capturable at a time."""
     for checkout_id, intents in _by_checkout(facts).items():
         clicked = [intent for intent in intents if is_live(intent) and not _stands_in(intent)]
         promised = [intent for intent in intents if intent["status"] == "requires_capture"]
@@ -32,8 +32,9 @@ def at_most_one_capture_per_checkout(facts: Facts) -> Iterator[str]:
 
 
 def every_payment_has_its_order(facts: Facts) -> Iterator[str]:
-    """What is paid and not given back is exactly one order's, of the same amount; what stands in for a payment that
-    failed is over what was left of it."""
+    """A live payment belongs to exactly one order, with the same amount; a replacement payment is over what was left of
+    the failed one.
+    """
     orders = {order["checkout_id"]: order for order in facts.orders}
     for checkout_id, intents in _by_checkout(facts).items():
         for intent in filter(is_live, intents):
@@ -50,8 +51,9 @@ def every_payment_has_its_order(facts: Facts) -> Iterator[str]:
 
 
 def every_order_is_paid(facts: Facts) -> Iterator[str]:
-    """Every order that costs something has a live payment (or several, one after another), which its payment rows name;
-    one that waits for its payment has none that could still be taken."""
+    """Every order with a total has a live payment (or several, one after another), which its payment rows name. An
+    order that waits for its payment has none that could still be captured.
+    """
     intents = _by_checkout(facts)
     rows = defaultdict(set)
     for payment in facts.payments:
@@ -64,13 +66,13 @@ def every_order_is_paid(facts: Facts) -> Iterator[str]:
         booked = rows[order["checkout_id"]]
         waits = order["status"] == "payment_retrying"
         if not (live.keys() <= booked if waits else live and live.keys() <= booked):
-            yield f"{order['id']} is paid by {sorted(live)}, its books say {sorted(booked)}"
+            yield f"{order['id']} is paid by {sorted(live)}, its payment rows say {sorted(booked)}"
         if waits and "requires_capture" in live.values():
             yield f"{order['id']} waits for its payment, and {sorted(live)} could be taken"
 
 
 def nothing_is_undecided_at_the_provider(facts: Facts) -> Iterator[str]:
-    """No payment waits for a buyer whose checkout has ended, unless it is being tried again: it could be taken."""
+    """No payment waits for a buyer whose checkout has ended, unless it is being retried: it could be captured."""
     waiting = {checkout["id"] for checkout in facts.checkouts if checkout["status"] == "requires_action"}
     waiting |= {order["checkout_id"] for order in facts.orders if order["status"] == "payment_retrying"}
     for intent in facts.intents:
@@ -82,7 +84,7 @@ def payments_are_what_the_provider_says(facts: Facts) -> Iterator[str]:
     """State, amount and captured amount of each payment row are its intent's; without an intent nothing happened."""
     intents = {intent["id"]: intent for intent in facts.intents}
     live = {checkout["id"] for checkout in facts.checkouts if checkout["status"] in ("processing", "requires_action")}
-    failed = _awaiting_payment(facts)  # the books keep the promise until another has paid, or the order is cancelled
+    failed = _awaiting_payment(facts)  # the ledger keeps the authorisation until it is replaced
     for payment in facts.payments:
         if payment["checkout_id"] in live:
             continue
@@ -101,8 +103,9 @@ def payments_are_what_the_provider_says(facts: Facts) -> Iterator[str]:
 
 
 def ledger_is_balanced(facts: Facts) -> Iterator[str]:
-    """By payment: promised and not taken, and taken and not given back, are what the payment and its refunds say; each
-    account has its counterpart."""
+    """By payment, open authorisations and balances are what the payment and its refunds say; each account has its
+    counterpart.
+    """
     accounts = _accounts(facts)
     given = Counter[str]()
     for part in facts.refund_parts:
@@ -127,7 +130,9 @@ def ledger_is_balanced(facts: Facts) -> Iterator[str]:
 
 
 def ledger_is_what_the_provider_says(facts: Facts) -> Iterator[str]:
-    """Over all payments of a currency: promised is what may be captured, the balance what was received and kept."""
+    """Over all payments of a currency, the open authorisations are what may be captured, the balance what was received
+    and not refunded.
+    """
     currency = {payment["id"]: payment["currency"] for payment in facts.payments}
     failed = _awaiting_payment(facts)
     let_go = {payment["id"] for payment in facts.payments if payment["order_id"] in failed}
@@ -146,7 +151,7 @@ def ledger_is_what_the_provider_says(facts: Facts) -> Iterator[str]:
 
 
 def _stands_in(intent: Row) -> bool:
-    """It was made for one that failed after its order was placed (activities/payments/retry.py)."""
+    """Made for a payment that failed after its order was placed (activities/payments/retry.py)."""
     return str(intent["metadata"].get("attempt", "")).startswith("retry-")
 
 
@@ -162,7 +167,7 @@ def _by_checkout(facts: Facts) -> dict[str, list[Row]]:
 
 
 def _accounts(facts: Facts) -> dict[str, Counter[str]]:
-    """By payment, what stands on each account: debits less credits."""
+    """By payment, the balance of each account: debits less credits."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for entry in facts.ledger:
         found[entry["payment_id"]][entry["debit"]] += entry["amount"]

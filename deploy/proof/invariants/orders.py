@@ -1,4 +1,4 @@
-"""Orders: exactly one for a cart, no gap in its events, the row their fold, and everybody told the same."""
+"""Orders: exactly one for a cart, no gap in its events, the row their fold, and all responses true."""
 
 import json
 from collections import Counter, defaultdict
@@ -75,7 +75,9 @@ def replay_gives_the_row(facts: Facts) -> Iterator[str]:
 
 
 def orders_are_found_by_their_terms(facts: Facts) -> Iterator[str]:
-    """By every word of number, products, recipient and e-mail address, at its place in the list; by no other."""
+    """The search terms are those of number, products, recipient and e-mail address, with their positions, and no
+    others.
+    """
     rows: dict[str, list[Row]] = defaultdict(list)
     for row in facts.terms:
         rows[row["order_id"]].append(row)
@@ -84,69 +86,71 @@ def orders_are_found_by_their_terms(facts: Facts) -> Iterator[str]:
         wanted = {*terms_of(order["number"], products, order["recipient"], order["email"])}
         kept = {(term, row["placed_at"]) for row in rows[order["id"]] for term in row["terms"]}
         if kept != {(term, order["placed_at"]) for term in wanted}:
-            yield f"{order['id']}: it is not found by its words, or by others"
+            yield f"{order['id']}: its search terms differ"
 
 
 def acknowledged_orders_exist(facts: Facts) -> Iterator[str]:
-    """Whoever was told of an order has it, at the total that was told."""
+    """Every order in a response exists, with the total of the response."""
     orders = {order["id"]: order for order in facts.orders}
-    for told in facts.responses:
-        shown = told.body.get("order")
+    for response in facts.responses:
+        shown = response.body.get("order")
         if shown is None:
             continue
         order = orders.get(shown["id"])
         if order is None:
-            yield f"{told.cart_id} was told of {shown['id']}, which does not exist"
+            yield f"{response.cart_id} got order {shown['id']}, which does not exist"
         elif (order["total"], order["number"]) != (shown["totals"]["total"]["amount"], shown["number"]):
-            yield f"{told.cart_id} was told {shown['number']} over {shown['totals']['total']}, not {order['number']}"
+            yield f"{response.cart_id} got {shown['number']} over {shown['totals']['total']}, not {order['number']}"
 
 
 def refusals_are_true(facts: Facts) -> Iterator[str]:
-    """Whoever was told that an attempt had ended without an order has no order of it, and it is not paid."""
+    """A checkout whose response was an error is not confirmed."""
     status = {checkout["id"]: checkout["status"] for checkout in facts.checkouts}
-    for told in facts.responses:
-        checkout_id = told.body.get("checkout_id")
-        named_by_another = str(told.body.get("type", "")).endswith("/checkout-in-progress")
-        if told.status < 400 or checkout_id is None or named_by_another:
+    for response in facts.responses:
+        checkout_id = response.body.get("checkout_id")
+        named_by_another = str(response.body.get("type", "")).endswith("/checkout-in-progress")
+        if response.status < 400 or checkout_id is None or named_by_another:
             continue
         if status.get(checkout_id) == "confirmed":
-            yield f"{told.cart_id} was told {told.status} of {checkout_id}, which is confirmed"
+            yield f"{response.cart_id} got {response.status} for {checkout_id}, which is confirmed"
 
 
 def one_key_has_one_response(facts: Facts) -> Iterator[str]:
-    """The same key gets the same bytes: of all final answers that came from a process, the 5xx left out."""
+    """One key has the same bytes in all final responses of a workflow, except 5xx."""
     answers: dict[str, set[str]] = defaultdict(set)
-    for told in facts.responses:
-        if told.raw and (told.status in (201, 402) or (told.status == 409 and "checkout_id" in told.body)):
-            kind = str(told.body.get("type", ""))
+    for response in facts.responses:
+        if response.raw and (
+            response.status in (201, 402) or (response.status == 409 and "checkout_id" in response.body)
+        ):
+            kind = str(response.body.get("type", ""))
             if not kind.endswith(("/checkout-in-progress", "/request-in-progress")):
-                answers[told.key].add(told.raw)
+                answers[response.key].add(response.raw)
     for key, different in answers.items():
         if len(different) > 1:
             yield f"key {key} got {len(different)} answers: {sorted(answer[:120] for answer in different)}"
 
 
 def stored_responses_are_true(facts: Facts) -> Iterator[str]:
-    """What a key will be answered is what became of its checkout; none waits for a checkout that has ended."""
-    kept = {row["key_digest"]: row for row in facts.stored_responses}
+    """A stored response agrees with its checkout's outcome; every ended checkout with a key has one."""
+    stored = {row["key_digest"]: row for row in facts.stored_responses}
     attempts = defaultdict(list)
     for checkout in facts.checkouts:
         attempts[checkout["key_digest"]].append(checkout)
     wanted = {"confirmed": 201, "requires_action": 202, "declined": 402, "expired": 409, "processing": None}
     for key_digest, checkouts in attempts.items():
-        answer = kept.get(key_digest)
+        answer = stored.get(key_digest)
         final = [checkout for checkout in checkouts if not checkout["retryable"]]
         if answer is None:
             if final:
-                yield f"no answer is kept for {[c['id'] for c in final]}"
+                yield f"no response is stored for {[c['id'] for c in final]}"
             continue
         if not final:
-            yield f"an answer ({answer['status']}) is kept for {[c['id'] for c in checkouts]}, which may be repeated"
+            yield f"a response ({answer['status']}) is stored for {[c['id'] for c in checkouts]}, which may be repeated"
         for checkout in final:
             if checkout["status"] in wanted and answer["status"] != wanted[checkout["status"]]:
-                yield f"{checkout['id']} is {checkout['status']}, {answer['status']} is kept"
+                yield f"{checkout['id']} is {checkout['status']}, {answer['status']} is stored"
             if checkout["status"] == "confirmed" and _order_in(answer) != checkout["order_id"]:
-                yield f"{checkout['id']} is {checkout['order_id']}, the kept answer names {_order_in(answer)}"
+                yield f"{checkout['id']} is {checkout['order_id']}, the stored response names {_order_in(answer)}"
 
 
 def _order_in(answer: Row) -> str | None:
@@ -162,7 +166,7 @@ def _events(facts: Facts) -> dict[str, list[Row]]:
 
 
 def _stored(document: Row) -> Order | None:
-    """None for one that is no order at all."""
+    """None for a document that is not a valid order."""
     try:
         return Order.model_validate(document)
     except (ValueError, KeyError):
@@ -174,4 +178,4 @@ def _event(row: Row) -> Event:
 
 
 OF_ONE_ORDER = (events_have_no_gaps, replay_gives_the_row, orders_are_found_by_their_terms)
-"""What holds of each order by itself."""
+"""The invariants of a single order."""

@@ -1,4 +1,4 @@
-"""Parcels: the row is what the order's events say, whoever is under way is followed, labels are bought once."""
+"""Shipments: rows agree with their order's events, those under way have a workflow, labels are bought once."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from models.states import PARCEL_ENDS
 
 
 def shipments_are_their_events(facts: Facts) -> Iterator[str]:
-    """Every parcel that has left is in its order, with the same status, number and location."""
+    """Every shipment that has left is in its order, with the same status, number and location."""
     rows = {row["id"]: row for row in facts.shipments if row["status"] != "preparing"}
     for order in facts.orders:
         for parcel in order["document"]["shipments"]:
@@ -25,7 +25,7 @@ def shipments_are_their_events(facts: Facts) -> Iterator[str]:
 
 
 def shipments_under_way_are_tracked(facts: Facts) -> Iterator[str]:
-    """By exactly one process each."""
+    """Each shipment under way has exactly one workflow."""
     running = Counter(e.id for e in facts.executions if e.type == "Shipment" and e.status == "RUNNING")
     for row in facts.shipments:
         if row["status"] in ("preparing", *PARCEL_ENDS):
@@ -35,7 +35,7 @@ def shipments_under_way_are_tracked(facts: Facts) -> Iterator[str]:
 
 
 def carrier_events_are_applied(facts: Facts) -> Iterator[str]:
-    """No word waits for a parcel that has left."""
+    """No carrier event waits for a shipment that has left."""
     left = {row["tracking_number"] for row in facts.shipments if row["status"] != "preparing"}
     for word in facts.unapplied_carrier_events:
         if word["tracking_number"] in left:
@@ -43,7 +43,7 @@ def carrier_events_are_applied(facts: Facts) -> Iterator[str]:
 
 
 def labels_are_bought_once(facts: Facts) -> Iterator[str]:
-    """A parcel has one label that counts, the one that its row names; nobody pays for another."""
+    """A shipment has one valid label, the one that its row names; every other was voided."""
     bought = defaultdict(set)
     for label in facts.labels:
         if label["status"] == "purchased":

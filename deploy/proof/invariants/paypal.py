@@ -1,4 +1,4 @@
-"""PayPal's truth in the shape of an intent, so that what holds of money holds of it wherever it is."""
+"""PayPal's records in the shape of Stripe's, so that the same invariants of money apply."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ _HELD = {"CREATED": "requires_capture", "PARTIALLY_CAPTURED": "requires_capture"
 
 
 def as_intents(orders: list[Row]) -> list[Row]:
-    """The sandbox's `/paypal/orders`. One that is not held is as good as cancelled: only the shop could hold it."""
+    """The sandbox's `/paypal/orders`. Unauthorised ones count as cancelled: only the shop could authorise them."""
     return [{**order, "status": _status(order)} for order in orders]
 
 
@@ -18,7 +18,7 @@ def _status(order: Row) -> str:
 
 
 def as_refunds(refunds: list[Row]) -> list[Row]:
-    """The sandbox's `/paypal/refunds`: those of one of ours, which may have a part for each capture, as one."""
+    """The sandbox's `/paypal/refunds`; the parts of one of our refunds, one for each capture, as one."""
     found: dict[str, Row] = {}
     for refund in refunds:
         ours = refund["paypal"].get("custom_id")

@@ -1,4 +1,4 @@
-"""Refunds: never more than was taken, each at its provider once, in the books as it is there, and at its end."""
+"""Refunds: never more than was captured, each once at its provider, in the ledger as at the provider, and finished."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from models.states import RefundStatus
 
 
 def refunds_never_exceed_captures(facts: Facts) -> Iterator[str]:
-    """Of each payment, in the books and at the provider; what is committed is the sum of its refunds' parts."""
+    """By payment, in the ledger and at the provider; what is committed is the sum of its refunds' parts."""
     committed = Counter[str]()
     for part in facts.refund_parts:
         if part["state"] != RefundStatus.FAILED:
@@ -26,7 +26,7 @@ def refunds_never_exceed_captures(facts: Facts) -> Iterator[str]:
 
 
 def every_refund_is_at_the_provider_once(facts: Facts) -> Iterator[str]:
-    """Each part that has succeeded is one refund there, of its payment and amount; one that has failed is none."""
+    """Each succeeded part is one refund there, of its payment and amount; a failed one is none."""
     payments = {payment["id"]: payment for payment in facts.payments}
     made = {refund["id"]: refund for refund in facts.provider_refunds}
     named = defaultdict(list)
@@ -49,18 +49,18 @@ def every_refund_is_at_the_provider_once(facts: Facts) -> Iterator[str]:
 
 
 def every_refund_at_the_provider_is_known(facts: Facts) -> Iterator[str]:
-    """Whoever made it: what went back to a buyer with an order is in the order's books."""
+    """Every refund at the provider of a payment with an order is in the ledger, whoever made it."""
     ordered = {order["id"] for order in facts.orders}
     payments = {payment["reference"]: payment for payment in facts.payments if payment["order_id"] in ordered}
     known = {part["reference"] for part in facts.refund_parts}
     for refund in facts.provider_refunds:
         payment = payments.get(refund["payment_intent"])
         if refund["status"] == "succeeded" and payment and payment["captured"] and refund["id"] not in known:
-            yield f"{refund['id']} gave back {_of(refund)} of {payment['order_id']}, which nobody knows of"
+            yield f"{refund['id']} gave back {_of(refund)} of {payment['order_id']}, which the ledger has not"
 
 
 def no_refund_is_on_its_way(facts: Facts) -> Iterator[str]:
-    """Each has come to its end, and so have its parts."""
+    """Each refund has finished, and so have its parts."""
     states = {refund["id"]: refund["state"] for refund in facts.refunds}
     for refund_id, state in states.items():
         if state == RefundStatus.PENDING:
@@ -72,7 +72,7 @@ def no_refund_is_on_its_way(facts: Facts) -> Iterator[str]:
 
 
 def refunds_are_their_events(facts: Facts) -> Iterator[str]:
-    """A refund's row says what its order's events say, and its order's sum is that of those that succeeded."""
+    """A refund's row is what its order's events say, and the order's sum is that of the succeeded ones."""
     said = {refund["id"]: (order["id"], refund) for order in facts.orders for refund in order["document"]["refunds"]}
     for refund in facts.refunds:
         order_id, event = said.pop(refund["id"], (None, None))
@@ -90,11 +90,11 @@ def refunds_are_their_events(facts: Facts) -> Iterator[str]:
 
 
 def refunds_have_no_process_left(facts: Facts) -> Iterator[str]:
-    """One that has ended, and is no person's to decide, needs none; and all of them had one."""
+    """A finished refund without a manual task has no running workflow; every refund has had one."""
     ran = {execution.id for execution in facts.executions if execution.type == "Refund"}
     running = {e.id for e in facts.executions if e.type == "Refund" and e.status == "RUNNING"}
     asked = {task["subject"] for task in facts.tasks}
-    split = {refund["id"] for refund in facts.refunds}  # what one card took of a refund that another one refused
+    split = {refund["id"] for refund in facts.refunds}  # split off: another card refused its part
     for refund in facts.refunds:
         workflow_id = refund_workflow(refund["id"])
         if workflow_id not in ran and refund["cause"] not in split:

@@ -1,4 +1,4 @@
-"""Goods that came back: never more than had left, on the shelf once, and each return paid back and at its end."""
+"""Returns: never more than was shipped, restocked once, each refunded and finished."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _SETTLED = (ReturnStatus.REFUNDED, ReturnStatus.REFUSED, ReturnStatus.EXPIRED)
 
 
 def returned_units_were_shipped(facts: Facts) -> Iterator[str]:
-    """Of each line no more is back or on its way back than has left; what is back is what its returns received."""
+    """Of each line at most what was shipped is back or on its way back; what is back is what its returns received."""
     for order in facts.orders:
         document = order["document"]
         received, coming = Counter[str](), Counter[str]()
@@ -31,7 +31,7 @@ def returned_units_were_shipped(facts: Facts) -> Iterator[str]:
 
 
 def restocked_units_are_on_hand(facts: Facts) -> Iterator[str]:
-    """What a return says is back on the shelf is booked there, once, came with it, and had left from there."""
+    """Units that a return has restocked are booked once, came with it, and had left from that location."""
     booked: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
     for row in facts.restocked:
         booked[row["reason"]][row["sku"], row["location"]] += row["units"]
@@ -57,7 +57,7 @@ def restocked_units_are_on_hand(facts: Facts) -> Iterator[str]:
 
 
 def returns_are_their_events(facts: Facts) -> Iterator[str]:
-    """A return's row says what its order's events say."""
+    """A return's row is what its order's events say."""
     said = {
         request["id"]: (order["id"], request["status"])
         for order in facts.orders
@@ -71,7 +71,7 @@ def returns_are_their_events(facts: Facts) -> Iterator[str]:
 
 
 def received_returns_are_paid_back(facts: Facts) -> Iterator[str]:
-    """What came back is paid back, unless nothing was due for it; nothing else is paid back in its name."""
+    """A received return has its refund, unless nothing was due; no other refund is in its name."""
     orders = {order["id"]: order["document"] for order in facts.orders}
     for request in facts.returns:
         order, refund_id = orders[request["order_id"]], request["refund_id"]
@@ -84,7 +84,7 @@ def received_returns_are_paid_back(facts: Facts) -> Iterator[str]:
 
 
 def returns_have_their_process(facts: Facts) -> Iterator[str]:
-    """One that is expected has a process that waits for it; one that has ended has none that runs."""
+    """An expected return has a running workflow; a finished one has none."""
     running, ended = set[str](), set[str]()
     for execution in facts.executions:
         if execution.type == "Return":
@@ -99,7 +99,7 @@ def returns_have_their_process(facts: Facts) -> Iterator[str]:
 
 
 def _due(order: Row, return_id: str) -> bool:
-    """Something of it is still the buyer's money."""
+    """Whether some of it is not refunded yet."""
     payment = order["payment"]
     left = payment["captured"]["amount"] - payment["refunded"]["amount"] - payment["disputed"]["amount"]
     lines = {line["id"]: line for line in order["lines"]}

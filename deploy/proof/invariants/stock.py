@@ -1,4 +1,4 @@
-"""Stock and promotions: what came in is there, held or gone, and nothing was promised twice."""
+"""Stock and promotions: units received are on hand, held or shipped, and none is allocated twice."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _ORDERED = ("allocated", "shipped")
 
 
 def stock_is_conserved(facts: Facts) -> Iterator[str]:
-    """What was ever put there, less what was shipped, is on hand."""
+    """Units ever added, less units shipped, are on hand."""
     shipped = Counter[tuple[str, str]]()
     for hold in facts.holds:
         shipped[hold["sku"], hold["location"]] += hold["shipped"]
@@ -24,14 +24,14 @@ def stock_is_conserved(facts: Facts) -> Iterator[str]:
 
 
 def stock_is_never_negative(facts: Facts) -> Iterator[str]:
-    """Nobody was promised what is not there."""
+    """Nothing was held that was not on hand."""
     for level in facts.stock_levels:
         if not 0 <= level["reserved"] <= level["on_hand"]:
             yield f"{level['sku'], level['location']}: {level['reserved']} reserved of {level['on_hand']}"
 
 
 def reserved_is_what_is_held(facts: Facts) -> Iterator[str]:
-    """`reserved` is the sum of what live checkouts hold and orders still wait for."""
+    """`reserved` is the sum of live holds and open allocations."""
     held = Counter[tuple[str, str]]()
     for hold in facts.holds:
         if hold["state"] in _LIVE_HOLDS:
@@ -43,7 +43,7 @@ def reserved_is_what_is_held(facts: Facts) -> Iterator[str]:
 
 
 def holds_follow_their_checkout(facts: Facts) -> Iterator[str]:
-    """Held while it lives, allocated with the order, released without one or with what was cancelled of it."""
+    """Held while the checkout lives, allocated with the order, released without one or with its cancelled units."""
     status = {checkout["id"]: checkout["status"] for checkout in facts.checkouts}
     cancelled = {
         order["checkout_id"]
@@ -63,7 +63,7 @@ def holds_follow_their_checkout(facts: Facts) -> Iterator[str]:
 
 
 def orders_have_their_stock(facts: Facts) -> Iterator[str]:
-    """Every unit of an order that is not cancelled is allocated to it or shipped; shipped is what its parcels hold."""
+    """Every unit of an order that is not cancelled is allocated or shipped; shipped is what its shipments hold."""
     allocated, gone = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for hold in facts.holds:
         if hold["state"] in _ORDERED:
@@ -80,7 +80,7 @@ def orders_have_their_stock(facts: Facts) -> Iterator[str]:
 
 
 def promotions_within_their_limit(facts: Facts) -> Iterator[str]:
-    """The counter is the number of uses, within the limit; only orders keep one."""
+    """The counter is the number of uses, within the limit; only orders keep a use."""
     status = {checkout["id"]: checkout["status"] for checkout in facts.checkouts}
     uses = Counter[str](use["promotion_id"] for use in facts.promotion_uses)
     for promotion in facts.promotions:

@@ -101,7 +101,7 @@ class TestTheCheck:
     def test_of_empty_books(self, settings, fresh_database_url):
         upgrade(fresh_database_url)
         good, told = check(settings.model_copy(update={"database_url": fresh_database_url}))
-        assert (good, told) == (True, "The books are balanced: 0 entries.")
+        assert (good, told) == (True, "The ledger is balanced: 0 entries.")
 
     def test_balances_are_debits_less_credits(self, shop, payment):
         ((order_id,),) = shop.sql("SELECT order_id FROM payments WHERE id = :id", id=payment)
