@@ -9,7 +9,7 @@ from models.base import Record
 from models.delivery.tasks import TaskOutcome
 from models.errors import CurrencyMismatch, InvalidRequest, RefundExceedsBalance
 from models.money import SMALLEST, Money, payable, sum_money
-from models.orders.orders import LineQuantity, Order
+from models.orders.orders import LineQuantity, Order, OrderRefund
 from models.payments.provider import ProviderRefundStatus
 from models.states import RefundStatus
 
@@ -129,6 +129,16 @@ def plan(order: Order, amount: Money | None, lines: list[LineQuantity]) -> Refun
         raise RefundExceedsBalance("There is nothing to refund", left=left.model_dump())
     order.check_refund(chosen.amount)
     return chosen
+
+
+def plan_retry(order: Order, refund: OrderRefund) -> RefundPlan:
+    """A refund that has failed, once more: the same amount and lines, also where it has more in it than its lines cost
+    (shipping). Raises RefundExceedsBalance once its money or its units have been refunded in another way."""
+    if not refund.lines:
+        return plan(order, refund.amount, [])
+    order.refund_for(refund.lines)
+    order.check_refund(refund.amount)
+    return RefundPlan(amount=refund.amount, tax=refund.tax, lines=refund.lines)
 
 
 def _of_lines(order: Order, amount: Money | None, lines: list[LineQuantity]) -> RefundPlan:

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from temporalio.client import WorkflowExecutionStatus
 
-from models.db.session import Database
 from models.ids import derived_id, refund_workflow
-from models.payments.refunds import RefundRef
 from tests.fixtures.refunds import FAILS, WAITS, at_the_provider, balances, by_hand, given, resolve
 from tests.fixtures.retries import Failed
 from tests.fixtures.shop import eventually, new_key
-from workers.orphans import Sweeper
-from workflows import queues
-from workflows.refund import Refund
 
 
 class TestTheProvidersMoods:
@@ -172,66 +166,6 @@ class TestByHand:
         assert {r["id"]: r["status"] for r in after["refunds"]} == {refund["id"]: "failed", theirs: "succeeded"}
         assert given(world, buyer) == total
         assert not any(balances(shop, order).values())
-
-
-class TestEndedByHand:
-    def test_a_process_that_an_operator_has_ended_begins_anew_with_the_next_word(
-        self, shop, world, bought, give, settled
-    ):
-        _, order = bought(WAITS)
-        refund = give(order)
-        (made,) = eventually(lambda: at_the_provider(world, refund["id"]))
-        eventually(lambda: shop.sql("SELECT 1 FROM refund_parts WHERE reference = :r", r=made["id"]))
-
-        async def terminate(client):
-            await client.get_workflow_handle(refund_workflow(refund["id"])).terminate()
-
-        shop.temporal(terminate)
-        world.post(f"/stripe/refunds/{made['id']}/settle", status="succeeded")
-        assert settled(order)["payment_status"] == "refunded"
-        assert len(at_the_provider(world, refund["id"])) == 1
-
-    def test_one_whose_history_grows_long_goes_on_in_a_new_execution(self, shop, world, bought, give, settled):
-        with world.webhooks(mode="drop"):
-            _, order = bought(WAITS)
-            refund = give(order)
-            (made,) = eventually(lambda: at_the_provider(world, refund["id"]))
-            eventually(lambda: shop.sql("SELECT 1 FROM refund_parts WHERE reference = :r", r=made["id"]))
-            workflow_id = refund_workflow(refund["id"])
-
-            async def begin_anew(client):
-                await client.get_workflow_handle(workflow_id).terminate()
-                ref = RefundRef(refund_id=refund["id"], history_limit=10)
-                begun = await client.start_workflow(Refund.run, ref, id=workflow_id, task_queue=queues.ORDERS)
-                return begun.result_run_id
-
-            async def continued(client):
-                found = await client.get_workflow_handle(workflow_id, run_id=run_id).describe()
-                return found.status is WorkflowExecutionStatus.CONTINUED_AS_NEW
-
-            run_id = shop.temporal(begin_anew)
-            eventually(lambda: shop.temporal(continued))
-            world.post(f"/stripe/refunds/{made['id']}/settle", status="succeeded")
-            assert settled(order)["payment_status"] == "refunded"
-            eventually(lambda: shop.ended(workflow_id))
-        assert len(at_the_provider(world, refund["id"])) == 1
-
-    def test_and_the_sweeper_finds_it_where_no_word_comes(self, shop, world, bought, give, settled):
-        database = Database(shop.settings.database, pool_size=1)
-        with world.webhooks(mode="drop"):
-            _, order = bought(WAITS)
-            refund = give(order)
-            (made,) = eventually(lambda: at_the_provider(world, refund["id"]))
-            eventually(lambda: shop.sql("SELECT 1 FROM refund_parts WHERE reference = :r", r=made["id"]))
-
-            async def terminate(client):
-                await client.get_workflow_handle(refund_workflow(refund["id"])).terminate()
-                world.post(f"/stripe/refunds/{made['id']}/settle", status="succeeded")
-                return await Sweeper(shop.settings, database, client, margin=0.0).round()
-
-            assert refund["id"] in shop.temporal(terminate)
-            assert settled(order)["payment_status"] == "refunded"
-        database.close()
 
 
 class TestTwoCards:

@@ -13,7 +13,7 @@ from models.checkout.pricing import Totals
 from models.errors import CurrencyMismatch, InvalidRequest, RefundExceedsBalance
 from models.money import Money
 from models.orders.orders import LineQuantity, Order, OrderLine, OrderPayment, OrderRefund
-from models.payments.refunds import RefundPart, RefundPlan, plan, refund_of
+from models.payments.refunds import RefundPart, RefundPlan, plan, plan_retry, refund_of
 from models.states import OrderStatus, PaymentStatus, RefundStatus
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
@@ -175,3 +175,18 @@ def test_every_try_has_a_name_of_its_own_that_leads_back_to_the_refund():
     again = part.model_copy(update={"attempt": 2})
     assert [part.key, again.key] == ["rfd_1:pay_1", "rfd_1/2:pay_1"]
     assert {refund_of(part.name), refund_of(again.name)} == {"rfd_1"}
+
+
+def test_a_failed_refund_of_all_of_it_is_retried_with_its_shipping() -> None:
+    order = shipped([2], shipping=500)
+    planned = plan(order, None, [])
+    (failed,) = after(order, planned, RefundStatus.FAILED).refunds
+    assert plan_retry(order, failed) == planned
+
+
+def test_a_failed_refund_is_not_retried_once_its_units_or_its_money_are_refunded() -> None:
+    order = shipped([2], shipping=500)
+    (failed,) = after(order, plan(order, None, []), RefundStatus.FAILED).refunds
+    for meanwhile in (plan(order, usd(600), []), plan(order, None, [LineQuantity(line_id="line_0", quantity=1)])):
+        with pytest.raises(RefundExceedsBalance):
+            plan_retry(after(order, meanwhile), failed)

@@ -23,7 +23,7 @@ from models.orders import orders
 from models.orders.notices import OrderNotice
 from models.orders.orders import SYSTEM, Actor, Order
 from models.payments.provider import ProviderRefund, ProviderRefundStatus
-from models.payments.refunds import STATUS_OF, RefundPart, RefundSnapshot, RefundTask, plan
+from models.payments.refunds import STATUS_OF, RefundPart, RefundSnapshot, RefundTask, plan, plan_retry
 from models.states import RefundStatus
 
 _SNAPSHOT = text("""
@@ -235,7 +235,7 @@ def retry(connection: Connection, refund_id: str) -> None:
             state=str(refund.status),
             requested="pending",
         )
-    planned = plan(order, refund.amount, refund.lines)
+    planned = plan_retry(order, refund)
     for part in parts:
         reserve(connection, part)
     append(

@@ -1,10 +1,13 @@
-"""The ladder of a failed payment in business time as production has it, skipped."""
+"""The PaymentRetry workflow: its schedule in business time as production has it, skipped, and attempts lost with their
+worker."""
 
 from __future__ import annotations
 
 import pytest
 
-from models.ids import payment_retry_workflow
+from models.ids import new_id, payment_retry_workflow
+from models.payments.retry import Asked
+from tests.fixtures.lost import lose_try
 from tests.fixtures.retries import Failed
 from tests.fixtures.shop import eventually
 
@@ -94,3 +97,37 @@ def test_a_provider_that_is_down_is_waited_for(fail):
     found.shop.skip(hours=1.1)
     found.ended("paid")
     assert len(found.live()) == 1
+
+
+class TestACommandLostWithItsWorker:
+    """It had written that it began: the process hears of it, and goes on."""
+
+    @pytest.fixture
+    def failed(self, shop):
+        found = Failed(shop, shop.sku(stock=5), save=False)
+        found.refuse()
+        found.waits_for("new_method")
+        return found
+
+    def test_a_try_is_made_and_its_asker_finds_the_answer(self, shop, failed):
+        key = new_id("key")
+        planned = lose_try(shop, failed.id, Asked(key_digest=key, fingerprint="same"))
+        failed.ended("paid")
+        assert failed.status == "processing"
+        assert [payment["metadata"]["payment_id"] for payment in failed.live()] == [planned.charge.payment_id]
+        assert shop.sql("SELECT 1 FROM kept_answers WHERE key_digest = :key AND status = 200", key=key)
+
+    def test_a_try_of_another_method_meanwhile_counts(self, shop, failed):
+        """Nobody was asked for the first one's money yet."""
+        lose_try(shop, failed.id)
+        answer = failed.pay("pm_card_mastercard")
+        assert answer.status_code in (200, 409), answer.text  # 409: the first one was quicker
+        failed.ended("paid")
+        assert len(failed.live()) == 1
+
+    def test_what_has_ended_tells_nobody(self, shop, failed):
+        """It costs nothing where nothing is lost."""
+        assert failed.pay().status_code == 200
+        assert failed.ship().status_code == 201
+        begun = "SELECT count(*) FROM outbox WHERE aggregate LIKE 'scheduled/%' AND data ->> 'order_id' = :id"
+        assert shop.sql(begun, id=failed.id)[0][0] == 0

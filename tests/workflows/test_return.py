@@ -13,6 +13,7 @@ from models.accounts.access import Role
 from models.ids import order_workflow, return_workflow
 from models.orders.returns import ReturnRef
 from models.states import ReturnStatus
+from tests.fixtures.executions import details
 from tests.fixtures.parcels import deliver, ship
 from tests.fixtures.shop import eventually
 from workflows import queues
@@ -55,14 +56,6 @@ def update(shop, return_id, name, *arguments):
         return await client.get_workflow_handle(return_workflow(return_id)).execute_update(name, *arguments)
 
     return shop.temporal(ask)
-
-
-def details(shop, return_id):
-    async def ask(client):
-        return await client.get_workflow_handle(return_workflow(return_id)).query("__temporal_workflow_metadata")
-
-    found = shop.temporal(ask)
-    return found.get("currentDetails", "") if isinstance(found, dict) else found.current_details
 
 
 @pytest.fixture
@@ -119,7 +112,7 @@ class TestInTheUi:
 
     def test_the_details_say_what_it_waits_for(self, shop, shipped):
         return_id = announce(shop, *shipped)
-        assert "expected until 20" in details(shop, return_id)
+        assert "expected until 20" in details(shop, return_workflow(return_id))
 
     @pytest.mark.parametrize("typed", [({},), ()])
     def test_receive(self, shop, shipped, typed):

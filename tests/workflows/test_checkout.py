@@ -1,4 +1,4 @@
-"""The processes on a real Temporal: what operators see of them, and what happens when they step in."""
+"""The Checkout workflow on a real Temporal: what operators see of it, and what happens when they step in."""
 
 from __future__ import annotations
 
@@ -6,47 +6,15 @@ import threading
 import time
 
 import pytest
-from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
+from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from models.ids import checkout_workflow, order_workflow
+from models.ids import checkout_workflow
 from models.states import CheckoutStatus
+from tests.fixtures.executions import details, event_types, listed
 from tests.fixtures.record import clean_up
 from tests.fixtures.shop import THREE_D_SECURE, eventually
 from workflows.checkout import Checkout
-
-
-def handle_of(workflow_id):
-    return lambda client: client.get_workflow_handle(workflow_id)
-
-
-def describe(shop, workflow_id):
-    return shop.temporal(lambda client: client.get_workflow_handle(workflow_id).describe())
-
-
-def listed(shop, query):
-    async def ask(client):
-        return [found.id async for found in client.list_workflows(query)]
-
-    return shop.temporal(ask)
-
-
-def details(shop, workflow_id):
-    """What the UI shows above the history."""
-
-    async def ask(client):
-        return await client.get_workflow_handle(workflow_id).query("__temporal_workflow_metadata")
-
-    found = shop.temporal(ask)
-    return found.get("currentDetails", "") if isinstance(found, dict) else found.current_details
-
-
-def event_types(shop, workflow_id):
-    async def ask(client):
-        history = await client.get_workflow_handle(workflow_id).fetch_history()
-        return [event.WhichOneof("attributes") for event in history.events]
-
-    return shop.temporal(ask)
 
 
 @pytest.fixture
@@ -67,11 +35,6 @@ class TestWhatOperatorsSee:
         order_id = buyer.ended(checkout_id)["order"]["id"]
         query = f'OrderId = "{order_id}" AND CheckoutStatus = "{CheckoutStatus.CONFIRMED}"'
         assert eventually(lambda: listed(shop, query)) == [workflow_id]
-
-    def test_an_order_is_found_by_its_status(self, shop):
-        order = shop.buyer().buy()
-        query = f'OrderId = "{order["id"]}" AND OrderStatus = "confirmed"'
-        assert eventually(lambda: listed(shop, query)) == [order_workflow(order["id"])]
 
     def test_a_summary_says_what_it_is_and_details_where_it_is(self, shop, at_the_bank):
         buyer, checkout_id, _ = at_the_bank
@@ -187,36 +150,32 @@ class TestSteppingIn:
         assert (status, world.charged(buyer.cart_id)) in [("expired", 0), ("confirmed", buyer.total["amount"])]
 
 
-class TestOrders:
-    def test_told_twice_they_start_once(self, shop):
-        order = shop.buyer().buy()
-        workflow_id = order_workflow(order["id"])
-        eventually(lambda: listed(shop, f'OrderId = "{order["id"]}" AND WorkflowType = "Order"'))
-        run = describe(shop, workflow_id).run_id
-        shop.sql(
-            "INSERT INTO outbox (topic, aggregate, data) VALUES ('order.confirmed', :id, CAST(:data AS jsonb))",
-            id=order["id"],
-            data=f'{{"order_id": "{order["id"]}"}}',
-        )
-        eventually(lambda: not shop.sql("SELECT 1 FROM outbox WHERE aggregate = :id", id=order["id"]))
-        assert describe(shop, workflow_id).run_id == run
+class TestBusinessTime:
+    """Without a webhook: the times that production has, skipped."""
 
-    def test_one_that_was_terminated_goes_on_with_the_next_parcel(self, shop, world):
-        from models.accounts.access import Role
-        from tests.fixtures.shop import new_key
+    def test_stock_is_held_for_a_quarter_and_the_payment_waits_for_half_an_hour(self, timeless):
+        sku = timeless.sku(stock=1)
+        buyer = timeless.buyer(sku)
+        with timeless.world.webhooks(mode="drop"):
+            checkout_id = buyer.checkout(THREE_D_SECURE).json()["checkout_id"]
+            timeless.asleep(checkout_workflow(checkout_id))
+            timeless.skip(minutes=14, seconds=50)
+            assert timeless.stock(sku) == (1, 1)
+            timeless.skip(seconds=20)
+            eventually(lambda: timeless.stock(sku) == (1, 0))
+            timeless.asleep(checkout_workflow(checkout_id))
+            timeless.skip(minutes=14, seconds=30)
+            assert buyer.read_checkout(checkout_id)["status"] == "requires_action"
+            timeless.skip(seconds=30)
+            assert buyer.ended(checkout_id)["status"] == "expired"
+        assert [intent["status"] for intent in timeless.world.intents(buyer.cart_id)] == ["canceled"]
 
-        buyer = shop.buyer()
-        order = buyer.buy()
-        workflow_id = order_workflow(order["id"])
-        eventually(lambda: len(world.mail(buyer.email)) == 1)
-        shop.temporal(lambda client: client.get_workflow_handle(workflow_id).terminate())
-        body = {
-            "lines": [{"line_id": order["lines"][0]["id"], "quantity": 1}],
-            "carrier": "ups",
-            "tracking_number": new_key(),
-        }
-        answer = shop.post(f"/v1/fulfilment/orders/{order['id']}/shipments", body, shop.bearer(Role.WAREHOUSE))
-        assert answer.status_code == 201, answer.text
-        assert describe(shop, workflow_id).status is WorkflowExecutionStatus.RUNNING
-        confirmations = [mail for mail in world.mail(buyer.email) if mail["subject"].endswith(order["number"])]
-        assert len(confirmations) == 1
+    def test_a_payment_that_the_bank_has_approved_is_polled_within_half_a_minute(self, timeless):
+        buyer = timeless.buyer(timeless.sku(stock=1))
+        with timeless.world.webhooks(mode="drop"):
+            checkout_id = buyer.checkout(THREE_D_SECURE).json()["checkout_id"]
+            timeless.asleep(checkout_workflow(checkout_id))
+            timeless.world.authenticate(buyer.cart_id)
+            timeless.skip(seconds=31)
+            assert buyer.ended(checkout_id)["status"] == "confirmed"
+        assert timeless.world.charged(buyer.cart_id) == buyer.total["amount"]

@@ -14,6 +14,7 @@ from activities.orders.parcels import Parcels
 from models.accounts.access import Role
 from models.db.session import Database
 from models.ids import shipment_workflow
+from tests.fixtures.executions import details
 from tests.fixtures.parcels import follow, happen, is_followed
 from tests.fixtures.shop import eventually, new_key
 from workflows.shipment import Shipment
@@ -72,15 +73,9 @@ class TestWhatIsHeard:
         assert result(shop, parcel) == end
 
     def test_shows_in_its_details(self, shop):
-        async def details(client):
-            found = await client.get_workflow_handle(shipment_workflow(parcel["id"])).query(
-                "__temporal_workflow_metadata"
-            )
-            return found.get("currentDetails", "") if isinstance(found, dict) else found.current_details
-
         parcel = send(shop)
         happen(shop, parcel, "out_for_delivery")
-        eventually(lambda: shop.temporal(details) == "Out for delivery")
+        eventually(lambda: details(shop, shipment_workflow(parcel["id"])) == "Out for delivery")
 
     def test_begins_it_anew_where_an_operator_has_ended_it(self, shop):
         parcel = send(shop)
