@@ -18,8 +18,8 @@ from workflows import queues
 
 def activity_classes():
     """Every class in `activities/` that has an activity."""
-    for found in pkgutil.iter_modules(activities.__path__):
-        module = importlib.import_module(f"activities.{found.name}")
+    for found in pkgutil.walk_packages(activities.__path__, "activities."):
+        module = importlib.import_module(found.name)
         for _, each in inspect.getmembers(module, inspect.isclass):
             if each.__module__ == module.__name__ and any(map(is_activity, vars(each).values())):
                 yield each

@@ -142,7 +142,7 @@ class TestAfterAChange:
         first, _, sku, order = own_words
         new = word()
         for _ in range(2):  # repeated, it says the same
-            rewrite(order, order["email"], {"name": f"{new} Ada"})
+            rewrite(order, order["email"], {**ADDRESSES["US"], "name": f"{new} Ada"})
             assert found(q=new) == found(q=sku) == found(q=order["email"]) == [order["id"]]
             assert found(q=first) == []
 
