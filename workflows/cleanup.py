@@ -1,6 +1,6 @@
 """An orphaned checkout (its workflow was terminated): voids its payment, then releases its stock.
 
-Tests: tests/workers/test_orphans.py, tests/workflows/test_processes.py, tests/api/delivery/test_tasks.py;
+Tests: tests/workers/test_orphans.py, tests/workflows/test_checkout.py, tests/api/delivery/test_tasks.py;
 histories: tests/histories/CheckoutCleanup/.
 """
 

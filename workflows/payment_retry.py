@@ -1,7 +1,7 @@
 """A payment that failed after its order was placed: attempted on a schedule of days, until it is paid or given up.
 
 models/payments/dunning.py has the retry advice and the retry schedule; docs/payment-retry.md what people see.
-Tests: tests/workflows/test_payment_retry_schedule.py, tests/api/payments/test_retry.py;
+Tests: tests/workflows/test_payment_retry.py, tests/api/payments/test_retry.py;
 histories: tests/histories/PaymentRetry/.
 """
 

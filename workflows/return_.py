@@ -1,6 +1,6 @@
 """A return (RMA), from its announcement to received and refunded, refused, or expired.
 
-Tests: tests/workflows/test_returns.py, tests/api/orders/test_returns.py; histories: tests/histories/Return/.
+Tests: tests/workflows/test_return.py, tests/api/orders/test_returns.py; histories: tests/histories/Return/.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tracking of one shipment: follows carrier events, polls the carrier during silence, declares the parcel lost.
 
 The database holds the tracking events, and they move the order there.
-Tests: tests/workflows/test_shipments.py, tests/api/orders/test_parcels.py; histories: tests/histories/Shipment/.
+Tests: tests/workflows/test_shipment.py, tests/api/orders/test_parcels.py; histories: tests/histories/Shipment/.
 """
 
 from __future__ import annotations
