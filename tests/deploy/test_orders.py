@@ -89,7 +89,7 @@ def test_check_tells_and_changes_nothing_and_rebuild_makes_it_right(books, fresh
     assert status == 1
     for wrong in ("its events are [1]", "its document is not the fold", "status is completed", "total 1, its events"):
         assert wrong in told
-    assert "not found by its words" in told
+    assert "its search terms differ" in told
     assert told.endswith("orders: 1 read, 1 not what their events say\n")
     assert sql(books, "SELECT * FROM orders") == before
 

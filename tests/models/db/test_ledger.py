@@ -96,7 +96,7 @@ class TestTheCheck:
         shop.sql("UPDATE payments SET captured = captured + 1 WHERE id = :id", id=payment_id)
         faults = [line for line in told.splitlines() if payment_id in line]
         assert not good
-        assert [fault.split()[3] for fault in faults] == ["captured,", "promised,"]
+        assert [fault.split()[3] for fault in faults] == ["captured,", "open,"]
 
     def test_of_empty_books(self, settings, fresh_database_url):
         upgrade(fresh_database_url)
