@@ -239,7 +239,7 @@ class TestTheRun:
 
     def test_can_be_asked_for_by_command(self, shop):
         ((before,),) = shop.sql("SELECT count(*) FROM reconciliation_runs")
-        assert "has begun" in trigger(shop.settings)
+        assert "is triggered" in trigger(shop.settings)
         eventually(lambda: shop.sql("SELECT count(*) AS n FROM reconciliation_runs")[0].n > before)
         eventually(lambda: not shop.sql("SELECT 1 FROM reconciliation_runs WHERE state = 'running'"))
 

@@ -199,7 +199,7 @@ class TestAfterwards:
         (task,) = tasks()
         answer = shop.post(f"/v1/ops/needs-attention/{task['id']}/resolve", {"outcome": "retry"}, headers)
         assert answer.status_code == 200, answer.text
-        eventually(lambda: any("ask for a new one" in again["detail"] for again in tasks()))  # a part of it was given
+        eventually(lambda: any("request a new one" in again["detail"] for again in tasks()))  # a part of it was given
 
         headers["Idempotency-Key"] = new_key()
         rest = shop.post(path, {"reason": "broken"}, headers)
