@@ -127,7 +127,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             ),
             providers=providers,
         )
-        gc_tuning.settle_in()
+        gc_tuning.tune()
         try:
             yield
         finally:

@@ -9,7 +9,7 @@ import gc
 THRESHOLDS = (50_000, 50, 50)
 
 
-def settle_in() -> None:
+def tune() -> None:
     """Call it once, at the end of a process's start-up."""
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)

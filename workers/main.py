@@ -54,7 +54,7 @@ def run(settings: Settings, only: Iterable[str] = ()) -> None:
 async def _run(settings: Settings, names: tuple[str, ...]) -> None:
     logs.configure(settings.log_level)
     failpoints.arm(settings.failpoints)
-    gc_tuning.settle_in()
+    gc_tuning.tune()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
