@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from deploy.proof.crashtest.stack import PrivateStack
+from deploy.stack import plan
+from deploy.stack.ports import free_ports
 from runtime.settings import Settings
 from workers.registry import build
 
@@ -38,11 +40,19 @@ def failpoints() -> list[str]:
 
 
 class Crashing:
-    """A stack whose workers kill themselves at a failpoint: once each time that it is armed."""
+    """A stack whose workers kill themselves at a failpoint: once each time that it is armed.
+
+    `unhurried`: reaches another API, at which a buyer has minutes at the bank and not `payment_action_seconds`: when
+    many workers die in a row, Temporal takes longer than that to go on with a checkout.
+    """
 
     def __init__(self, stack: PrivateStack, markers: Path) -> None:
         self.stack = stack
         self.settings = stack.settings
+        self.unhurried = stack.settings.model_copy(
+            update={"api_port": free_ports(1)[0], "payment_action_seconds": 300.0}
+        )
+        stack.supervisor.start(replace(plan.holdfast(self.unhurried)[1], name="api-unhurried"))
         self._markers = markers
 
     @property

@@ -18,6 +18,7 @@ from deploy.proof.crashtest.script import DECLINED, PAYPAL, THREE_D_SECURE, VISA
 from deploy.proof.crashtest.wait_until_idle import wait_until_idle
 from deploy.proof.invariants.check import Violation, check_all
 from deploy.proof.invariants.facts import Facts, gather
+from runtime.settings import Settings
 from tests.crash import manual_tasks, parcels, refunding, retrying
 from tests.crash.afterwards import Afterwards
 from tests.crash.conftest import Crashing, failpoints
@@ -205,7 +206,7 @@ class Runner:
     def __init__(self, crashing: Crashing, names: list[str], notebook: Notebook) -> None:
         self._names = names
         self._crashing = crashing
-        self._settings = crashing.settings
+        self._settings = crashing.unhurried
         self._tokens = Tokens.of(crashing.settings)
         self._few = threading.Semaphore(AT_ONCE)
         self._all_ready = threading.Barrier(len(names))  # nobody's way to his failpoint is somebody else's storm
@@ -240,12 +241,16 @@ class Runner:
         if isinstance(scenario, Later):
             return self._later(scenario, outcome)
         if isinstance(scenario, Saving):
-            owner = CardOwner(self._settings, self._tokens, PATIENCE)
+            owner = CardOwner(self._settings_of(scenario), self._tokens, PATIENCE)
             outcome.user_id = owner.user_id
             return self._owner_ready(scenario, owner)
         buyer = self._buyer(scenario)
         outcome.cart_id = buyer.cart_id
         return self._ready(scenario, buyer)
+
+    def _settings_of(self, scenario: Scenario | Saving) -> Settings:
+        """Those who wait for the end of the time to pay are in a hurry."""
+        return self._crashing.settings if scenario.patient else self._settings
 
     def _later(self, scenario: Later, outcome: Outcome) -> Callable[[], None]:
         """Bought, and brought as far as the step begins."""
@@ -285,7 +290,7 @@ class Runner:
             code=None,
             customer=False,
         )
-        buyer = Buyer(visit, self._settings, self._tokens, self._notebook, PATIENCE)
+        buyer = Buyer(visit, self._settings_of(scenario), self._tokens, self._notebook, PATIENCE)
         assert buyer.fill_cart()
         if scenario.lost:
             script = {
