@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.accounts.access import Role
+from models.db.repositories.delivery import stored_responses
 from models.ids import new_id
 from tests.fixtures.shop import ADDRESSES, at_once, new_key, slug
 
@@ -117,6 +118,19 @@ class TestCheckouts:
         assert len({answer.content for answer in final}) == 1
         assert buyer.checkout(key=key).content == final[0].content
         assert len(shop.orders_of(buyer.cart_id)) == len(shop.world.intents(buyer.cart_id)) == 1
+
+    def test_a_key_that_is_answered_between_two_reads_gives_its_answer(self, shop, monkeypatch):
+        """The cart is read after the key: by then the same click, sent twice, may have completed it."""
+        buyer, key = shop.buyer(), new_key()
+        first = buyer.checkout(key=key)
+        assert first.status_code == 201
+        load, stale = stored_responses.load, iter([True])
+
+        def before_the_other(connection, digest, fingerprint):
+            return load(connection, new_key() if next(stale, False) else digest, fingerprint)
+
+        monkeypatch.setattr(stored_responses, "load", before_the_other)
+        assert buyer.checkout(key=key).content == first.content
 
 
 class TestOtherPosts:

@@ -18,6 +18,7 @@ from api.schemas.responses import CheckoutOut, Problem
 from api.services import Services, Shop
 from models.accounts.access import Principal
 from models.checkout import carts as rules
+from models.checkout.carts import Cart
 from models.checkout.checkouts import BeginCheckout
 from models.db.repositories.accounts import profiles
 from models.db.repositories.checkout import carts as cart_repository
@@ -26,7 +27,7 @@ from models.db.repositories.checkout import reads as checkout_reads
 from models.db.repositories.delivery import stored_responses
 from models.db.repositories.payments import methods as payment_methods
 from models.delivery.stored_responses import CommandResponse, StoredResponse
-from models.errors import InvalidRequest, NotFound, PaymentDeclined, PaymentMethodInvalid
+from models.errors import HoldfastError, InvalidRequest, NotFound, PaymentDeclined, PaymentMethodInvalid
 from models.ids import derived_id, order_of
 from models.money import Money
 from models.payments.methods import is_saved_id
@@ -125,12 +126,15 @@ def _prepare(
         if body.expected_total.currency != cart.currency:
             raise InvalidRequest.at("/expected_total/currency", f"the cart is in {cart.currency}")
         if not stored_response.running:
-            quoted = rules.quote(cart, shop.rules.read(connection, cart))
-            checkouts.check(cart, quoted, body.expected_total)
-            if body.payment is None and quoted.total.amount:
-                raise InvalidRequest.at("/payment", "is required: there is something to pay")
-            if body.payment is not None:
-                _check_provider(shop, body.payment.provider, cart.currency)
+            try:
+                _check(shop, connection, cart, body)
+            except HoldfastError:
+                # A request with the same key may have completed the cart since the key was read.
+                stored_response = stored_responses.load(connection, key.digest, key.fingerprint)
+                if stored_response.answer is not None:
+                    return stored_response.answer
+                if not stored_response.running:
+                    raise
         payer = _payer(connection, caller, body.payment)
     checkout_id = derived_id("chk", key.digest, cart.id, str(stored_response.spent))
     settings = shop.settings
@@ -148,6 +152,16 @@ def _prepare(
         payment_action_seconds=settings.payment_action_seconds,
         payment_lookup_seconds=settings.payment_lookup_seconds,
     )
+
+
+def _check(shop: Services, connection: Connection, cart: Cart, body: NewCheckout) -> None:
+    """Raises what refuses the checkout before it begins."""
+    quoted = rules.quote(cart, shop.rules.read(connection, cart))
+    checkouts.check(cart, quoted, body.expected_total)
+    if body.payment is None and quoted.total.amount:
+        raise InvalidRequest.at("/payment", "is required: there is something to pay")
+    if body.payment is not None:
+        _check_provider(shop, body.payment.provider, cart.currency)
 
 
 def _check_provider(shop: Services, provider: str, currency: str) -> None:
