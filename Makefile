@@ -35,10 +35,10 @@ flakes: setup ## The whole suite N times in random order, then N times beside BU
 	@$(BIN)/python -m deploy.checks.flakes --runs $(or $(N),5) --busy $(or $(BUSY),2) --processes $(PROCESSES) $(TESTS)
 
 durations: setup ## Write down how long every file of tests takes (tests/durations.json)
-	$(BIN)/pytest -q -n $(PROCESSES) --record-durations
+	$(BIN)/python -m pytest -q -n $(PROCESSES) --record-durations
 
 quick: check ## What to run after each edit, in less than a minute: check, and the tests that need no engine
-	$(BIN)/pytest -q -n 2 tests/runtime tests/models tests/sandbox tests/workers/test_replay.py tests/workers/test_packages.py \
+	$(BIN)/python -m pytest -q -n 2 tests/runtime tests/models tests/sandbox tests/workers/test_replay.py tests/workers/test_packages.py \
 		tests/workflows/test_imports.py --ignore tests/models/db
 
 check: lint types imports ## Format, lint, types and import contracts, as CI does
