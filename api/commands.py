@@ -16,7 +16,7 @@ from models.accounts.access import Principal
 from models.db.session import Database
 from models.delivery.stored_responses import StoredResponse
 from models.ids import derived_id, new_id
-from models.orders.commands import By
+from models.orders.commands import Initiator
 from models.orders.orders import Actor
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ async def _command(request: Request, shop: Shop, idempotency_key: IdempotencyKey
 Command = Annotated[CommandRequest, Depends(_command)]
 
 
-def initiator(caller: Principal | None, key: Key | None) -> By:
+def initiator(caller: Principal | None, key: Key | None) -> Initiator:
     """The actor and a cause id; the same Idempotency-Key gives the same id."""
     actor = Actor(type=caller.kind, id=caller.user_id) if caller else Actor(type="guest")
-    return By(actor=actor, cause=derived_id("evt", key.digest) if key else new_id("evt"))
+    return Initiator(actor=actor, cause=derived_id("evt", key.digest) if key else new_id("evt"))

@@ -24,7 +24,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.payments.retry import PaymentRetries
     from models.delivery.tasks import OpenTask
     from models.errors import AuthorisationGone, CaptureRefused, HoldfastError, Refusal
-    from models.orders.commands import By, OrderRequest, OrderSnapshot, ReleaseAuthorisation
+    from models.orders.commands import Initiator, OrderRequest, OrderSnapshot, ReleaseAuthorisation
     from models.orders.fulfilment import (
         BuyLabel,
         CapturePayment,
@@ -45,7 +45,7 @@ with workflow.unsafe.imports_passed_through():
 
 STATUS = SearchAttributeKey.for_keyword(ORDER_STATUS)
 ENDS = (OrderStatus.CANCELLED, OrderStatus.RETURNED)
-NO_INITIATOR = By()
+NO_INITIATOR = Initiator()
 DECLINED_BY_ISSUER = (CaptureRefused.__name__, AuthorisationGone.__name__)
 RECHECK_INTERVAL = timedelta(days=1)
 
@@ -173,29 +173,31 @@ class Order(CompensatingWorkflow, AcceptsUpdates):
 
     @workflow.update
     @recorded
-    async def cancel(self, initiator: By = NO_INITIATOR) -> OrderStatus:
+    async def cancel(self, initiator: Initiator = NO_INITIATOR) -> OrderStatus:
         """Cancels an order of which nothing has shipped: releases stock at once, then the authorisation."""
         return await self._run_command(OrderCommands.cancel_order, initiator, "cancel")
 
     @workflow.update
     @recorded
-    async def cancel_remainder(self, initiator: By = NO_INITIATOR) -> OrderStatus:
+    async def cancel_remainder(self, initiator: Initiator = NO_INITIATOR) -> OrderStatus:
         """Cancels the units that have not shipped; the shipped ones are delivered."""
         return await self._run_command(OrderCommands.cancel_remainder, initiator, "cancel the remainder")
 
     @workflow.update
     @recorded
-    async def hold(self, initiator: By = NO_INITIATOR) -> OrderStatus:
+    async def hold(self, initiator: Initiator = NO_INITIATOR) -> OrderStatus:
         """Puts the order on hold: nothing ships until it is released."""
         return await self._run_command(OrderCommands.hold_order, initiator, "hold")
 
     @workflow.update
     @recorded
-    async def release(self, initiator: By = NO_INITIATOR) -> OrderStatus:
+    async def release(self, initiator: Initiator = NO_INITIATOR) -> OrderStatus:
         """Releases the hold."""
         return await self._run_command(OrderCommands.release_order, initiator, "release")
 
-    async def _run_command(self, command: Callable[..., OrderStatus], initiator: By, summary: str) -> OrderStatus:
+    async def _run_command(
+        self, command: Callable[..., OrderStatus], initiator: Initiator, summary: str
+    ) -> OrderStatus:
         update = workflow.current_update_info()
         initiator = (
             initiator if initiator.cause or update is None else initiator.model_copy(update={"cause": update.id})

@@ -34,7 +34,7 @@ with workflow.unsafe.imports_passed_through():
     from models.payments.provider import ProviderPaymentStatus
     from models.payments.retry import (
         AcceptPayment,
-        Asked,
+        AttemptRequest,
         AttemptResult,
         BeginRetry,
         ChallengedAttempt,
@@ -44,11 +44,11 @@ with workflow.unsafe.imports_passed_through():
         PlanAttempt,
         RecordRetrySchedule,
         RequirePayerAction,
+        RetryCommand,
         RetryEnded,
         RetryPayment,
         RetrySnapshot,
         RetryState,
-        Steer,
         VoidPaymentAttempt,
         Waiting,
     )
@@ -60,7 +60,7 @@ with workflow.unsafe.imports_passed_through():
 
 STATE = SearchAttributeKey.for_keyword(PAYMENT_RETRY_STATE)
 CHARGE_KEYS = 3
-NO_INITIATOR = Steer()
+NO_INITIATOR = RetryCommand()
 FAILED_AT_PROVIDER = AttemptResult(state=ProviderPaymentStatus.DECLINED, decline_code="processing_error")
 
 
@@ -132,7 +132,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
 
     @workflow.update
     @recorded
-    async def try_now(self, request: Steer = NO_INITIATOR) -> RetryState:
+    async def try_now(self, request: RetryCommand = NO_INITIATOR) -> RetryState:
         """Attempts the order's own method at once. Raises InvalidTransition where that is not possible."""
         await workflow.wait_condition(lambda: self._ready)
         async with self._charging:
@@ -151,7 +151,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
 
     @workflow.update
     @recorded
-    async def extend(self, request: Steer = NO_INITIATOR) -> RetryState:
+    async def extend(self, request: RetryCommand = NO_INITIATOR) -> RetryState:
         """Extends the schedule by a week, with one more attempt at its end. Raises InvalidTransition."""
         await workflow.wait_condition(lambda: self._ready)
         async with self._charging:
@@ -166,7 +166,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
 
     @workflow.update
     @recorded
-    async def give_up(self, request: Steer = NO_INITIATOR) -> RetryState:
+    async def give_up(self, request: RetryCommand = NO_INITIATOR) -> RetryState:
         """Gives up: cancels what has not shipped of the order. Raises InvalidTransition."""
         await workflow.wait_condition(lambda: self._ready)
         async with self._charging:
@@ -201,7 +201,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
         if self._challenge is None:
             await self._record_schedule()
         elif self._challenge.expires_at is None:
-            await self._require_action(self._challenge, Asked())
+            await self._require_action(self._challenge, AttemptRequest())
 
     async def _load_order(self) -> bool:
         """Loads the order. Returns whether it still waits for its payment."""
@@ -298,7 +298,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
                     number=self._attempts,
                     provider=command.provider if command else None,
                     method=command.method if command else None,
-                    request=command.request if command else Asked(),
+                    request=command.request if command else AttemptRequest(),
                 ),
                 summary=f"plan attempt {self._attempts}",
                 **DATABASE,
@@ -348,7 +348,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
             result = AttemptResult(state=ProviderPaymentStatus.DECLINED, decline_code="authentication_required")
         await self._record_decline(result.decline_code or "generic_decline", own=own, payment_id=charge.payment_id)
 
-    async def _accept(self, payment_id: str, provider: str, reference: str, request: Asked) -> None:
+    async def _accept(self, payment_id: str, provider: str, reference: str, request: AttemptRequest) -> None:
         """Records the payment of the order. If the order was cancelled meanwhile, voids the payment."""
         ended = await workflow.execute_local_activity_method(
             PaymentRetries.accept_payment,
@@ -372,7 +372,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
 
     # Challenges
 
-    async def _require_action(self, challenge: ChallengedAttempt, request: Asked) -> None:
+    async def _require_action(self, challenge: ChallengedAttempt, request: AttemptRequest) -> None:
         until = workflow.now() + timedelta(seconds=self._begin.payment_action_seconds)
         self._challenge = challenge.model_copy(update={"expires_at": until, "request": request})
         command = RequirePayerAction(

@@ -33,8 +33,8 @@ with workflow.unsafe.imports_passed_through():
         ClosePaymentMethod,
         EnsureCustomer,
         FindSetup,
-        PaymentMethodBegun,
         PaymentMethodRef,
+        PaymentMethodStarted,
         PaymentMethodState,
         ProviderSetupStatus,
         RequireSetupAction,
@@ -119,7 +119,7 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
 
     # The steps
 
-    async def _begin_saving(self) -> PaymentMethodBegun:
+    async def _begin_saving(self) -> PaymentMethodStarted:
         workflow.set_current_details("Beginning")
         self._first_step_at = workflow.info().get_current_history_length()
         return await workflow.execute_local_activity_method(
@@ -150,7 +150,7 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
         refusal = refusal_in(error)
         return refusal is not None and refusal.error != OutcomeUnknown.__name__
 
-    async def _set_up(self, started: PaymentMethodBegun) -> SetupResult:
+    async def _set_up(self, started: PaymentMethodStarted) -> SetupResult:
         """Sets up with one bounded call per attempt. Resolves an unknown outcome at the provider.
 
         Only a set-up that is certainly absent allows another attempt, with another idempotency key.
@@ -171,7 +171,7 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
         self._push_undo(setup.reference)
         return setup
 
-    async def _call_provider(self, started: PaymentMethodBegun) -> SetupResult:
+    async def _call_provider(self, started: PaymentMethodStarted) -> SetupResult:
         """Sets up in a local activity; a remote activity resolves an unknown outcome (search, then retry).
 
         As in Checkout: a failure is certain only in the workflow task that began the saving for the first time.

@@ -17,8 +17,8 @@ from models.payments.methods import (
     ClosePaymentMethod,
     EnsureCustomer,
     FindSetup,
-    PaymentMethodBegun,
     PaymentMethodRef,
+    PaymentMethodStarted,
     PaymentMethodState,
     ProviderSetup,
     ProviderSetupStatus,
@@ -54,7 +54,7 @@ class PaymentMethods:
         self._methods = payment_methods
 
     @activity.defn
-    def begin_payment_method(self, begin: BeginPaymentMethod) -> PaymentMethodBegun:
+    def begin_payment_method(self, begin: BeginPaymentMethod) -> PaymentMethodStarted:
         """Inserts the row of the set-up. Raises Conflict (too many), IdempotencyKeyReused, NotFound."""
         with self._database.transaction() as connection:
             return self._saving.begin(connection, begin)

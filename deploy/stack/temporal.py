@@ -15,7 +15,7 @@ from workflows.search_attributes import SEARCH_ATTRIBUTES
 if TYPE_CHECKING:
     from temporalio.api.enums.v1 import IndexedValueType
 
-# Measured on server 1.32 with 2 cores, each flag left out in turn (docs/decisions/0015-flags-of-the-development-server.md).
+# Measured, each left out in turn: docs/decisions/0015-flags-of-the-development-server.md.
 DYNAMIC_CONFIG = {
     # The server has one shard, whose queue is polled 20 times a second: each step of a workflow waits for its slot.
     "history.transferProcessorMaxPollRPS": "20000",

@@ -8,7 +8,7 @@ from models.orders.orders import Actor
 from models.states import OrderStatus
 
 
-class By(Record):
+class Initiator(Record):
     """The initiator of a command; `cause`: the id of its request. In the Temporal UI an update may send `{}`."""
 
     actor: Actor = Actor(type="staff")
@@ -17,7 +17,7 @@ class By(Record):
 
 class OrderRequest(Record):
     order_id: str
-    initiator: By
+    initiator: Initiator
 
 
 class OrderSnapshot(Record):

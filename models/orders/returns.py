@@ -9,7 +9,7 @@ from typing import Any
 from models.base import Record, Storable
 from models.errors import InvalidRequest, InvalidTransition, NotEnoughToReturn
 from models.money import Money
-from models.orders.commands import By
+from models.orders.commands import Initiator
 from models.orders.orders import LineQuantity, Order, OrderReturn
 from models.states import RETURN_TRANSITIONS, OrderStatus, ReturnStatus, advance
 
@@ -51,14 +51,14 @@ class ReceiveReturn(Record):
     return_id: str = ""
     lines: list[ReceivedLine] | None = None
     restock: bool = True
-    initiator: By = By()
+    initiator: Initiator = Initiator()
 
 
 class RefuseReturn(Record):
     """Refuses the return. In the Temporal UI an update may send `{}`; a reason is stored by the API as a note."""
 
     return_id: str = ""
-    initiator: By = By()
+    initiator: Initiator = Initiator()
 
 
 class ReturnSnapshot(Record):

@@ -127,7 +127,7 @@ class BeginPaymentMethod(Record):
     payment_lookup_seconds: float
 
 
-class PaymentMethodBegun(Record):
+class PaymentMethodStarted(Record):
     """`ended` and `response`: if it had ended before; `repeated`: later steps may have been done too."""
 
     repeated: bool = False

@@ -76,7 +76,7 @@ class BeginRetry(Record):
     now: datetime
 
 
-class Asked(Record):
+class AttemptRequest(Record):
     """The request for an attempt: its actor, and its Idempotency-Key, if any."""
 
     actor: Actor = SYSTEM
@@ -100,7 +100,7 @@ class ChargeOrder(Record):
     off_session: bool
     not_before: datetime
     retrieve_first: bool = False
-    request: Asked = Asked()
+    request: AttemptRequest = AttemptRequest()
 
 
 class ChallengedAttempt(Record):
@@ -112,7 +112,7 @@ class ChallengedAttempt(Record):
     provider: str
     reference: str
     expires_at: datetime | None = None
-    request: Asked = Asked()
+    request: AttemptRequest = AttemptRequest()
 
 
 class RetrySnapshot(Record):
@@ -143,7 +143,7 @@ class PlanAttempt(Record):
     number: int
     provider: str | None = None
     method: str | None = None
-    request: Asked = Asked()
+    request: AttemptRequest = AttemptRequest()
 
 
 class AttemptPlanned(Record):
@@ -172,7 +172,7 @@ class AcceptPayment(Record):
     order_id: str
     payment_id: str
     reference: str
-    request: Asked = Asked()
+    request: AttemptRequest = AttemptRequest()
 
 
 class RequirePayerAction(Record):
@@ -182,7 +182,7 @@ class RequirePayerAction(Record):
     payment_id: str
     reference: str
     expires_at: datetime
-    request: Asked = Asked()
+    request: AttemptRequest = AttemptRequest()
 
 
 class RecordRetrySchedule(Record):
@@ -224,10 +224,10 @@ class PayWith(Record):
 
     method: str
     provider: str = "stripe"
-    request: Asked = Asked(actor=Actor(type="staff"))
+    request: AttemptRequest = AttemptRequest(actor=Actor(type="staff"))
 
 
-class Steer(Record):
+class RetryCommand(Record):
     """The input of an update from support; in the Temporal UI it may be `{}`."""
 
     actor: Actor = Actor(type="staff")

@@ -11,7 +11,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 
 from models.accounts.access import Role
 from models.ids import derived_id, order_workflow
-from models.orders.commands import By
+from models.orders.commands import Initiator
 from models.orders.fulfilment import CreateShipment, FulfilOrder
 from models.orders.orders import Actor, ShippedLine
 from models.states import OrderStatus
@@ -23,7 +23,7 @@ from workflows import queues
 from workflows.order import DETAILS, Order
 
 LIMIT = 40  # events: a few updates' worth
-STAFF = By(actor=Actor(type="staff", id="usr_staff"))
+STAFF = Initiator(actor=Actor(type="staff", id="usr_staff"))
 
 
 def say(shop, order, update, *arguments, key=None):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from models.ids import new_id, payment_retry_workflow
-from models.payments.retry import Asked
+from models.payments.retry import AttemptRequest
 from tests.fixtures.lost import lose_try
 from tests.fixtures.retries import Failed
 from tests.fixtures.shop import eventually
@@ -111,7 +111,7 @@ class TestACommandLostWithItsWorker:
 
     def test_a_try_is_made_and_its_asker_finds_the_answer(self, shop, failed):
         key = new_id("key")
-        planned = lose_try(shop, failed.id, Asked(key_digest=key, fingerprint="same"))
+        planned = lose_try(shop, failed.id, AttemptRequest(key_digest=key, fingerprint="same"))
         failed.ended("paid")
         assert failed.status == "processing"
         assert [payment["metadata"]["payment_id"] for payment in failed.live()] == [planned.charge.payment_id]

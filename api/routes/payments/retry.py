@@ -26,7 +26,7 @@ from models.errors import HoldfastError, InvalidTransition, NotFound, Unavailabl
 from models.ids import new_id
 from models.orders.orders import Actor
 from models.payments.methods import is_saved_id
-from models.payments.retry import Asked, PayWith, RetryState, Steer
+from models.payments.retry import AttemptRequest, PayWith, RetryCommand, RetryState
 from models.states import OrderStatus
 from workflows.payment_retry import PaymentRetry
 
@@ -107,13 +107,13 @@ async def _steer(
     caller: Principal,
     order_id: str,
     kind: str,
-    update: UpdateMethodMultiParam[[PaymentRetry, Steer], RetryState],
+    update: UpdateMethodMultiParam[[PaymentRetry, RetryCommand], RetryState],
 ) -> Response:
     key = command.key(caller, {})
     stored_response = await run_in_threadpool(_stored_response, shop, key, order_id)
     if stored_response is not None:
         return respond(request, stored_response, replayed=True)
-    steer = Steer(actor=Actor(type=caller.kind, id=caller.user_id))
+    steer = RetryCommand(actor=Actor(type=caller.kind, id=caller.user_id))
     try:
         await run_in_threadpool(_check_retrying, shop, order_id, kind)
         await shop.processes.update_payment_retry(
@@ -145,7 +145,7 @@ def _prepare(
     return PayWith(
         method=body.method,
         provider=body.provider,
-        request=Asked(
+        request=AttemptRequest(
             actor=Actor(type=caller.kind, id=caller.user_id) if caller else Actor(type="guest"),
             key_digest=key.digest if key else None,
             fingerprint=key.fingerprint if key else None,

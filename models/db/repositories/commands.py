@@ -22,33 +22,33 @@ from models.delivery.stored_responses import StoredResponse, rfc3339
 from models.delivery.tasks import TaskOutcome, kind_of
 from models.errors import Forbidden
 from models.money import Money
-from models.orders.commands import By
+from models.orders.commands import Initiator
 from models.orders.orders import LineQuantity
 from models.orders.returns import ReceiveReturn, ReturnLine
 
 
-def cancel_order(connection: Connection, order_id: str, initiator: By, reason: str | None) -> StoredResponse:
+def cancel_order(connection: Connection, order_id: str, initiator: Initiator, reason: str | None) -> StoredResponse:
     stored = order_commands.cancel(connection, order_id, initiator)
     order_commands.store_note(connection, order_id, "cancel", reason, initiator.actor)
     _audit(connection, initiator, "order.cancelled", order_id)
     return StoredResponse.of(200, stored.view())
 
 
-def change_address(connection: Connection, order_id: str, initiator: By, address: Address) -> StoredResponse:
+def change_address(connection: Connection, order_id: str, initiator: Initiator, address: Address) -> StoredResponse:
     stored = order_commands.change_address(connection, order_id, address, initiator)
     _audit(connection, initiator, "order.address_changed", order_id)
     return StoredResponse.of(200, stored.view())
 
 
-def hold_order(connection: Connection, order_id: str, initiator: By, reason: str | None) -> StoredResponse:
+def hold_order(connection: Connection, order_id: str, initiator: Initiator, reason: str | None) -> StoredResponse:
     return StoredResponse.of(200, _execute(connection, order_id, initiator, "hold", reason, order_commands.hold))
 
 
-def release_order(connection: Connection, order_id: str, initiator: By, reason: str | None) -> StoredResponse:
+def release_order(connection: Connection, order_id: str, initiator: Initiator, reason: str | None) -> StoredResponse:
     return StoredResponse.of(200, _execute(connection, order_id, initiator, "release", reason, order_commands.release))
 
 
-def resend_confirmation(connection: Connection, order_id: str, initiator: By) -> StoredResponse:
+def resend_confirmation(connection: Connection, order_id: str, initiator: Initiator) -> StoredResponse:
     return StoredResponse.of(
         202, _execute(connection, order_id, initiator, "resend", None, order_commands.resend_confirmation)
     )
@@ -57,10 +57,10 @@ def resend_confirmation(connection: Connection, order_id: str, initiator: By) ->
 def _execute(
     connection: Connection,
     order_id: str,
-    initiator: By,
+    initiator: Initiator,
     kind: str,
     reason: str | None,
-    command: Callable[[Connection, str, By], StoredOrder],
+    command: Callable[[Connection, str, Initiator], StoredOrder],
 ) -> dict[str, Any]:
     stored = command(connection, order_id, initiator)
     order_commands.store_note(connection, order_id, kind, reason, initiator.actor)
@@ -68,7 +68,7 @@ def _execute(
     return stored.view()
 
 
-def add_note(connection: Connection, order_id: str, initiator: By, text: str) -> StoredResponse:
+def add_note(connection: Connection, order_id: str, initiator: Initiator, text: str) -> StoredResponse:
     return StoredResponse.of(201, note_view(order_commands.add_note(connection, order_id, text, initiator)))
 
 
@@ -79,7 +79,7 @@ def note_view(note: Note) -> dict[str, Any]:
 def request_refund(
     connection: Connection,
     order_id: str,
-    initiator: By,
+    initiator: Initiator,
     *,
     refund_id: str,
     amount: Money | None,
@@ -104,7 +104,7 @@ def request_refund(
 def request_return(
     connection: Connection,
     order_id: str,
-    initiator: By,
+    initiator: Initiator,
     lines: list[ReturnLine],
     *,
     return_id: str,
@@ -130,7 +130,7 @@ def receive_return(connection: Connection, command: ReceiveReturn) -> StoredResp
     return _return(200, current)
 
 
-def refuse_return(connection: Connection, return_id: str, initiator: By, reason: str | None) -> StoredResponse:
+def refuse_return(connection: Connection, return_id: str, initiator: Initiator, reason: str | None) -> StoredResponse:
     current = returns.refuse(connection, return_id, initiator, reason)
     _audit(connection, initiator, "return.refused", return_id, order=current.row.order_id)
     return _return(200, current)
@@ -150,6 +150,6 @@ def resolve_task(
     return StoredResponse.of(200, tasks.resolve(connection, task_id, outcome, note, caller).view())
 
 
-def _audit(connection: Connection, initiator: By, action: str, subject: str, **data: Any) -> None:
+def _audit(connection: Connection, initiator: Initiator, action: str, subject: str, **data: Any) -> None:
     if initiator.actor.type not in ("customer", "guest"):
         audit.append(connection, initiator.actor, action, subject, **data)

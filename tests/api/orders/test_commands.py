@@ -6,7 +6,7 @@ import pytest
 
 from models.accounts.access import Role
 from models.ids import order_workflow
-from models.orders.commands import By
+from models.orders.commands import Initiator
 from tests.fixtures.shop import ADDRESSES, VISA, at_once, eventually, new_key, slug
 from workflows.order import Order
 
@@ -198,7 +198,7 @@ class TestHolding:
         async def steer(client):
             handle = client.get_workflow_handle_for(Order.run, order_workflow(order["id"]))
             held = await handle.execute_update("hold", {})
-            released = await handle.execute_update(Order.release, By())
+            released = await handle.execute_update(Order.release, Initiator())
             cancelled = await handle.execute_update("cancel")
             return [held, released, cancelled]
 

@@ -20,7 +20,7 @@ from models.db.repositories.orders.orders import StoredOrder, append, lock_order
 from models.errors import InvalidRequest, InvalidTransition
 from models.ids import new_id
 from models.orders import orders
-from models.orders.commands import By, OrderSnapshot
+from models.orders.commands import Initiator, OrderSnapshot
 from models.orders.events import shipments_have_ended
 from models.orders.notices import OrderNotice
 from models.orders.orders import Actor, Order
@@ -58,7 +58,7 @@ UPDATE promotions p SET used = p.used - 1 FROM unused u WHERE p.id = u.promotion
 """)
 
 
-def cancel(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
+def cancel(connection: Connection, order_id: str, initiator: Initiator) -> StoredOrder:
     """Cancels an order without a shipment: releases stock and codes at once; the Order workflow voids the payment.
 
     Idempotent. Raises InvalidTransition with the state, also while a shipment is in progress.
@@ -71,7 +71,7 @@ def cancel(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
     return stored._replace(order=_cancel(connection, order, orders.ORDER_CANCELLED, initiator, now))
 
 
-def cancel_remainder(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
+def cancel_remainder(connection: Connection, order_id: str, initiator: Initiator) -> StoredOrder:
     """Cancels the units that have not shipped: releases their stock and authorisation. Raises InvalidTransition."""
     stored, now = lock_order(connection, order_id)
     order = stored.order
@@ -81,7 +81,7 @@ def cancel_remainder(connection: Connection, order_id: str, initiator: By) -> St
     return stored._replace(order=_cancel(connection, order, orders.ORDER_REMAINDER_CANCELLED, initiator, now))
 
 
-def _cancel(connection: Connection, order: Order, event: str, initiator: By, now: datetime) -> Order:
+def _cancel(connection: Connection, order: Order, event: str, initiator: Initiator, now: datetime) -> Order:
     whole = event == orders.ORDER_CANCELLED
     order = append(connection, order, [(event, {})], now=now, actor=initiator.actor, cause=initiator.cause)
     ended = None if whole else shipments_have_ended(order)
@@ -98,7 +98,7 @@ def _cancel(connection: Connection, order: Order, event: str, initiator: By, now
     return order
 
 
-def hold(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
+def hold(connection: Connection, order_id: str, initiator: Initiator) -> StoredOrder:
     """Puts the order on hold: nothing ships until it is released. Idempotent. Raises InvalidTransition."""
     stored, now = lock_order(connection, order_id)
     if stored.order.status is OrderStatus.ON_HOLD or _done(connection, order_id, orders.ORDER_HELD, initiator):
@@ -107,7 +107,7 @@ def hold(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
     return stored._replace(order=_append(connection, stored.order, orders.ORDER_HELD, initiator, now))
 
 
-def release(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
+def release(connection: Connection, order_id: str, initiator: Initiator) -> StoredOrder:
     """Resumes the status before the hold. Raises InvalidTransition if the order is not on hold."""
     stored, now = lock_order(connection, order_id)
     if _done(connection, order_id, orders.ORDER_RELEASED, initiator):
@@ -115,14 +115,14 @@ def release(connection: Connection, order_id: str, initiator: By) -> StoredOrder
     return stored._replace(order=_append(connection, stored.order, orders.ORDER_RELEASED, initiator, now))
 
 
-def _done(connection: Connection, order_id: str, event: str, initiator: By) -> bool:
+def _done(connection: Connection, order_id: str, event: str, initiator: Initiator) -> bool:
     """Whether this command was executed before: a repeat must not undo later commands."""
     return (
         connection.execute(_DONE, {"order_id": order_id, "type": event, "cause": initiator.cause}).first() is not None
     )
 
 
-def change_address(connection: Connection, order_id: str, address: Address, initiator: By) -> StoredOrder:
+def change_address(connection: Connection, order_id: str, address: Address, initiator: Initiator) -> StoredOrder:
     """Changes the shipping address within the country and region that the order was priced for. Raises
     InvalidTransition after packing has begun, InvalidRequest for another place."""
     stored, now = lock_order(connection, order_id)
@@ -144,7 +144,7 @@ def change_address(connection: Connection, order_id: str, address: Address, init
     return stored._replace(order=order, shipping=shown)
 
 
-def resend_confirmation(connection: Connection, order_id: str, initiator: By) -> StoredOrder:
+def resend_confirmation(connection: Connection, order_id: str, initiator: Initiator) -> StoredOrder:
     """Queues the confirmation mail again, with the present state of the order."""
     stored, _ = lock_order(connection, order_id)
     order_notices.queue(connection, order_id, OrderNotice.CONFIRMED, initiator.cause)
@@ -177,7 +177,7 @@ def store_note(connection: Connection, order_id: str, kind: str, note: str | Non
     return note_id
 
 
-def add_note(connection: Connection, order_id: str, note: str, initiator: By) -> Note:
+def add_note(connection: Connection, order_id: str, note: str, initiator: Initiator) -> Note:
     stored, now = lock_order(connection, order_id)
     note_id = store_note(connection, order_id, "note", note, initiator.actor)
     assert note_id is not None
@@ -235,7 +235,7 @@ FROM orders o WHERE o.id = :order_id
 """)
 
 
-def _append(connection: Connection, order: Order, event: str, initiator: By, now: datetime) -> Order:
+def _append(connection: Connection, order: Order, event: str, initiator: Initiator, now: datetime) -> Order:
     order = append(connection, order, [(event, {})], now=now, actor=initiator.actor, cause=initiator.cause)
     outbox.publish(connection, topics.ORDER_CHANGED, order.id, topics.OrderRef(order_id=order.id))
     return order

@@ -21,7 +21,7 @@ from models.delivery.tasks import OpenTask
 from models.errors import NotFound
 from models.ids import derived_id
 from models.orders import orders
-from models.orders.commands import By
+from models.orders.commands import Initiator
 from models.orders.events import shipments_have_ended
 from models.orders.fulfilment import DeclareShipmentLost, RecordTrackingEvent, ShipmentRef, ShipmentSnapshot
 from models.orders.notices import OrderNotice
@@ -202,7 +202,7 @@ def _append_event(
         return order
     _finish(connection, order, shipment_id, tracking_event.status)
     if tracking_event.status is ShipmentStatus.RETURNED_TO_SENDER:
-        order = _expect_return(connection, order, shipment_id, now, By(actor=actor, cause=cause))
+        order = _expect_return(connection, order, shipment_id, now, Initiator(actor=actor, cause=cause))
     ended = shipments_have_ended(order)
     if ended is None:
         return order
@@ -225,7 +225,9 @@ def _finish(connection: Connection, order: Order, shipment_id: str, status: Ship
         _task(connection, "parcel-returned", order, shipment_id)
 
 
-def _expect_return(connection: Connection, order: Order, shipment_id: str, now: datetime, initiator: By) -> Order:
+def _expect_return(
+    connection: Connection, order: Order, shipment_id: str, now: datetime, initiator: Initiator
+) -> Order:
     """Opens a return for a parcel returned to sender, so that it is received, restocked and refunded like any return.
     An order whose status allows no return (completed) only has the manual task."""
     shipment = order.shipment(shipment_id)

@@ -18,7 +18,7 @@ from models.db.repositories.orders.orders import StoredOrder, append, lock_order
 from models.errors import NotFound
 from models.ids import derived_id
 from models.orders import orders, returns
-from models.orders.commands import By
+from models.orders.commands import Initiator
 from models.orders.notices import OrderNotice
 from models.orders.orders import SYSTEM, Actor, LineQuantity, Order, OrderReturn
 from models.orders.returns import ReceivedLine, ReceiveReturn, Restocked, ReturnLine, ReturnSnapshot, StoredReturn
@@ -80,7 +80,7 @@ def request(
     lines: list[ReturnLine],
     *,
     return_id: str,
-    initiator: By,
+    initiator: Initiator,
     window_seconds: float,
     expires_seconds: float,
 ) -> ReturnOfOrder:
@@ -107,7 +107,7 @@ def expect(
     lines: list[ReturnLine],
     *,
     return_id: str,
-    initiator: By,
+    initiator: Initiator,
     now: datetime,
     expires_seconds: float,
 ) -> Order:
@@ -152,7 +152,7 @@ def receive(connection: Connection, command: ReceiveReturn) -> ReturnOfOrder:
     return _load(connection, order.id, command.return_id)
 
 
-def refuse(connection: Connection, return_id: str, initiator: By, reason: str | None = None) -> ReturnOfOrder:
+def refuse(connection: Connection, return_id: str, initiator: Initiator, reason: str | None = None) -> ReturnOfOrder:
     """Refuses the return. Idempotent. Raises NotFound, InvalidTransition."""
     current, now = _lock(connection, return_id)
     if current.request.status is ReturnStatus.REFUSED:
@@ -167,7 +167,7 @@ def expire(connection: Connection, return_id: str) -> ReturnOfOrder:
     current, now = _lock(connection, return_id)
     if current.request.status is not ReturnStatus.REQUESTED:
         return current
-    initiator = By(actor=SYSTEM, cause=return_id)
+    initiator = Initiator(actor=SYSTEM, cause=return_id)
     order_notices.queue(connection, current.row.order_id, OrderNotice.RETURN_EXPIRED, return_id)
     return _end(connection, current, orders.RETURN_EXPIRED, ReturnStatus.EXPIRED, now, initiator)
 
@@ -257,7 +257,7 @@ def _restock(
 
 
 def _end(
-    connection: Connection, current: ReturnOfOrder, event: str, state: ReturnStatus, now: datetime, initiator: By
+    connection: Connection, current: ReturnOfOrder, event: str, state: ReturnStatus, now: datetime, initiator: Initiator
 ) -> ReturnOfOrder:
     return_id = current.row.id
     facts = [(event, {"return_id": return_id})]

@@ -19,8 +19,8 @@ from models.payments.methods import (
     PAYMENT_METHOD_TRANSITIONS,
     BeginPaymentMethod,
     ClosePaymentMethod,
-    PaymentMethodBegun,
     PaymentMethodRef,
+    PaymentMethodStarted,
     PaymentMethodState,
     ProviderSetup,
     RequireSetupAction,
@@ -45,7 +45,7 @@ VALUES (:payment_method_id, :user_id, :provider, 'saving', :method, :key_digest)
 """)
 
 
-def begin(connection: Connection, command: BeginPaymentMethod) -> PaymentMethodBegun:
+def begin(connection: Connection, command: BeginPaymentMethod) -> PaymentMethodStarted:
     """Raises Conflict if the account has MAX_METHODS already, IdempotencyKeyReused, NotFound without an account."""
     lock_account(connection, command.user_id)
     values = command.model_dump(include={"payment_method_id", "user_id", "provider", "method", "key_digest"})
@@ -57,18 +57,18 @@ def begin(connection: Connection, command: BeginPaymentMethod) -> PaymentMethodB
     if state["saved"] >= MAX_METHODS:
         raise Conflict(f"An account keeps at most {MAX_METHODS} payment methods")
     connection.execute(_BEGIN, {**values, "fingerprint": command.fingerprint})
-    return PaymentMethodBegun()
+    return PaymentMethodStarted()
 
 
-def _existing(connection: Connection, command: BeginPaymentMethod, state: PaymentMethodState) -> PaymentMethodBegun:
+def _existing(connection: Connection, command: BeginPaymentMethod, state: PaymentMethodState) -> PaymentMethodStarted:
     if state in LIVE_SETUP:
-        return PaymentMethodBegun(repeated=True)
+        return PaymentMethodStarted(repeated=True)
     if state is not PaymentMethodState.FAILED:
-        return PaymentMethodBegun(repeated=True, ended=PaymentMethodState.SAVED, response=SAVED)
+        return PaymentMethodStarted(repeated=True, ended=PaymentMethodState.SAVED, response=SAVED)
     stored = stored_responses.find(connection, command.key_digest, command.fingerprint) if command.key_digest else None
     lost = problem_response(Unavailable(), command)
     response = CommandResponse(status=stored.status) if stored else CommandResponse(status=lost.status, body=lost.body)
-    return PaymentMethodBegun(repeated=True, ended=state, response=response)
+    return PaymentMethodStarted(repeated=True, ended=state, response=response)
 
 
 _RECORD = text("""

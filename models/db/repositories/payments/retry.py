@@ -15,7 +15,7 @@ from models.db.repositories.orders.orders import append, lock_order
 from models.db.repositories.payments import methods as payment_methods
 from models.errors import InvalidTransition, NotFound
 from models.orders import orders
-from models.orders.commands import By
+from models.orders.commands import Initiator
 from models.orders.notices import OrderNotice
 from models.orders.orders import Order
 from models.payments.dunning import RetryAdvice, retry_advice_of
@@ -180,7 +180,7 @@ def give_up(connection: Connection, command: GiveUpPayment) -> RetryEnded:
         if row["state"] == RetryState.RETRYING:
             return RetryEnded(state=end(connection, order.id, RetryState.CANCELLED), status=order.status)
         return RetryEnded(state=RetryState(row["state"]), status=order.status)
-    initiator = By(actor=command.actor, cause=row["payment_id"])
+    initiator = Initiator(actor=command.actor, cause=row["payment_id"])
     cancel = order_commands.cancel_remainder if order.shipments else order_commands.cancel
     status = cancel(connection, order.id, initiator).order.status
     return RetryEnded(state=end(connection, order.id, RetryState.GAVE_UP), status=status)
