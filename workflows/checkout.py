@@ -6,7 +6,6 @@ Tests: tests/workflows/test_checkout.py, tests/api/checkout/; histories: tests/h
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -34,19 +33,16 @@ with workflow.unsafe.imports_passed_through():
     from models.errors import (
         CheckoutExpired,
         HoldfastError,
-        IdempotencyKeyReused,
-        OutcomeUnknown,
         PaymentDeclined,
         ProviderUnavailable,
         Refusal,
-        RequestInProgress,
         Unavailable,
     )
     from models.ids import derived_id, payment_of
     from models.payments.methods import EnsureCustomer, SaveCheckoutPaymentMethod
     from models.payments.provider import ProviderPayment, ProviderPaymentStatus
     from models.states import CheckoutStatus
-    from workflows.compensation import CompensatingWorkflow, Compensations
+    from workflows.compensation import Compensations
     from workflows.failures import refusal_in
     from workflows.options import (
         COMPENSATION,
@@ -57,25 +53,21 @@ with workflow.unsafe.imports_passed_through():
         PAYMENT_POLL,
     )
     from workflows.search_attributes import CHECKOUT_STATUS
-    from workflows.updates import AcceptsUpdates, recorded
+    from workflows.submission import Submission
 
 STATUS = SearchAttributeKey.for_keyword(CHECKOUT_STATUS)
 AUTHORISE_ATTEMPTS = 3
 
 
 @workflow.defn(name="Checkout", failure_exception_types=[HoldfastError])
-class Checkout(CompensatingWorkflow, AcceptsUpdates):
+class Checkout(Submission):
+    _begin: BeginCheckout
+
     @workflow.init
     def __init__(self, begin: BeginCheckout) -> None:
         self._begin = begin
         self._undo = Compensations(begin.checkout_id)
-        self._attempt = 1
-        self._first_step_at = 0  # the length of the history when the first step began
         self._action_required = False  # whether the payment has required a next action of the buyer
-        self._response: CommandResponse | None = None  # the present answer to `submit` and `resume`
-        self._final = False
-        self._wake_ups = 0  # reasons to poll the payment: a webhook, a returning buyer
-        self._handled = 0  # how many of them a poll has followed
 
     @workflow.run
     async def run(self, begin: BeginCheckout) -> CheckoutStatus:
@@ -108,35 +100,7 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
         else:
             await workflow.wait_condition(workflow.all_handlers_finished)
 
-    # Updates and signals
-
-    @workflow.update
-    @recorded
-    async def submit(self, fingerprint: str) -> CommandResponse:
-        """Returns the first response: final, or `requires_action`. A repeated submission joins the running attempt."""
-        await workflow.wait_condition(lambda: self._response is not None)
-        assert self._response is not None
-        return self._response
-
-    @submit.validator
-    def _same_body(self, fingerprint: str) -> None:
-        if fingerprint != self._begin.fingerprint:
-            raise IdempotencyKeyReused()
-
-    @workflow.update
-    @recorded
-    async def resume(self) -> CommandResponse:
-        """The buyer has returned from the next action: polls the payment at once and returns the response."""
-        self._wake_ups += 1
-        mine = self._wake_ups
-        await workflow.wait_condition(lambda: self._final or self._handled >= mine)
-        assert self._response is not None
-        return self._response
-
-    @resume.validator
-    def _can_resume(self) -> None:
-        if self._response is None:
-            raise RequestInProgress()
+    # Signals; the updates are those of a Submission
 
     @workflow.signal
     def payment_changed(self) -> None:
@@ -224,21 +188,14 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
             await workflow.execute_local_activity_method(Tasks.open_task, task, **DATABASE)
 
     async def _charge(self, held: StockHeld, command: AuthorisePayment) -> ProviderPayment:
-        """Authorises in a local activity; a remote activity resolves an unknown outcome (retrieve, then retry).
-
-        A local activity whose worker dies is run again, and then "not reached" no longer means "not charged". So a
-        failure is certain only in the workflow task that held the stock for the first time.
-        """
+        """Authorises in a local activity; a remote activity resolves an unknown outcome (retrieve, then retry)."""
         if command.attempt == 1 and not held.repeated:
             try:
                 return await workflow.execute_local_activity_method(
                     Payments.authorise_payment, command, summary=f"authorise {_amount_text(held)}", **PAYMENT
                 )
             except FailureError as error:
-                refusal = refusal_in(error)
-                known = refusal is not None and refusal.error != OutcomeUnknown.__name__
-                first = workflow.info().get_current_history_length() == self._first_step_at
-                if known and first:
+                if self._certain(error):
                     raise  # certain: nothing to undo at the provider
                 if is_cancelled_exception(error):
                     self._push_void(command)
@@ -278,8 +235,7 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
         hold_ends = asyncio.create_task(self._release_hold_when_due())
         try:
             while workflow.now() < deadline:
-                await self._wait_for_wake_up(min(deadline - workflow.now(), self._poll_interval))
-                seen = self._wake_ups
+                seen = await self._wait_for_poll(deadline - workflow.now())
                 payment = await self._retrieve(payment)
                 if payment.state is ProviderPaymentStatus.APPROVED:
                     payment = await self._complete(payment)
@@ -291,10 +247,6 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
             return await self._expire(payment)
         finally:
             hold_ends.cancel()
-
-    @property
-    def _poll_interval(self) -> timedelta:
-        return timedelta(seconds=self._begin.payment_lookup_seconds)
 
     async def _require_action(self, payment: ProviderPayment, deadline: datetime) -> bool:
         """Records and answers `requires_action`; true if a provider event has arrived in the meantime."""
@@ -314,12 +266,6 @@ class Checkout(CompensatingWorkflow, AcceptsUpdates):
         self._details(f"Waiting for the buyer at the bank until {deadline:%H:%M:%S} UTC")
         workflow.upsert_search_attributes([STATUS.value_set(CheckoutStatus.REQUIRES_ACTION)])
         return required.changed
-
-    async def _wait_for_wake_up(self, timeout: timedelta) -> None:
-        with contextlib.suppress(asyncio.TimeoutError):
-            await workflow.wait_condition(
-                lambda: self._wake_ups > self._handled, timeout=timeout, timeout_summary="next poll of the payment"
-            )
 
     def _find_command(self, payment: ProviderPayment) -> FindPayment:
         return FindPayment(

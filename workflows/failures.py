@@ -9,7 +9,7 @@ from temporalio.converter import DataConverter, DefaultFailureConverter, Payload
 from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from models.errors import HoldfastError, Refusal, error_named
+    from models.errors import HoldfastError, OutcomeUnknown, Refusal, error_named
 
 
 class DomainFailureConverter(DefaultFailureConverter):
@@ -41,3 +41,9 @@ def refusal_in(error: BaseException) -> Refusal | None:
             return Refusal.of(cause)
         cause = cause.cause if isinstance(cause, FailureError) else cause.__cause__
     return None
+
+
+def is_known(error: BaseException) -> bool:
+    """Whether the outcome at the provider is known: it refused, or was not reached."""
+    refusal = refusal_in(error)
+    return refusal is not None and refusal.error != OutcomeUnknown.__name__

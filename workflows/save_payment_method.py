@@ -7,7 +7,6 @@ histories: tests/histories/SavePaymentMethod/.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from datetime import datetime, timedelta
 
 from temporalio import workflow
@@ -19,12 +18,9 @@ with workflow.unsafe.imports_passed_through():
     from models.delivery.stored_responses import CommandResponse
     from models.errors import (
         HoldfastError,
-        IdempotencyKeyReused,
-        OutcomeUnknown,
         PaymentDeclined,
         ProviderUnavailable,
         Refusal,
-        RequestInProgress,
         SetupExpired,
         Unavailable,
     )
@@ -41,30 +37,26 @@ with workflow.unsafe.imports_passed_through():
         SetUpMethod,
         SetupResult,
     )
-    from workflows.compensation import CompensatingWorkflow, Compensations
-    from workflows.failures import refusal_in
+    from workflows.compensation import Compensations
+    from workflows.failures import is_known, refusal_in
     from workflows.options import COMPENSATION, DATABASE, PAYMENT, PAYMENT_LOOKUP, PAYMENT_POLL
     from workflows.search_attributes import PAYMENT_METHOD_STATE
-    from workflows.updates import AcceptsUpdates, recorded
+    from workflows.submission import Submission
 
 STATE = SearchAttributeKey.for_keyword(PAYMENT_METHOD_STATE)
 SET_UP_ATTEMPTS = 3
 
 
 @workflow.defn(name="SavePaymentMethod", failure_exception_types=[HoldfastError])
-class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
+class SavePaymentMethod(Submission):
+    _begin: BeginPaymentMethod
+
     @workflow.init
     def __init__(self, begin: BeginPaymentMethod) -> None:
         self._begin = begin
         self._ref = PaymentMethodRef(payment_method_id=begin.payment_method_id)
         self._undo = Compensations(begin.payment_method_id)
         self._customer = ""
-        self._attempt = 1
-        self._first_step_at = 0  # the length of the history when the first step began
-        self._response: CommandResponse | None = None  # the present answer to `submit` and `resume`
-        self._final = False
-        self._wake_ups = 0  # reasons to poll the set-up: a webhook, a returning owner
-        self._handled = 0  # how many of them a poll has followed
 
     @workflow.run
     async def run(self, begin: BeginPaymentMethod) -> PaymentMethodState:
@@ -82,35 +74,7 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
         await self._updates_recorded()
         return state
 
-    # Updates and signals
-
-    @workflow.update
-    @recorded
-    async def submit(self, fingerprint: str) -> CommandResponse:
-        """Returns the first response: final, or `requires_action`. A repeated submission joins the running set-up."""
-        await workflow.wait_condition(lambda: self._response is not None)
-        assert self._response is not None
-        return self._response
-
-    @submit.validator
-    def _same_body(self, fingerprint: str) -> None:
-        if fingerprint != self._begin.fingerprint:
-            raise IdempotencyKeyReused()
-
-    @workflow.update
-    @recorded
-    async def resume(self) -> CommandResponse:
-        """The owner has returned from the next action: polls the set-up at once and returns the response."""
-        self._wake_ups += 1
-        mine = self._wake_ups
-        await workflow.wait_condition(lambda: self._final or self._handled >= mine)
-        assert self._response is not None
-        return self._response
-
-    @resume.validator
-    def _can_resume(self) -> None:
-        if self._response is None:
-            raise RequestInProgress()
+    # Signals; the updates are those of a Submission
 
     @workflow.signal
     def setup_changed(self) -> None:
@@ -139,16 +103,12 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
                 PaymentMethods.ensure_payment_customer, command, summary="customer at the provider", **PAYMENT
             )
         except FailureError as error:
-            if self._certain(error) or is_cancelled_exception(error):
+            if is_known(error) or is_cancelled_exception(error):
                 raise
         workflow.set_current_details("The provider does not answer: retrying to ensure its customer")
         return await workflow.execute_activity_method(
             PaymentMethods.ensure_payment_customer, command, summary="customer at the provider", **PAYMENT_LOOKUP
         )
-
-    def _certain(self, error: FailureError) -> bool:
-        refusal = refusal_in(error)
-        return refusal is not None and refusal.error != OutcomeUnknown.__name__
 
     async def _set_up(self, started: PaymentMethodStarted) -> SetupResult:
         """Sets up with one bounded call per attempt. Resolves an unknown outcome at the provider.
@@ -172,10 +132,7 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
         return setup
 
     async def _call_provider(self, started: PaymentMethodStarted) -> SetupResult:
-        """Sets up in a local activity; a remote activity resolves an unknown outcome (search, then retry).
-
-        As in Checkout: a failure is certain only in the workflow task that began the saving for the first time.
-        """
+        """Sets up in a local activity; a remote activity resolves an unknown outcome (search, then retry)."""
         command = SetUpMethod(
             payment_method_id=self._begin.payment_method_id,
             user_id=self._begin.user_id,
@@ -190,8 +147,7 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
                     PaymentMethods.set_up_payment_method, command, summary="set up", **PAYMENT
                 )
             except FailureError as error:
-                first = workflow.info().get_current_history_length() == self._first_step_at
-                if self._certain(error) and first:
+                if self._certain(error):
                     raise  # certain: nothing to undo at the provider
                 if is_cancelled_exception(error):
                     self._push_undo()
@@ -232,9 +188,7 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
         if setup.state is ProviderSetupStatus.REQUIRES_ACTION and await self._require_action(deadline):
             self._wake_ups += 1
         while workflow.now() < deadline:
-            poll_interval = timedelta(seconds=self._begin.payment_lookup_seconds)
-            await self._wait_for_wake_up(min(deadline - workflow.now(), poll_interval))
-            seen = self._wake_ups
+            seen = await self._wait_for_poll(deadline - workflow.now())
             if self._decided(await self._retrieve(setup)):
                 return
             self._handled = seen  # not before: `resume` returns the final response where there is one
@@ -257,12 +211,6 @@ class SavePaymentMethod(CompensatingWorkflow, AcceptsUpdates):
         workflow.set_current_details(f"Waiting for the owner at the bank until {deadline:%H:%M:%S} UTC")
         workflow.upsert_search_attributes([STATE.value_set(PaymentMethodState.REQUIRES_ACTION)])
         return required.changed
-
-    async def _wait_for_wake_up(self, timeout: timedelta) -> None:
-        with contextlib.suppress(asyncio.TimeoutError):
-            await workflow.wait_condition(
-                lambda: self._wake_ups > self._handled, timeout=timeout, timeout_summary="next poll of the set-up"
-            )
 
     async def _retrieve(self, setup: SetupResult) -> SetupResult:
         try:
