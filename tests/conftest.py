@@ -144,12 +144,13 @@ def outbox_database(postgres: Settings) -> Iterator[Database]:
     own."""
     from models.db.migrate import upgrade
     from models.db.session import Database
+    from tests.fixtures.catalogue import lasting
 
     name = f"outbox_{os.getpid()}"
     _administer(postgres, f"CREATE DATABASE {name}")
     url = postgres.database.rsplit("/", 1)[0] + f"/{name}"
     upgrade(url)
-    database = Database(url, pool_size=10)
+    database = lasting(Database(url, pool_size=10))
     yield database
     database.close()
     _administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")

@@ -21,7 +21,7 @@ class TestWorkersDown:
         with shop.without(*shop.workers):
             began = time.monotonic()
             answer = buyer.checkout(key=key)
-            assert time.monotonic() - began < 3.5
+            assert time.monotonic() - began < 8  # of the ten that it would wait by default
             assert (answer.status_code, slug(answer)) == (503, "unavailable")
             assert "retry-after" in answer.headers
             assert buyer.cart()["completed_order"] is None
@@ -66,7 +66,7 @@ class TestTemporalDown:
             assert shop.get(f"/v1/orders/{order['id']}").status_code == 404
             began = time.monotonic()
             answer = buyer.checkout(key=key)
-            assert time.monotonic() - began < 4
+            assert time.monotonic() - began < 8
             assert (answer.status_code, slug(answer)) == (503, "unavailable")
             assert "retry-after" in answer.headers
             ready = shop.get("/health/ready")

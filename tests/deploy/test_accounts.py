@@ -80,6 +80,7 @@ class TestDemoAccounts:
     @pytest.fixture
     def database(self, shop):
         database = Database(shop.settings.database, pool_size=1)
+        shop.sql("UPDATE users SET role = 'admin' WHERE email = :email", email=EMAILS[Role.ADMIN])
         yield database
         shop.sql("UPDATE users SET role = 'customer' WHERE email = :email", email=EMAILS[Role.ADMIN])
         database.close()

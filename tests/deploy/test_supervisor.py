@@ -89,7 +89,7 @@ def test_one_failure_ends_the_waiting_for_the_others(supervisor: Supervisor) -> 
     began = time.monotonic()
     with pytest.raises(StackError, match="no such table"):
         start_together(supervisor, [slow, broken])
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20  # the slow one is given a minute
 
 
 def test_kill_lets_it_lie_until_restart(supervisor: Supervisor, lines: list[str]) -> None:

@@ -38,7 +38,7 @@ class Shop:
     port: int = 0
     received: list[Received] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
-    stall: Callable[[Received], float] | None = None
+    stall: Callable[[Received], object] | None = None
 
     @property
     def url(self) -> str:
@@ -115,7 +115,7 @@ def _shop() -> Iterator[Shop]:
             one = Received(self.path, headers, body, time.monotonic())
             shop.received.append(one)
             if shop.stall:
-                time.sleep(shop.stall(one))
+                shop.stall(one)
             self.send_response(shop.answers.pop(0) if shop.answers else 200)
             self.send_header("content-length", "0")
             self.end_headers()

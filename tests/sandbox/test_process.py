@@ -155,7 +155,7 @@ def test_sigterm_does_not_wait_for_held_calls(machine: Machine) -> None:
         code, _ = machine.stop(signal.SIGTERM)
 
     assert code == 0
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 9  # of the minute for which it is held
 
 
 def test_a_state_file_has_one_owner(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from models.db.repositories.catalogue import inventory, products
 from models.db.session import Database
 from models.errors import InvalidRequest, NotFound, StockBelowReserved, UnknownLocation
 from runtime.settings import Settings
-from tests.fixtures.catalogue import demo_database
+from tests.fixtures.catalogue import demo_database, stocked_sku
 
 
 @pytest.fixture(scope="module")
@@ -216,12 +216,13 @@ class TestInventory:
             adjust(MAX_STOCK)
 
     def test_a_new_place_begins_at_nothing(self, database, adjust):
+        sku = stocked_sku(database)
         with database.transaction() as connection:
             connection.execute(text("INSERT INTO stock_locations (code, title, priority) VALUES ('north', 'N', 9)"))
         with pytest.raises(StockBelowReserved):
-            adjust(-1, "north")
-        assert adjust(5, "north").on_hand == 5
-        assert [level.location for level in self.read(database).by_location] == ["east", "west", "north"]
+            adjust(-1, "north", sku)
+        assert adjust(5, "north", sku).on_hand == 5
+        assert [level.location for level in self.read(database, sku).by_location] == ["east", "north"]
 
     def test_an_unstocked_sku_has_zeros(self, database):
         with database.transaction() as connection:
