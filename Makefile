@@ -4,6 +4,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help run demo test quick flakes durations check format lint types imports crashtest bench reset engines setup
 
+unexport PYTHONDONTWRITEBYTECODE # else each of hundreds of processes compiles all that it imports
+
 BOOTSTRAP := deploy/bootstrap.sh
 BIN := .venv/bin
 

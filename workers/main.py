@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import structlog
 import uvloop
@@ -43,6 +43,8 @@ from workflows import queues
 from workflows.failures import DATA_CONVERTER
 
 log = structlog.get_logger()
+
+UNVERSIONED: Final = "unversioned"  # what histories name as the build of a worker without HOLDFAST_WORKER_BUILD_ID
 
 
 def run(settings: Settings, only: Iterable[str] = ()) -> None:
@@ -141,6 +143,7 @@ def worker(settings: Settings, client: Client, queue: str, work: Work, stack: As
     The SDK's sandbox detects non-deterministic workflow code, at nearly half of a worker's CPU. So only tests run
     inside it; the import contracts check it too.
     """
+    builds = deployment(settings, work.builds)
     executor = stack.enter_context(ThreadPoolExecutor(work.slots, thread_name_prefix=queue))
     return Worker(
         client,
@@ -157,7 +160,9 @@ def worker(settings: Settings, client: Client, queue: str, work: Work, stack: As
         # After a worker dies, its executions move to another one after this; the default is ten seconds.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=timedelta(seconds=5),
-        deployment_config=deployment(settings, work.builds),
+        # By default the SDK hashes the source of every imported module: one to two seconds of CPU at each start.
+        build_id=None if builds else UNVERSIONED,
+        deployment_config=builds,
     )
 
 
