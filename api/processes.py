@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import TypeVar
 
 import structlog
@@ -15,9 +16,8 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatusCode
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.workflow import UpdateMethodMultiParam
 
 from models.checkout.checkouts import BeginCheckout
@@ -33,8 +33,8 @@ from models.states import CheckoutStatus
 from runtime.settings import Settings
 from workflows import starts
 from workflows.checkout import Checkout
-from workflows.client import with_start
-from workflows.failures import DATA_CONVERTER, refusal_in
+from workflows.client import connect, with_start
+from workflows.failures import refusal_in
 from workflows.order import Order
 from workflows.payment_retry import PaymentRetry
 from workflows.save_payment_method import SavePaymentMethod
@@ -59,15 +59,8 @@ class Processes:
     @classmethod
     async def connect(cls, settings: Settings, database: Database) -> Processes:
         """Connects lazily: the API starts without Temporal, and checkouts are 503 until it answers."""
-        client = await Client.connect(
-            settings.temporal,
-            namespace=settings.temporal_namespace,
-            data_converter=DATA_CONVERTER,
-            interceptors=[TracingInterceptor()],
-            grpc_compression=GrpcCompression.NONE,
-            retry_config=RetryConfig(max_elapsed_time_millis=int(settings.checkout_deadline_seconds * 1000)),
-            lazy=True,
-        )
+        patience = timedelta(seconds=settings.checkout_deadline_seconds)
+        client = await connect(settings, patience=patience, lazy=True)
         return cls(settings, database, client)
 
     async def submit(self, begin: BeginCheckout) -> CommandResponse:

@@ -24,7 +24,7 @@ from models.db.session import Database
 from models.ids import digest_of, new_id, order_of
 from models.money import Money
 from runtime.settings import Settings
-from workflows.failures import DATA_CONVERTER
+from workflows.client import connect
 
 MOST = Money.of(10_000_000, "USD")
 _numbers = itertools.count(1)
@@ -114,9 +114,7 @@ def _buy(database: Database, begin: BeginCheckout) -> float:
 async def main() -> None:
     settings = Settings()
     database = Database(settings.database, pool_size=8, application="bench-floor")
-    client = await Client.connect(
-        settings.temporal, namespace=settings.temporal_namespace, data_converter=DATA_CONVERTER
-    )
+    client = await connect(settings)
     await serve({"empty-workflow": empty_workflow(client), "no-temporal": two_transactions(database)})
     database.close()
 

@@ -13,6 +13,7 @@ from temporalio.client import Client
 from bench.figures import mean
 from models.ids import checkout_workflow, order_workflow
 from runtime.settings import Settings
+from workflows.client import connect
 
 TEXT = 200  # characters by which a statement is identified
 
@@ -99,7 +100,7 @@ class History:
 
 async def histories(settings: Settings, samples: Sequence[Sequence[str]]) -> list[History]:
     """`samples` are pairs of checkout and order ids."""
-    client = await Client.connect(settings.temporal, namespace=settings.temporal_namespace)
+    client = await connect(settings)
     ids = {
         "Checkout": [checkout_workflow(checkout_id) for checkout_id, _ in samples],
         "Order": [order_workflow(order_id) for _, order_id in samples],

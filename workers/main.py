@@ -14,9 +14,7 @@ import structlog
 import uvloop
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
-from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
-from temporalio.service import GrpcCompression
 from temporalio.worker import (
     PollerBehaviorAutoscaling,
     UnsandboxedWorkflowRunner,
@@ -39,8 +37,8 @@ from workers.outbox.wake_ups import WakeUps
 from workers.registry import Work, build
 from workers.retention import Retention
 from workers.rounds import Rounds
+from workflows import client as temporal
 from workflows import queues
-from workflows.failures import DATA_CONVERTER
 
 log = structlog.get_logger()
 
@@ -124,14 +122,7 @@ async def connect(settings: Settings, telemetry: Runtime) -> Client:
     """Connects; retries until the server is reachable, so a worker may start before it."""
     while True:
         try:
-            return await Client.connect(
-                settings.temporal,
-                namespace=settings.temporal_namespace,
-                data_converter=DATA_CONVERTER,
-                interceptors=[TracingInterceptor()],
-                grpc_compression=GrpcCompression.NONE,
-                runtime=telemetry,
-            )
+            return await temporal.connect(settings, runtime=telemetry)
         except RuntimeError as error:
             log.warning("temporal_unreachable", address=settings.temporal, error=str(error))
             await asyncio.sleep(1)

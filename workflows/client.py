@@ -6,6 +6,8 @@ They are apart from `starts`, which is data: no workflow imports either.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 
 from temporalio.client import (
     Client,
@@ -15,10 +17,51 @@ from temporalio.client import (
     WorkflowHandle,
 )
 from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.runtime import Runtime
+from temporalio.service import GrpcCompression, RetryConfig, RPCError, RPCStatusCode, TLSConfig
 
+from runtime.settings import Settings
+from workflows.failures import DATA_CONVERTER
 from workflows.starts import TASK_TIMEOUT, Input, Result, Start, W
+
+RETRIES = timedelta(seconds=10)  # of one call, as the SDK has it
+
+
+async def connect(
+    settings: Settings, *, runtime: Runtime | None = None, lazy: bool = False, patience: timedelta = RETRIES
+) -> Client:
+    """`lazy`: connects with the first call. `patience`: for how long a call is retried. Raises RuntimeError when the
+    server is not reached, or does not show the expected certificate.
+    """
+    return await Client.connect(
+        settings.temporal,
+        namespace=settings.temporal_namespace,
+        tls=_tls(settings),
+        api_key=settings.temporal_api_key.get_secret_value() or None,
+        data_converter=DATA_CONVERTER,
+        interceptors=[TracingInterceptor()],
+        grpc_compression=GrpcCompression.NONE,
+        retry_config=RetryConfig(max_elapsed_time_millis=int(patience.total_seconds() * 1000)),
+        runtime=runtime,
+        lazy=lazy,
+    )
+
+
+def _tls(settings: Settings) -> TLSConfig | bool:
+    if not settings.temporal_tls:
+        return False
+    return TLSConfig(
+        server_root_ca_cert=_content(settings.temporal_tls_ca),
+        domain=settings.temporal_tls_name or None,
+        client_cert=_content(settings.temporal_tls_cert),
+        client_private_key=_content(settings.temporal_tls_key),
+    )
+
+
+def _content(file: Path | None) -> bytes | None:
+    return file.read_bytes() if file else None
 
 
 async def start(client: Client, process: Start[W, Input, Result], *, signal: Callable[[W], None] | None = None) -> bool:

@@ -27,6 +27,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from deploy.errors import StackError
 from runtime.settings import Settings
+from workflows.client import connect
 
 T = TypeVar("T")
 
@@ -199,7 +200,7 @@ def ask(settings: Settings, question: Callable[[Builds], Awaitable[T]]) -> T:
     """The server's answer. Raises StackError with its message."""
 
     async def run() -> T:
-        client = await Client.connect(settings.temporal, namespace=settings.temporal_namespace)
+        client = await connect(settings)
         return await question(Builds(client, settings.worker_deployment))
 
     try:

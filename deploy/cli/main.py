@@ -1,5 +1,6 @@
 """The command line, `holdfast`: each command calls the module that implements it."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ def api() -> None:
     """Serve the HTTP API."""
     from deploy.cli.serve import serve_api
 
-    serve_api(read_settings())
+    serve_api(serving_settings())
 
 
 @app.command()
@@ -58,7 +59,7 @@ def worker(queue: Queues = None) -> None:
     """Run workflows and activities of the queues named."""
     from workers.main import run
 
-    run(read_settings(), queue or [])
+    run(serving_settings(), queue or [])
 
 
 @app.command()
@@ -266,6 +267,13 @@ def reset() -> None:
 
     with report_errors():
         print(delete(read_settings().data_dir))
+
+
+def serving_settings() -> Settings:
+    """Nobody serves buyers with the sandbox's secrets because a variable was forgotten: the environment is named."""
+    if "HOLDFAST_ENV" not in os.environ:
+        sys.exit("error: HOLDFAST_ENV is not set: production, or development (as `holdfast up` sets it)")
+    return read_settings()
 
 
 def read_settings() -> Settings:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
-from temporalio.client import Client
 from temporalio.service import RPCError
 
 from deploy.errors import StackError
 from runtime.settings import Settings
 from workers.schedules import reconcile_now
+from workflows.client import connect
 
 
 def trigger(settings: Settings) -> str:
     """Returns the text to print."""
 
     async def run() -> None:
-        await reconcile_now(await Client.connect(settings.temporal, namespace=settings.temporal_namespace))
+        await reconcile_now(await connect(settings))
 
     try:
         asyncio.run(run())

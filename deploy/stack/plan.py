@@ -72,8 +72,8 @@ def _polls(metrics: int, served: Iterable[str]) -> bool:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The settings that differ from the defaults, as environment variables of child processes."""
-    found = {}
+    """The environment's name, and the settings that differ from the defaults, as variables of child processes."""
+    found = {"HOLDFAST_ENV": settings.env.value}
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
         if name == "data_dir":

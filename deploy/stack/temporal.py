@@ -79,10 +79,11 @@ def serves(settings: Settings) -> bool:
 async def _register_missing(settings: Settings) -> None:
     """Registers missing search attributes. The flag works on a fresh file only, and external servers have no flag."""
     from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
-    from temporalio.client import Client
+
+    from workflows.client import connect
 
     namespace = settings.temporal_namespace
-    client = await Client.connect(settings.temporal, namespace=namespace)
+    client = await connect(settings)
     listed = await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace=namespace))
     missing = {name: kind for name, kind in wire_types().items() if name not in listed.custom_attributes}
     if missing:

@@ -75,6 +75,13 @@ def test_nothing_of_development_runs_in_production() -> None:
         serve_sandbox(production, None)
 
 
+@pytest.mark.parametrize("command", ["api", "worker"])
+def test_nobody_is_served_in_an_environment_without_a_name(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOLDFAST_ENV", raising=False)
+    done = CliRunner().invoke(app, [command])
+    assert (done.exit_code, "HOLDFAST_ENV is not set" in done.output + str(done.exception)) == (1, True)
+
+
 def test_dead_letters_are_listed_and_requeued(outbox_database: Database) -> None:
     settings = Settings(database_url=outbox_database.engine.url.render_as_string(hide_password=False))
     letter = """

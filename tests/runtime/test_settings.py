@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import ValidationError
 
+from runtime.production import RULES
 from runtime.settings import Settings
 
 GOOD = {
     "env": "production",
-    "database_url": "postgresql://shop:Zq8-long-and-random@db.internal/shop",
+    "database_url": "postgresql://shop:Zq8-long-and-random@db.internal/shop?sslmode=verify-full",
     "redis_url": "rediss://cache.internal/0",
     "temporal_address": "temporal.internal:7233",
+    "temporal_tls": "true",
     "public_url": "https://shop.example",
-    "signing_key": "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----",
+    "signing_key": Ed25519PrivateKey.generate()
+    .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    .decode(),
     "secret_key": "u3Jq0-a-long-and-random-secret-of-ours",
     "stripe_api_key": "sk_live_0123456789abcdef0123456789",
     "stripe_webhook_secret": "whsec_0123456789abcdef0123456789",
@@ -52,7 +58,30 @@ def test_production_can_do_without_paypal():
     [
         ("database_url", ""),
         ("database_url", "postgresql://holdfast:holdfast@db.internal/shop"),
+        ("database_url", "postgresql://shop@db.internal/shop?sslmode=require"),
+        ("database_url", "postgresql://shop:Zq8-long-and-random@db.internal/shop"),
+        ("database_url", "postgresql://shop:Zq8-long-and-random@db.internal/shop?sslmode=prefer"),
         ("redis_url", ""),
+        ("redis_url", "redis://cache.internal/0"),
+        ("temporal_tls", "false"),
+        ("trusted_proxies", "0.0.0.0/0"),
+        ("trusted_proxies", "10.0.0.1, ::/0"),
+        ("public_url", "https://"),
+        ("signing_key", "-----BEGIN PRIVATE KEY-----\nc2hvcnQ=\n-----END PRIVATE KEY-----"),
+        ("secret_key", "a" * 40),
+        ("stripe_api_key", "sk_test_0123456789abcdef0123456789"),
+        ("stripe_api_key", "rk_test_0123456789abcdef0123456789"),
+        ("stripe_api_base", "http://stripe.example"),
+        ("paypal_api_base", "http://paypal.example"),
+        ("sendgrid_api_base", "http://sendgrid.example"),
+        ("twilio_api_base", "http://twilio.example"),
+        ("sendgrid_webhook_key", ""),
+        ("access_token_seconds", "31536000"),
+        ("refresh_token_seconds", "31536000"),
+        ("password_reset_seconds", "31536000"),
+        ("login_failures_ceiling", "1000000"),
+        ("hold_seconds", "1"),
+        ("max_body_bytes", "1000000000"),
         ("temporal_address", ""),
         ("temporal_address", "127.0.0.1:7233"),
         ("temporal_address", "localhost:7233"),
@@ -96,6 +125,29 @@ def test_a_weak_or_missing_one_stops_production_and_is_named(name, value):
         assert f"={value}" not in str(refused.value.errors()[0]["msg"])
 
 
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"database_url": "postgresql://shop:Zq8-long-and-random@127.0.0.1/shop", "redis_url": "redis://localhost/0"},
+        {"trusted_proxies": "10.0.0.0/8, 2001:db8::/32"},
+        {"temporal_api_key": "0123456789abcdef0123456789abcdef"},
+    ],
+)
+def test_what_stays_on_the_machine_or_is_narrow_may_be(kept):
+    assert Settings.model_validate({**GOOD, **kept}).production
+
+
+def test_a_misspelt_setting_stops_production_and_nothing_else(monkeypatch):
+    monkeypatch.setenv("HOLDFAST_STRIPE_APIKEY", "sk_live_0123456789abcdef0123456789")
+    assert Settings().env == "development"
+    with pytest.raises(ValidationError, match="HOLDFAST_STRIPE_APIKEY is not a setting"):
+        Settings.model_validate(GOOD)
+
+
+def test_every_rule_names_a_setting():
+    assert {rule.setting for rule in RULES} <= Settings.model_fields.keys()
+
+
 def test_every_fault_is_named_at_once():
     with pytest.raises(ValidationError) as refused:
         Settings.model_validate({"env": "production"})
@@ -113,7 +165,14 @@ def test_they_come_from_the_environment(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("HOLD_SECONDS", "0"), ("HOLD_SECONDS", "-1"), ("API_PORT", "x"), ("ENV", "prod")]
+    [
+        ("HOLD_SECONDS", "0"),
+        ("HOLD_SECONDS", "-1"),
+        ("API_PORT", "x"),
+        ("ENV", "prod"),
+        ("LOG_LEVEL", "LOUD"),
+        ("RATE_LIMIT", "many"),
+    ]
     + [("TRUSTED_PROXIES", proxies) for proxies in ("*", "localhost", "10.0.0.1,*", "10.0.0.1/8")],
 )
 def test_a_bad_value_names_its_setting(monkeypatch, name, value):

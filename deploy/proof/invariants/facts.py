@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
-from temporalio.client import Client
 
 from deploy.proof.invariants.paypal import as_intents, as_refunds
 from runtime.settings import Settings
+from workflows.client import connect
 
 Row = dict[str, Any]
 
@@ -142,7 +142,7 @@ def executions(settings: Settings, query: str | None = None) -> list[Execution]:
     """From Temporal's visibility store, which lags by a moment."""
 
     async def listed() -> list[Execution]:
-        client = await Client.connect(settings.temporal, namespace=settings.temporal_namespace)
+        client = await connect(settings)
         return [
             Execution(found.id, found.workflow_type, found.status.name if found.status else "UNKNOWN")
             async for found in client.list_workflows(query)
