@@ -18,7 +18,7 @@ from activities.gateways.providers import payment_gateways
 from activities.gateways.secrets import Vault
 from api import openapi, problems
 from api.card_numbers import NoCardNumbers
-from api.limits import Limiter
+from api.limits import Limits
 from api.middleware import Conventions
 from api.passwords import common_passwords
 from api.processes import Processes
@@ -113,8 +113,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             vault=Vault.of(settings),
             passwords=passwords,
             attempts=Attempts(settings, database, passwords),
-            limiter=Limiter(settings.rate_limit, cache),
-            auth_limiter=Limiter(settings.auth_rate_limit, cache, "auth"),
+            limits=Limits(settings, cache),
             cache=cache,
             rules=RecentRules(),
             payments=payment_gateways(settings),

@@ -12,7 +12,6 @@ from opentelemetry import context, propagate
 from prometheus_client import Counter, Histogram
 
 from api.problems import problem
-from models.accounts.accounts import one_caller
 from models.errors import HoldfastError, InvalidRequest, PayloadTooLarge, TooManyRequests, UnsupportedMediaType
 from models.ids import new_id
 
@@ -97,14 +96,11 @@ class Conventions:
 
 
 def _limited(scope: Scope, extra: list[tuple[bytes, bytes]]) -> HoldfastError | None:
-    """Counts the request against its caller's limit, except health checks and metrics."""
-    if not scope["path"].startswith("/v1/"):
+    """Counts the request against the limits of its class and network."""
+    address = scope["client"][0] if scope["client"] else "unknown"
+    allowance = scope["app"].state.services.limits.count(scope["method"], scope["path"], address)
+    if allowance is None:
         return None
-    shop = scope["app"].state.services
-    caller = scope["client"][0] if scope["client"] else "unknown"
-    allowance = shop.limiter.count(caller)
-    if scope["path"].startswith("/v1/auth/") and not allowance.exceeded:
-        allowance = min(allowance, shop.auth_limiter.count(one_caller(caller)), key=lambda found: found.remaining)
     extra.extend(allowance.headers())
     if allowance.exceeded:
         return TooManyRequests(f"At most {allowance.limit} in {allowance.window} s", retry_after=allowance.reset)

@@ -15,7 +15,7 @@ from activities.gateways.mail import MailGateway
 from activities.gateways.passwords import Passwords
 from activities.gateways.payments import PaymentGateway
 from activities.gateways.secrets import Vault
-from api.limits import Limiter
+from api.limits import Limits
 from api.processes import Processes
 from api.rules import RecentRules
 from api.throttle import Attempts
@@ -33,8 +33,7 @@ class Services:
     vault: Vault
     passwords: Passwords
     attempts: Attempts
-    limiter: Limiter
-    auth_limiter: Limiter
+    limits: Limits
     rules: RecentRules
     cache: Cache
     payments: Mapping[str, PaymentGateway]

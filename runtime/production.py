@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from limits import parse
 from pydantic import SecretStr
 
 from runtime import settings as sandbox
@@ -109,6 +110,14 @@ def _strong(setting: str, only_with: str = "") -> Rule:
     return Rule(setting, broken, "is weak or the sandbox's")
 
 
+def _rate(setting: str, most: int) -> Rule:
+    def broken(settings: Settings) -> bool:
+        limit = parse(getattr(settings, setting))
+        return limit.amount * 60 > most * limit.get_expiry()
+
+    return Rule(setting, broken, f"must be {most}/minute or narrower")
+
+
 def _text(value: str | SecretStr) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else value
 
@@ -193,5 +202,10 @@ RULES: tuple[Rule, ...] = (
     _between("checkout_deadline_seconds", 1, 60),
     _between("payment_lookup_seconds", 1, 600),
     _between("reconciliation_seconds", 3_600, 604_800),
+    _rate("rate_limit", 6_000),
+    _rate("auth_rate_limit", 300),
+    _rate("code_rate_limit", 120),
+    _rate("cart_rate_limit", 600),
+    _rate("webhook_rate_limit", 60_000),
     _between("max_body_bytes", 16_384, 16_777_216),
 )

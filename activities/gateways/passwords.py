@@ -14,6 +14,7 @@ from activities.gateways.hashing import HASHER
 from models.errors import Unavailable
 
 STOP_SECONDS = 5
+LONGEST_QUEUE = 64  # some ten seconds of hashing; who comes later would have given up before its turn
 
 
 class Passwords:
@@ -25,6 +26,7 @@ class Passwords:
     def __init__(self) -> None:
         self._turns = ThreadPoolExecutor(1, thread_name_prefix="passwords")
         self._process: subprocess.Popen[str] | None = None
+        self._waiting = 0
         self._dummy = HASHER.hash(os.urandom(16).hex())
 
     async def hash(self, password: str) -> str:
@@ -44,7 +46,14 @@ class Passwords:
         self._stop()
 
     async def _request(self, hashed: str | None, password: str) -> str | bool:
-        return await asyncio.get_running_loop().run_in_executor(self._turns, self._answer, hashed, password)
+        """Raises Unavailable, at once, when too many wait."""
+        if self._waiting >= LONGEST_QUEUE:
+            raise Unavailable("Too many passwords wait to be checked; try again in some seconds")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._turns, self._answer, hashed, password)
+        finally:
+            self._waiting -= 1
 
     def _answer(self, hashed: str | None, password: str) -> str | bool:
         """Raises Unavailable when the process dies twice during one request."""

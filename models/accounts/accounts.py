@@ -82,20 +82,16 @@ def account_key(email: str) -> bytes:
 
 
 def address_range(address: str) -> str:
-    """The network whose failed logins count together: IPv4 /24, IPv6 /64; other text counts by itself."""
-    return _network(address, 24)
+    """The network whose failed logins count together: IPv4 /24, IPv6 /64."""
+    return network_of(address, ipv4=24, ipv6=64)
 
 
-def one_caller(address: str) -> str:
-    """The network that counts as one caller: an IPv4 address, or an IPv6 /64, the usual allocation to one customer."""
-    return _network(address, 32)
-
-
-def _network(address: str, ipv4_bits: int) -> str:
+def network_of(address: str, *, ipv4: int, ipv6: int) -> str:
+    """The network with so many bits that the address is in; text that is no address counts by itself."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return address[:100]
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
         found = found.ipv4_mapped
-    return str(ipaddress.ip_network((found, ipv4_bits if found.version == 4 else 64), strict=False))
+    return str(ipaddress.ip_network((found, ipv4 if found.version == 4 else ipv6), strict=False))

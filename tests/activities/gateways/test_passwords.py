@@ -100,3 +100,15 @@ def test_it_dies_with_whoever_asked(tmp_path):
     while Path(f"/proc/{hasher}").exists() and "Z" not in Path(f"/proc/{hasher}/stat").read_text().split()[2]:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_who_comes_when_too_many_wait_is_refused_at_once(passwords: Passwords, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("activities.gateways.passwords.LONGEST_QUEUE", 3)
+
+    async def crowd() -> list[object]:
+        return await asyncio.gather(*(passwords.verify(None, "guess") for _ in range(5)), return_exceptions=True)
+
+    answers = asyncio.run(crowd())
+    assert answers[:3] == [False] * 3
+    assert [type(answer) for answer in answers[3:]] == [Unavailable] * 2
+    assert asyncio.run(passwords.verify(None, "guess")) is False

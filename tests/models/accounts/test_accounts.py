@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.accounts.accounts import account_key, address_range, one_caller
+from models.accounts.accounts import account_key, address_range, network_of
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from models.accounts.accounts import account_key, address_range, one_caller
 )
 def test_the_network_of_a_caller(address, counted_together, caller):
     assert address_range(address) == counted_together
-    assert one_caller(address) == caller
+    assert network_of(address, ipv4=32, ipv6=64) == caller
 
 
 def test_an_address_is_one_account_however_it_is_cased():
