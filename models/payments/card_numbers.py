@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 SHORTEST = 13
 LONGEST = 19
@@ -38,9 +38,11 @@ _ISSUERS: tuple[tuple[str, str, frozenset[int]], ...] = (
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212-"
 _RUN = re.compile(rf"\d[\d\s{_DASHES}]{{{SHORTEST - 1},}}")
 _GROUP = re.compile(r"\d+")
-_OUR_ID = re.compile(
-    r"(?<![0-9A-Za-z])(?=[0-9-]*[a-f])(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?![0-9A-Za-z])"
+# Of a fixed length and without a look-ahead: every position is tried once, for at most 36 characters.
+_HEXADECIMAL = re.compile(
+    r"(?<![0-9A-Za-z])(?:[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?![0-9A-Za-z])"
 )
+_LETTER = re.compile("[a-f]")
 _E164_LONGEST = 15
 _MOST_GROUPS = 1_000  # of digits in one body: far more than names and addresses have; it bounds the work
 
@@ -65,34 +67,55 @@ def holds_card_number(text: str) -> bool:
 def find_card_number(value: Any) -> str | None:
     """The RFC 6901 pointer to the first string or number of a JSON value that contains a card number, or None.
 
-    For a card number in a member's name it points to the object, so that the pointer never repeats the number.
+    For a card number in a member's name it points to the object, so that the pointer never repeats the number. Time and
+    memory grow with the size of the value: a pointer is written only for what was found.
     """
     checked = 0
-    for pointer, text in _texts(value):
-        for run in _RUN.finditer(_OUR_ID.sub("id", text)):
+    for place, text in _texts(value):
+        for run in _RUN.finditer(_HEXADECIMAL.sub(_unless_digits, text)):
             groups = [_ascii(group) for group in _GROUP.findall(run[0])]
             checked += len(groups)
             if checked > _MOST_GROUPS:
-                return pointer
+                return _pointer(place)
             if not _is_telephone(run, groups) and any(map(is_card_number, _windows(groups))):
-                return pointer
+                return _pointer(place)
     return None
 
 
-def _texts(value: Any) -> Iterator[tuple[str, str]]:
-    """(pointer, text) of every name, string and whole number, in document order."""
-    waiting: list[tuple[str, Any]] = [("", value)]
+class _Place(NamedTuple):
+    """A member or an element, and where its parent is."""
+
+    parent: _Place | None
+    key: str | int
+
+
+def _pointer(place: _Place | None) -> str:
+    keys = []
+    while place is not None:
+        keys.append(_escaped(str(place.key)))
+        place = place.parent
+    return "".join(f"/{key}" for key in reversed(keys))
+
+
+def _texts(value: Any) -> Iterator[tuple[_Place | None, str]]:
+    """The place and text of every name, string and whole number, in document order."""
+    waiting: list[tuple[_Place | None, Any]] = [(None, value)]
     while waiting:
-        pointer, found = waiting.pop()
+        place, found = waiting.pop()
         if isinstance(found, dict):
-            yield from ((pointer, name) for name in found)
-            waiting.extend((f"{pointer}/{_escaped(name)}", each) for name, each in reversed(found.items()))
+            yield from ((place, name) for name in found)
+            waiting.extend((_Place(place, name), each) for name, each in reversed(found.items()))
         elif isinstance(found, list):
-            waiting.extend((f"{pointer}/{i}", found[i]) for i in range(len(found) - 1, -1, -1))
+            waiting.extend((_Place(place, i), found[i]) for i in range(len(found) - 1, -1, -1))
         elif isinstance(found, str):
-            yield pointer, found
+            yield place, found
         elif isinstance(found, int | float) and abs(found) < 10**LONGEST and found == int(found):
-            yield pointer, str(abs(int(found)))
+            yield place, str(abs(int(found)))
+
+
+def _unless_digits(found: re.Match[str]) -> str:
+    """An id of ours has a letter; what has none is left to be checked."""
+    return "id" if _LETTER.search(found[0]) else found[0]
 
 
 def _is_telephone(run: re.Match[str], groups: list[str]) -> bool:

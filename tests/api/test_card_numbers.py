@@ -45,11 +45,15 @@ class TestBodies:
             ("PUT", "/v1/carts/cart_none/email", {"email": "?"}, "/email"),
             ("POST", "/v1/checkouts", {"payment": {"provider": "stripe", "method": "?"}}, "/payment/method"),
             ("POST", "/v1/checkouts", {"payment": {"card": [{"number": "?"}]}}, "/payment/card/0/number"),
+            ("PUT", "/v1/orders/ord_none/shipping-address", {"line2": "?"}, "/line2"),
+            ("POST", "/v1/orders/ord_none/cancel", {"reason": "?"}, "/reason"),
+            ("POST", "/v1/orders/ord_none/payment-method", {"provider": "stripe", "method": "?"}, "/method"),
+            ("POST", "/v1/support/orders/ord_none/notes", {"text": "?"}, "/text"),
+            ("POST", "/v1/staff/invitations", {"email": "a@example.com", "role": "?"}, "/role"),
+            ("POST", "/v1/a-route-of-tomorrow", {"words": "?"}, "/words"),
         ],
     )
-    def test_of_buyers_routes_even_before_anybody_is_asked_who_they_are(
-        self, shop, method, path, body, pointer, number
-    ):
+    def test_of_every_route_even_before_anybody_is_asked_who_they_are(self, shop, method, path, body, pointer, number):
         text = json.dumps(body).replace("?", number)
         refused(send(shop, method, path, raw=text), pointer)
 
@@ -107,6 +111,11 @@ class TestAddressesOfRequests:
         answer = send(shop, "DELETE", f"/v1/me/payment-methods/{NUMBER}")
         refused(answer, "/path")
         assert answer.json()["instance"] == "/v1/me"
+
+    def test_in_a_path_that_is_nothing_else(self, shop):
+        answer = send(shop, "GET", f"/v1/{NUMBER}")
+        refused(answer, "/path")
+        assert answer.json()["instance"] == "/"
 
 
 class TestWhatIsNone:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import time
+import tracemalloc
 import uuid
 
 import pytest
@@ -129,6 +131,46 @@ def test_no_body_breaks_it():
     found = [find_in_json(json.dumps({"a": anything()}, ensure_ascii=dice.random() < 0.5).encode()) for _ in range(500)]
     assert any(found)
     assert None in found
+
+
+GROWING = {
+    "dashes": lambda n: b'{"a":"' + b"-" * n + b' 1234567890123"}',
+    "digits and dashes": lambda n: b'{"a":"' + b"1-" * (n // 2) + b'"}',
+    "beginnings of ids": lambda n: b'{"a":"' + b"1234567-" * (n // 8) + b'"}',
+    "almost ids": lambda n: b'{"a":"' + b"-1234567890123456789012345678901" * (n // 32) + b'"}',
+    "blanks": lambda n: b'{"a":"' + b"4 " * (n // 2) + b'"}',
+    "not JSON": lambda n: b"1-" * (n // 2),
+    "a long name above many members": lambda n: (
+        b'{"' + b"n" * (n // 2) + b'":{' + b",".join(b'"%d":0' % i for i in range(n // 20)) + b',"z":1234567890123}}'
+    ),
+    "long names within each other": lambda n: b'{"%s":' % (b"n" * (n // 400)) * 400 + b"1234567890123" + b"}" * 400,
+}
+
+
+@pytest.mark.parametrize("body", GROWING.values(), ids=GROWING)
+def test_time_and_memory_grow_with_the_body_and_not_faster(body):
+    """Each doubling costs less than three times as much: the best of some runs, above what is too little to measure."""
+    sizes = [32_000, 64_000, 128_000]
+    seconds = [max(0.005, min(_seconds(body(size)) for _ in range(5))) for size in sizes]
+    peaks = [max(500_000, _peak(body(size))) for size in sizes]
+    for before, after in (*itertools.pairwise(seconds), *itertools.pairwise(peaks)):
+        assert after < 3 * before, (seconds, peaks)
+    assert peaks[-1] < 100 * sizes[-1]
+
+
+def _seconds(body: bytes) -> float:
+    began = time.thread_time()
+    find_in_json(body)
+    return time.thread_time() - began
+
+
+def _peak(body: bytes) -> int:
+    """Bytes at once."""
+    tracemalloc.start()
+    find_in_json(body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
 
 
 @pytest.mark.parametrize(
