@@ -54,11 +54,10 @@ with workflow.unsafe.imports_passed_through():
         lookup_until,
     )
     from workflows.search_attributes import CHECKOUT_STATUS
-    from workflows.submission import Submission
+    from workflows.submission import DEADLINE, Submission
 
 STATUS = SearchAttributeKey.for_keyword(CHECKOUT_STATUS)
 AUTHORISE_ATTEMPTS = 3
-DEADLINE = "payment-deadline"  # patch: nothing is authorised after payment_action_seconds
 
 
 @workflow.defn(name="Checkout", failure_exception_types=[HoldfastError])
@@ -70,7 +69,6 @@ class Checkout(Submission):
         self._begin = begin
         self._undo = Compensations(begin.checkout_id)
         self._action_required = False  # whether the payment has required a next action of the buyer
-        self._unresolved = False  # whether the deadline passed without a certain outcome
         self._hold_timer: asyncio.Task[None] | None = None
 
     @workflow.run
@@ -123,17 +121,7 @@ class Checkout(Submission):
         self._held_at = workflow.now()
         return held
 
-    # Deadlines
-
-    @property
-    def _deadline(self) -> datetime:
-        """Of the buyer's click: nothing is authorised after it."""
-        return workflow.info().start_time + timedelta(seconds=self._begin.payment_action_seconds)
-
-    @property
-    def _late(self) -> bool:
-        """Whether the deadline has passed. A checkout without a delay has no marker of the patch in its history."""
-        return workflow.now() >= self._deadline and workflow.patched(DEADLINE)
+    # The hold's timer
 
     def _start_hold_timer(self) -> None:
         """From here on the checkout waits for more than the database: the hold is released when it is due."""
