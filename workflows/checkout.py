@@ -51,9 +51,10 @@ with workflow.unsafe.imports_passed_through():
         PAYMENT_COMPLETION,
         PAYMENT_LOOKUP,
         PAYMENT_POLL,
+        lookup_until,
     )
     from workflows.search_attributes import CHECKOUT_STATUS
-    from workflows.submission import Submission
+    from workflows.submission import DEADLINE, Submission
 
 STATUS = SearchAttributeKey.for_keyword(CHECKOUT_STATUS)
 AUTHORISE_ATTEMPTS = 3
@@ -68,6 +69,7 @@ class Checkout(Submission):
         self._begin = begin
         self._undo = Compensations(begin.checkout_id)
         self._action_required = False  # whether the payment has required a next action of the buyer
+        self._hold_timer: asyncio.Task[None] | None = None
 
     @workflow.run
     async def run(self, begin: BeginCheckout) -> CheckoutStatus:
@@ -84,6 +86,7 @@ class Checkout(Submission):
             status = self._finish(CheckoutStatus.CONFIRMED, await self._confirm(held, payment))
         except (FailureError, HoldfastError, asyncio.CancelledError) as error:
             status = await self._refuse(refusal_in(error) or Refusal.of(Unavailable()))
+        self._stop_hold_timer()
         if begin.save and payment is not None and status is CheckoutStatus.CONFIRMED:
             await self._save_method(payment)
         await self._before_end()
@@ -112,17 +115,35 @@ class Checkout(Submission):
     async def _hold_stock(self) -> StockHeld:
         self._details("Holding stock")
         self._first_step_at = workflow.info().get_current_history_length()
-        return await workflow.execute_local_activity_method(
+        held = await workflow.execute_local_activity_method(
             Checkouts.hold_stock, self._begin, summary="hold stock", **DATABASE
         )
+        self._held_at = workflow.now()
+        return held
+
+    # The hold's timer
+
+    def _start_hold_timer(self) -> None:
+        """From here on the checkout waits for more than the database: the hold is released when it is due."""
+        if self._hold_timer is None:
+            self._hold_timer = asyncio.create_task(self._release_hold_when_due())
+
+    def _stop_hold_timer(self) -> None:
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+
+    # Authorisation
 
     async def _authorise(self, held: StockHeld, payment_id: str) -> ProviderPayment:
         """Authorises with one bounded call per attempt. Resolves an unknown outcome at the provider.
 
-        Only a payment that is certainly absent allows another attempt, with another idempotency key.
+        Only a payment that is certainly absent allows another attempt, with another idempotency key. Raises
+        CheckoutExpired at the deadline.
         """
         customer = await self._customer()
         for self._attempt in range(1, AUTHORISE_ATTEMPTS + 1):
+            if self._late:
+                raise CheckoutExpired()
             self._details(f"Authorising {_amount_text(held)}, attempt {self._attempt}")
             command = AuthorisePayment(
                 checkout_id=self._begin.checkout_id,
@@ -202,9 +223,32 @@ class Checkout(Submission):
                     raise
         self._push_void(command)
         self._details("Payment outcome unknown: resolving it at the provider")
-        return await workflow.execute_activity_method(
-            Payments.resolve_payment_outcome, command, summary="resolve unknown outcome", **PAYMENT_LOOKUP
-        )
+        if not workflow.patched(DEADLINE):
+            return await workflow.execute_activity_method(
+                Payments.resolve_payment_outcome, command, summary="resolve unknown outcome", **PAYMENT_LOOKUP
+            )
+        self._start_hold_timer()
+        return await self._resolve(command.model_copy(update={"not_after": self._deadline}))
+
+    async def _resolve(self, command: AuthorisePayment) -> ProviderPayment:
+        """Resolves an unknown outcome until the deadline. Raises CheckoutExpired if it is not resolved then, or late:
+        the compensation searches on, and voids the payment that turns up."""
+        try:
+            payment = await workflow.execute_activity_method(
+                Payments.resolve_payment_outcome,
+                command,
+                summary="resolve unknown outcome",
+                **lookup_until(self._deadline - workflow.now()),
+            )
+        except FailureError as error:
+            if is_cancelled_exception(error) or not self._late:
+                raise
+            self._unresolved = True
+            raise CheckoutExpired() from error
+        if self._late and payment.state is not ProviderPaymentStatus.DECLINED:
+            self._unresolved = True
+            raise CheckoutExpired()
+        return payment
 
     def _push_void(self, command: AuthorisePayment, reference: str | None = None) -> None:
         void = VoidPayment(
@@ -229,10 +273,11 @@ class Checkout(Submission):
         if payment.state is ProviderPaymentStatus.AUTHORISED:
             return payment
         assert payment.reference is not None
-        deadline = workflow.now() + timedelta(seconds=self._begin.payment_action_seconds)
+        bounded = workflow.patched(DEADLINE)
+        deadline = self._deadline if bounded else workflow.now() + timedelta(seconds=self._begin.payment_action_seconds)
         if await self._require_action(payment, deadline):
             self._wake_ups += 1
-        hold_ends = asyncio.create_task(self._release_hold_when_due())
+        self._start_hold_timer()
         try:
             while workflow.now() < deadline:
                 seen = await self._wait_for_poll(deadline - workflow.now())
@@ -246,7 +291,8 @@ class Checkout(Submission):
                 self._handled = seen  # not before: `resume` returns the final response where there is one
             return await self._expire(payment)
         finally:
-            hold_ends.cancel()
+            if not bounded:
+                self._stop_hold_timer()
 
     async def _require_action(self, payment: ProviderPayment, deadline: datetime) -> bool:
         """Records and answers `requires_action`; true if a provider event has arrived in the meantime."""
@@ -273,6 +319,7 @@ class Checkout(Submission):
             attempt=self._attempt,
             provider=self._begin.provider,
             not_before=workflow.now(),
+            not_after=self._deadline if workflow.patched(DEADLINE) else None,
             reference=payment.reference,
         )
 
@@ -298,7 +345,10 @@ class Checkout(Submission):
             return payment
 
     async def _release_hold_when_due(self) -> None:
-        await asyncio.sleep(self._begin.hold_seconds)
+        left = timedelta(seconds=self._begin.hold_seconds)
+        if workflow.patched(DEADLINE):
+            left -= workflow.now() - self._held_at
+        await asyncio.sleep(left.total_seconds())
         await workflow.execute_local_activity_method(
             Checkouts.release_hold,
             ReleaseHold(checkout_id=self._begin.checkout_id),
@@ -307,7 +357,10 @@ class Checkout(Submission):
         )
 
     async def _expire(self, payment: ProviderPayment) -> ProviderPayment:
-        """Cancels at the provider, then raises CheckoutExpired. Returns the payment if it turns out paid."""
+        """Cancels at the provider, then raises CheckoutExpired. Returns the payment if it turns out paid.
+
+        A provider that is down keeps the buyer no longer than that: the compensation goes on cancelling.
+        """
         self._details("Out of time: cancelling at the provider")
         void = VoidPayment(
             checkout_id=self._begin.checkout_id,
@@ -316,9 +369,19 @@ class Checkout(Submission):
             not_before=workflow.now(),
             reference=payment.reference,
         )
-        cancelled = await workflow.execute_activity_method(
-            Payments.cancel_payment, void, summary="cancel expired payment", **COMPENSATION
-        )
+        bounded = workflow.patched(DEADLINE)
+        try:
+            cancelled = await workflow.execute_activity_method(
+                Payments.cancel_payment,
+                void,
+                summary="cancel expired payment",
+                **(lookup_until(timedelta()) if bounded else COMPENSATION),
+            )
+        except FailureError as error:
+            if is_cancelled_exception(error) or not bounded:
+                raise
+            self._unresolved = True
+            raise CheckoutExpired() from error
         if cancelled.state is ProviderPaymentStatus.CANCELLED:
             raise CheckoutExpired()
         return cancelled
@@ -362,13 +425,18 @@ class Checkout(Submission):
         return status
 
     async def _refuse(self, refusal: Refusal) -> CheckoutStatus:
-        """Runs the compensations, shielded from cancellation: money first, then stock and promotion; then responds."""
+        """Runs the compensations, shielded from cancellation: money first, then stock and promotion; then responds.
+
+        Of an unresolved outcome the buyer is answered first, and the cart is open again: the provider may be down for
+        hours more.
+        """
         self._details(f"Unwinding: {refusal.error}, {refusal.detail}")
         status = {
             PaymentDeclined.__name__: CheckoutStatus.DECLINED,
             CheckoutExpired.__name__: CheckoutStatus.EXPIRED,
         }.get(refusal.error, CheckoutStatus.REFUSED)
-        await self._undo.unwind()
+        if not self._unresolved:
+            await self._undo.unwind()
         close = CloseCheckout(begin=self._begin, status=status, refusal=refusal)
         answer = await asyncio.shield(
             workflow.execute_local_activity_method(
@@ -376,6 +444,8 @@ class Checkout(Submission):
             )
         )
         self._finish(status, answer)
+        self._stop_hold_timer()
+        await self._undo.unwind()
         self._details(f"Ended {status}: {refusal.error}, {refusal.detail}")
         return status
 

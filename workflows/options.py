@@ -46,6 +46,15 @@ PAYMENT_LOOKUP: Final[ActivityOptions] = {
     "retry_policy": RetryPolicy(initial_interval=_seconds(0.5), maximum_interval=_seconds(30)),
 }
 
+# How long an outcome is searched for after the deadline of its request, before the buyer is answered without it.
+LAST_SEARCHES: Final = timedelta(minutes=1)
+
+
+def lookup_until(left: timedelta) -> ActivityOptions:
+    """PAYMENT_LOOKUP for the time `left` of a deadline, and the last searches after it."""
+    return {**PAYMENT_LOOKUP, "schedule_to_close_timeout": max(timedelta(), left) + LAST_SEARCHES}
+
+
 # One poll of a payment that waits for its buyer; the next poll follows anyway.
 PAYMENT_POLL: Final[ActivityOptions] = {
     "start_to_close_timeout": _seconds(5),

@@ -317,7 +317,14 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
         return result
 
     async def _charge(self, charge: ChargeOrder) -> AttemptResult:
-        """Charges idempotently and resolves an unknown outcome at the provider; then escalates to a manual task."""
+        """Charges idempotently and resolves an unknown outcome at the provider; then escalates to a manual task.
+
+        A buyer's new method is not charged later than `payment_action_seconds` after the request: a payment that is
+        absent then has failed.
+        """
+        if not charge.off_session and workflow.patched("payment-deadline"):
+            not_after = workflow.now() + timedelta(seconds=self._begin.payment_action_seconds)
+            charge = charge.model_copy(update={"not_after": not_after})
         self._show_details(
             f"Attempt {charge.number}: charging {charge.amount.amount} {charge.amount.currency} at {charge.provider}"
         )
@@ -327,7 +334,10 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
                 PaymentRetries.charge_order, charge, summary=f"attempt {charge.number}", **PAYMENT_LOOKUP
             ),
         )
-        return result or FAILED_AT_PROVIDER
+        late = charge.not_after is not None and workflow.now() >= charge.not_after
+        if result is None or (late and result.state is ProviderPaymentStatus.ABSENT):
+            return FAILED_AT_PROVIDER
+        return result
 
     async def _record_result(self, charge: ChargeOrder, result: AttemptResult, *, own: bool) -> None:
         if result.state in (ProviderPaymentStatus.AUTHORISED, ProviderPaymentStatus.CAPTURED):

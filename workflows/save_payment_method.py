@@ -39,9 +39,9 @@ with workflow.unsafe.imports_passed_through():
     )
     from workflows.compensation import Compensations
     from workflows.failures import is_known, refusal_in
-    from workflows.options import COMPENSATION, DATABASE, PAYMENT, PAYMENT_LOOKUP, PAYMENT_POLL
+    from workflows.options import COMPENSATION, DATABASE, PAYMENT, PAYMENT_LOOKUP, PAYMENT_POLL, lookup_until
     from workflows.search_attributes import PAYMENT_METHOD_STATE
-    from workflows.submission import Submission
+    from workflows.submission import DEADLINE, Submission
 
 STATE = SearchAttributeKey.for_keyword(PAYMENT_METHOD_STATE)
 SET_UP_ATTEMPTS = 3
@@ -106,16 +106,28 @@ class SavePaymentMethod(Submission):
             if is_known(error) or is_cancelled_exception(error):
                 raise
         workflow.set_current_details("The provider does not answer: retrying to ensure its customer")
-        return await workflow.execute_activity_method(
-            PaymentMethods.ensure_payment_customer, command, summary="customer at the provider", **PAYMENT_LOOKUP
-        )
+        bounded = workflow.patched(DEADLINE)
+        try:
+            return await workflow.execute_activity_method(
+                PaymentMethods.ensure_payment_customer,
+                command,
+                summary="customer at the provider",
+                **(lookup_until(self._deadline - workflow.now()) if bounded else PAYMENT_LOOKUP),
+            )
+        except FailureError as error:
+            if is_cancelled_exception(error) or not self._late:
+                raise
+            raise SetupExpired() from error
 
     async def _set_up(self, started: PaymentMethodStarted) -> SetupResult:
         """Sets up with one bounded call per attempt. Resolves an unknown outcome at the provider.
 
-        Only a set-up that is certainly absent allows another attempt, with another idempotency key.
+        Only a set-up that is certainly absent allows another attempt, with another idempotency key. Raises
+        SetupExpired at the deadline.
         """
         for self._attempt in range(1, SET_UP_ATTEMPTS + 1):
+            if self._late:
+                raise SetupExpired()
             workflow.set_current_details(f"Setting up at the provider, attempt {self._attempt}")
             setup = await self._call_provider(started)
             if setup.state not in (ProviderSetupStatus.ABSENT, ProviderSetupStatus.NO_CUSTOMER):
@@ -154,9 +166,31 @@ class SavePaymentMethod(Submission):
                     raise
         self._push_undo()
         workflow.set_current_details("Outcome unknown: resolving it at the provider")
-        return await workflow.execute_activity_method(
-            PaymentMethods.resolve_setup_outcome, command, summary="resolve unknown outcome", **PAYMENT_LOOKUP
-        )
+        if not workflow.patched(DEADLINE):
+            return await workflow.execute_activity_method(
+                PaymentMethods.resolve_setup_outcome, command, summary="resolve unknown outcome", **PAYMENT_LOOKUP
+            )
+        return await self._resolve(command.model_copy(update={"not_after": self._deadline}))
+
+    async def _resolve(self, command: SetUpMethod) -> SetupResult:
+        """Resolves an unknown outcome until the deadline. Raises SetupExpired if it is not resolved then, or late: the
+        compensation searches on, and undoes the set-up that turns up."""
+        try:
+            setup = await workflow.execute_activity_method(
+                PaymentMethods.resolve_setup_outcome,
+                command,
+                summary="resolve unknown outcome",
+                **lookup_until(self._deadline - workflow.now()),
+            )
+        except FailureError as error:
+            if is_cancelled_exception(error) or not self._late:
+                raise
+            self._unresolved = True
+            raise SetupExpired() from error
+        if self._late and setup.state is not ProviderSetupStatus.DECLINED:
+            self._unresolved = True
+            raise SetupExpired()
+        return setup
 
     def _find_command(self, reference: str | None) -> FindSetup:
         return FindSetup(
@@ -184,7 +218,11 @@ class SavePaymentMethod(Submission):
         """
         if setup.state is ProviderSetupStatus.SUCCEEDED:
             return
-        deadline = workflow.now() + timedelta(seconds=self._begin.payment_action_seconds)
+        deadline = (
+            self._deadline
+            if workflow.patched(DEADLINE)
+            else workflow.now() + timedelta(seconds=self._begin.payment_action_seconds)
+        )
         if setup.state is ProviderSetupStatus.REQUIRES_ACTION and await self._require_action(deadline):
             self._wake_ups += 1
         while workflow.now() < deadline:
@@ -226,14 +264,24 @@ class SavePaymentMethod(Submission):
             return setup  # the provider is down: no change is known
 
     async def _expire(self, setup: SetupResult) -> None:
-        """Cancels at the provider, then raises SetupExpired. Returns if the set-up turns out to have succeeded."""
+        """Cancels at the provider, then raises SetupExpired. Returns if the set-up turns out to have succeeded.
+
+        A provider that is down keeps nobody longer than that: the compensation goes on cancelling.
+        """
         workflow.set_current_details("Out of time: cancelling at the provider")
-        cancelled = await workflow.execute_activity_method(
-            PaymentMethods.cancel_setup,
-            self._find_command(setup.reference),
-            summary="cancel expired set-up",
-            **COMPENSATION,
-        )
+        bounded = workflow.patched(DEADLINE)
+        try:
+            cancelled = await workflow.execute_activity_method(
+                PaymentMethods.cancel_setup,
+                self._find_command(setup.reference),
+                summary="cancel expired set-up",
+                **(lookup_until(timedelta()) if bounded else COMPENSATION),
+            )
+        except FailureError as error:
+            if is_cancelled_exception(error) or not bounded:
+                raise
+            self._unresolved = True
+            raise SetupExpired() from error
         if cancelled.state is ProviderSetupStatus.CANCELLED:
             raise SetupExpired()
 
@@ -253,9 +301,11 @@ class SavePaymentMethod(Submission):
         return state
 
     async def _refuse(self, refusal: Refusal) -> PaymentMethodState:
-        """Runs the compensations, shielded from cancellation; then responds."""
+        """Runs the compensations, shielded from cancellation; then responds. Of an unresolved outcome the person is
+        answered first: the provider may be down for hours more."""
         workflow.set_current_details(f"Unwinding: {refusal.error}, {refusal.detail}")
-        await self._undo.unwind()
+        if not self._unresolved:
+            await self._undo.unwind()
         answer = await asyncio.shield(
             workflow.execute_local_activity_method(
                 PaymentMethods.close_payment_method,
@@ -265,5 +315,6 @@ class SavePaymentMethod(Submission):
             )
         )
         state = self._finish(PaymentMethodState.FAILED, answer)
+        await self._undo.unwind()
         workflow.set_current_details(f"Ended {state}: {refusal.error}, {refusal.detail}")
         return state

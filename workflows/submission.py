@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import FailureError
@@ -18,6 +18,8 @@ with workflow.unsafe.imports_passed_through():
     from workflows.failures import is_known
     from workflows.updates import AcceptsUpdates, recorded
 
+DEADLINE = "payment-deadline"  # patch: nothing is authorised after payment_action_seconds
+
 
 class Submission(CompensatingWorkflow, AcceptsUpdates):
     _begin: BeginCheckout | BeginPaymentMethod
@@ -27,6 +29,17 @@ class Submission(CompensatingWorkflow, AcceptsUpdates):
     _final = False
     _wake_ups = 0  # reasons to poll the provider: a webhook, a returning person
     _handled = 0  # how many of them a poll has followed
+    _unresolved = False  # whether the deadline passed without a certain outcome
+
+    @property
+    def _deadline(self) -> datetime:
+        """Of the person's request: nothing is authorised or saved after it."""
+        return workflow.info().start_time + timedelta(seconds=self._begin.payment_action_seconds)
+
+    @property
+    def _late(self) -> bool:
+        """Whether the deadline has passed. A request without a delay has no marker of the patch in its history."""
+        return workflow.now() >= self._deadline and workflow.patched(DEADLINE)
 
     @workflow.update
     @recorded

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 
 from activities.gateways import idempotency_keys
+from activities.payments.deadlines import is_past
 from models.delivery.stored_responses import CommandResponse
 from models.errors import InvalidRequest, OutcomeUnknown, Unavailable
 from models.payments.methods import (
@@ -98,15 +99,16 @@ class PaymentMethods:
 
     @activity.defn
     def resolve_setup_outcome(self, command: SetUpMethod) -> SetupResult:
-        """Resolves the unknown outcome of a set-up: searches it, and if it is absent, sets up again with the same key.
+        """Resolves the unknown outcome of a set-up: searches it, and if it is absent, sets up again with the same key,
+        but not from `not_after` on.
 
-        ABSENT if the provider has answered that key with an error and has no set-up. Raises ProviderUnavailable,
-        OutcomeUnknown.
+        ABSENT if then, or after the provider has answered that key with an error, it has no set-up. Raises
+        ProviderUnavailable, OutcomeUnknown.
         """
         gateway = self._gateways[command.provider]
         metadata = _metadata(command.payment_method_id, command.attempt)
         setup = gateway.search(command.customer, metadata)
-        if setup.state is ProviderSetupStatus.ABSENT:
+        if setup.state is ProviderSetupStatus.ABSENT and not is_past(command.not_after):
             try:
                 setup = self._set_up(command)
             except OutcomeUnknown as error:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
+from activities.payments.deadlines import is_past
 from models.checkout.checkouts import AuthorisePayment, FindPayment, VoidPayment
 from models.errors import OutcomeUnknown
 from models.payments.provider import AuthorisationRequest, ProviderPayment, ProviderPaymentStatus
@@ -41,12 +42,12 @@ class Payments:
     @activity.defn
     def resolve_payment_outcome(self, command: AuthorisePayment) -> ProviderPayment:
         """Resolves the unknown outcome of an attempt: searches the payment, and if it is absent, authorises again with
-        the same key. ABSENT if the provider has answered that key with an error and has no payment. Raises
-        PaymentMethodInvalid, ProviderUnavailable, OutcomeUnknown."""
+        the same key, but not from `not_after` on. ABSENT if then, or after the provider has answered that key with an
+        error, it has no payment. Raises PaymentMethodInvalid, ProviderUnavailable, OutcomeUnknown."""
         gateway = self._gateways[command.provider]
         metadata = _metadata(command.checkout_id, command.attempt)
         found = gateway.search(metadata, command.not_before)
-        if found.state is not ProviderPaymentStatus.ABSENT:
+        if found.state is not ProviderPaymentStatus.ABSENT or is_past(command.not_after):
             return found
         try:
             payment = self._authorise(command)
@@ -88,7 +89,7 @@ class Payments:
         assert command.reference is not None
         gateway = self._gateways[command.provider]
         held = gateway.retrieve(command.reference)
-        if held.state is not ProviderPaymentStatus.APPROVED:
+        if held.state is not ProviderPaymentStatus.APPROVED or is_past(command.not_after):
             return held
         return gateway.complete(command.reference, f"{command.checkout_id}:complete:{command.attempt}")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
+from activities.payments.deadlines import is_past
 from models.errors import OutcomeUnknown, PaymentMethodInvalid
 from models.payments.provider import AuthorisationRequest, ProviderPayment, ProviderPaymentStatus
 from models.payments.retry import (
@@ -74,16 +75,18 @@ class PaymentRetries:
 
     @activity.defn
     def charge_order(self, command: ChargeOrder) -> AttemptResult:
-        """Charges, key `{order_id}:retry:{number}`. A retry of the activity searches the payment first.
+        """Charges, key `{order_id}:retry:{number}`. A retry of the activity searches the payment first, and from
+        `not_after` on does nothing else.
 
-        ABSENT if the provider has answered that key with an error and has no payment. Raises ProviderUnavailable,
-        OutcomeUnknown.
+        ABSENT if then, or after the provider has answered that key with an error, it has no payment. Raises
+        ProviderUnavailable, OutcomeUnknown.
         """
         gateway = self._gateways[command.provider]
         metadata = _metadata(command.checkout_id, command.number)
-        if command.retrieve_first or activity.info().attempt > 1:
+        late = is_past(command.not_after)
+        if command.retrieve_first or activity.info().attempt > 1 or late:
             found = gateway.search(metadata, command.not_before)
-            if found.state is not ProviderPaymentStatus.ABSENT:
+            if found.state is not ProviderPaymentStatus.ABSENT or late:
                 return self._recorded(command, found)
         try:
             payment = self._authorise(command, metadata)

@@ -49,7 +49,10 @@ class StockHeld(Record):
 
 
 class AuthorisePayment(Record):
-    """Step 2. `attempt` is part of the provider's idempotency key; `not_before` limits the search at the provider."""
+    """Step 2. `attempt` is part of the provider's idempotency key; `not_before` limits the search at the provider.
+
+    `not_after`: from then on the outcome is only searched for, never asked for again. None: of an old execution.
+    """
 
     checkout_id: str
     order_id: str
@@ -60,17 +63,20 @@ class AuthorisePayment(Record):
     provider: str
     method: str
     not_before: datetime
+    not_after: datetime | None = None
     customer: str | None = None
     save: bool = False
 
 
 class FindPayment(Record):
-    """Retrieves a payment by the provider's reference, or searches for it by our metadata."""
+    """Retrieves a payment by the provider's reference, or searches for it by our metadata. An approved payment is not
+    authorised from `not_after` on."""
 
     checkout_id: str
     attempt: int
     provider: str
     not_before: datetime
+    not_after: datetime | None = None
     reference: str | None = None
 
 

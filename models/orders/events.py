@@ -230,6 +230,7 @@ def _refund_requested(order: Order, event: Event) -> Changes:
     refund = OrderRefund.model_validate(
         {
             **{name: event.data[name] for name in ("amount", "tax", "lines")},
+            "shares": event.data.get("shares", []),
             "id": event.data["refund_id"],
             "status": RefundStatus.PENDING,
             "requested_at": event.at,

@@ -134,12 +134,24 @@ class OrderShipment(Record):
     events: list[TrackingEvent] = []
 
 
+class RefundShare(Record):
+    """What a refund settles of the cost of one line: minor units, and the tax in them."""
+
+    line_id: str
+    amount: int
+    tax: int
+
+
 class OrderRefund(Record):
+    """`shares`: internal, what it has of its lines. The part that succeeded of a failed refund has shares without
+    lines: the units may be refunded again, for what is left of them."""
+
     id: str
     status: RefundStatus
     amount: Money
     tax: Money  # the part of the amount that is tax
     lines: list[LineQuantity] = []
+    shares: list[RefundShare] = []
     requested_at: datetime
 
 
@@ -291,11 +303,20 @@ class Order(Record):
         return self.payment.captured - sum_money(committed, self.currency) - self.payment.disputed
 
     def refund_for(self, lines: list[LineQuantity]) -> tuple[Money, Money]:
-        """The cost of these units with discount and tax, and the tax in it.
+        """The cost of these units with discount and tax, less what was refunded of them, and the tax in it.
 
         Raises RefundExceedsBalance for units that were never captured or are refunded already.
         """
-        amount = tax = 0
+        shares = self.refund_shares(lines)
+        amount = Money(amount=sum(share.amount for share in shares), currency=self.currency)
+        return payable(amount), Money(amount=sum(share.tax for share in shares), currency=self.currency)
+
+    def refund_shares(self, lines: list[LineQuantity]) -> list[RefundShare]:
+        """What these units cost, by line: at most what is left of them, however earlier refunds were rounded or split.
+
+        Raises RefundExceedsBalance, as `refund_for`.
+        """
+        shares = []
         for item in lines:
             line = self.line(item.line_id)
             left = line.shipped - line.refunded if line else 0
@@ -305,9 +326,31 @@ class Order(Record):
                     line_id=item.line_id,
                     left=self.refundable.model_dump(),
                 )
-            amount += line.share(line.refunded + item.quantity) - line.share(line.refunded)
-            tax += line.tax_share(line.refunded + item.quantity) - line.tax_share(line.refunded)
-        return payable(Money(amount=amount, currency=self.currency)), Money(amount=tax, currency=self.currency)
+            before, taxed = self._refunded_of(line)
+            cost = max(0, line.share(line.refunded + item.quantity) - before)
+            tax = max(0, min(cost, line.tax_share(line.refunded + item.quantity) - taxed))
+            shares.append(RefundShare(line_id=line.id, amount=cost, tax=tax))
+        return shares
+
+    def _refunded_of(self, line: OrderLine) -> tuple[int, int]:
+        """Minor units of a line in its refunds that have not failed, and the tax in them."""
+        amount = tax = 0
+        for refund in self.refunds:
+            if refund.status is RefundStatus.FAILED:
+                continue
+            units = sum(item.quantity for item in refund.lines if item.line_id == line.id)
+            of_units = RefundShare(line_id=line.id, amount=line.share(units), tax=line.tax_share(units))
+            for share in refund.shares or [of_units]:  # the first refunds had no shares
+                amount += share.amount if share.line_id == line.id else 0
+                tax += share.tax if share.line_id == line.id else 0
+        return amount, tax
+
+    def check_shares(self, refund: OrderRefund) -> None:
+        """Raises RefundExceedsBalance if less than the refund's share is left of one of its lines."""
+        for share in refund.shares:
+            line = self.line(share.line_id)
+            if line is None or self._refunded_of(line)[0] + share.amount > line.total.amount:
+                raise RefundExceedsBalance(f"Less is left of {share.line_id}", left=self.refundable.model_dump())
 
     def check_refund(self, amount: Money) -> None:
         """Raises RefundExceedsBalance for more than `refundable`."""
@@ -340,7 +383,9 @@ class Order(Record):
 
 def view(order: Order, email: str | None, shipping: Any, billing: Any) -> dict[str, Any]:
     """The API's Order: the fold and the personal data."""
-    shown = order.model_dump(mode="json", exclude={"payment", "discounts", "resumes"})
+    shown = order.model_dump(
+        mode="json", exclude={"payment": True, "discounts": True, "resumes": True, "refunds": {"__all__": {"shares"}}}
+    )
     return {
         **shown,
         "email": email,

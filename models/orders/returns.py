@@ -177,6 +177,6 @@ def view(order: Order, stored: StoredReturn) -> dict[str, Any]:
         "order_number": order.number,
         "status": request.status,
         "lines": lines,
-        "refund": refund.model_dump(mode="json") if refund else None,
+        "refund": refund.model_dump(mode="json", exclude={"shares"}) if refund else None,
         **dates,
     }

@@ -146,7 +146,7 @@ class EnsureCustomer(Record):
 
 
 class SetUpMethod(Record):
-    """`attempt` is part of the provider's idempotency key."""
+    """`attempt` is part of the provider's idempotency key; from `not_after` on the outcome is only searched for."""
 
     payment_method_id: str
     user_id: str
@@ -154,6 +154,7 @@ class SetUpMethod(Record):
     customer: str
     method: str
     attempt: int
+    not_after: datetime | None = None
 
 
 class FindSetup(Record):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from itertools import accumulate, pairwise
 
 from models.base import Record
 from models.delivery.tasks import TaskOutcome
 from models.errors import CurrencyMismatch, InvalidRequest, RefundExceedsBalance
 from models.money import SMALLEST, Money, payable, sum_money
-from models.orders.orders import LineQuantity, Order, OrderRefund
+from models.orders.orders import LineQuantity, Order, OrderRefund, RefundShare
 from models.payments.provider import ProviderRefundStatus
 from models.states import RefundStatus
 
@@ -32,11 +33,12 @@ class RefundTask(StrEnum):
 
 
 class RefundPlan(Record):
-    """`tax`: the tax in `amount`."""
+    """`tax`: the tax in `amount`; `shares`: what it settles of the cost of `lines`."""
 
     amount: Money
     tax: Money
     lines: list[LineQuantity]
+    shares: list[RefundShare] = []
 
 
 class FoundRefund(Record):
@@ -124,7 +126,8 @@ def plan(order: Order, amount: Money | None, lines: list[LineQuantity]) -> Refun
     elif amount is not None:
         chosen = RefundPlan(amount=amount, tax=_tax_in(order, amount), lines=[])
     else:
-        chosen = RefundPlan(amount=left, tax=_tax_in(order, left), lines=_not_refunded(order))
+        units = _not_refunded(order)
+        chosen = RefundPlan(amount=left, tax=_tax_in(order, left), lines=units, shares=order.refund_shares(units))
     if chosen.amount.amount <= 0:
         raise RefundExceedsBalance("There is nothing to refund", left=left.model_dump())
     order.check_refund(chosen.amount)
@@ -138,21 +141,51 @@ def plan_retry(order: Order, refund: OrderRefund) -> RefundPlan:
         return plan(order, refund.amount, [])
     order.refund_for(refund.lines)
     order.check_refund(refund.amount)
-    return RefundPlan(amount=refund.amount, tax=refund.tax, lines=refund.lines)
+    order.check_shares(refund)
+    return RefundPlan(amount=refund.amount, tax=refund.tax, lines=refund.lines, shares=refund.shares)
+
+
+def plan_succeeded(refund: OrderRefund | None, order: Order, amount: Money) -> RefundPlan:
+    """The part of a failed refund that has succeeded, without its units: these may be refunded again for the rest.
+
+    A refund that the order's events don't have is only an amount.
+    """
+    if refund is None or not refund.amount.amount:
+        return plan(order, amount, [])
+    order.check_refund(amount)
+    tax = Money(amount=refund.tax.amount * amount.amount // refund.amount.amount, currency=order.currency)
+    of_lines = sum(share.amount for share in refund.shares) * amount.amount // refund.amount.amount
+    shares = _apportioned(refund.shares, of_lines, tax.amount)
+    return RefundPlan(amount=amount, tax=tax, lines=[], shares=shares)
+
+
+def _apportioned(shares: list[RefundShare], amount: int, tax: int) -> list[RefundShare]:
+    """`amount` and `tax`, as far as they go into these shares, in proportion."""
+    amounts = _in_proportion(amount, [share.amount for share in shares])
+    taxes = _in_proportion(tax, [share.tax for share in shares])
+    return [
+        RefundShare(line_id=share.line_id, amount=part, tax=taxed)
+        for share, part, taxed in zip(shares, amounts, taxes, strict=True)
+    ]
+
+
+def _in_proportion(amount: int, weights: list[int]) -> list[int]:
+    """`amount`, or all the weights if they are less, by weight: differences of a rounded cumulative share."""
+    total = sum(weights)
+    ends = [min(amount, total) * end // total if total else 0 for end in accumulate(weights, initial=0)]
+    return [end - start for start, end in pairwise(ends)]
 
 
 def _of_lines(order: Order, amount: Money | None, lines: list[LineQuantity]) -> RefundPlan:
     cost, tax = order.refund_for(lines)
+    shares = order.refund_shares(lines)
     if amount is None:
-        return RefundPlan(amount=cost, tax=tax, lines=lines)
+        return RefundPlan(amount=cost, tax=tax, lines=lines, shares=shares)
     if amount > cost:
         left = min(cost, order.refundable)
         raise RefundExceedsBalance(f"These units cost {cost.amount} {cost.currency}", left=left.model_dump())
-    return RefundPlan(
-        amount=amount,
-        tax=Money(amount=tax.amount * amount.amount // cost.amount, currency=order.currency),
-        lines=lines,
-    )
+    tax = Money(amount=tax.amount * amount.amount // cost.amount, currency=order.currency)
+    return RefundPlan(amount=amount, tax=tax, lines=lines, shares=shares)
 
 
 def _not_refunded(order: Order) -> list[LineQuantity]:

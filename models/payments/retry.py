@@ -86,7 +86,7 @@ class AttemptRequest(Record):
 
 class ChargeOrder(Record):
     """One attempt, with the idempotency key `{order_id}:retry:{number}`; it is the order's payment `number` + 1.
-    `retrieve_first`: the charge may have been made already."""
+    `retrieve_first`: the charge may have been made already. `not_after`: from then on it is only searched for."""
 
     order_id: str
     checkout_id: str
@@ -99,6 +99,7 @@ class ChargeOrder(Record):
     customer: str | None
     off_session: bool
     not_before: datetime
+    not_after: datetime | None = None
     retrieve_first: bool = False
     request: AttemptRequest = AttemptRequest()
 

@@ -11,9 +11,10 @@ from temporalio.exceptions import ApplicationError
 
 from models.ids import checkout_workflow
 from models.states import CheckoutStatus
+from tests.fixtures import paypal
 from tests.fixtures.executions import details, event_types, listed
 from tests.fixtures.record import clean_up
-from tests.fixtures.shop import THREE_D_SECURE, eventually
+from tests.fixtures.shop import THREE_D_SECURE, VISA, eventually, new_key
 from workflows.checkout import Checkout
 
 
@@ -179,3 +180,61 @@ class TestBusinessTime:
             timeless.skip(seconds=31)
             assert buyer.ended(checkout_id)["status"] == "confirmed"
         assert timeless.world.charged(buyer.cart_id) == buyer.total["amount"]
+
+
+class TestDeadline:
+    """Nothing is authorised later than HOLDFAST_PAYMENT_ACTION_SECONDS after the click, 30 minutes here."""
+
+    def test_a_provider_that_is_down_past_it_authorises_nothing_and_frees_stock_and_cart(self, timeless):
+        world, sku = timeless.world, timeless.sku(stock=1)
+        buyer, key = timeless.buyer(sku), new_key()
+        body = buyer.body(VISA)
+        with world.down():
+            checkout_id = buyer.checkout(VISA, key=key).json()["checkout_id"]
+            timeless.asleep(checkout_workflow(checkout_id))
+            timeless.skip(minutes=16)
+            eventually(lambda: timeless.stock(sku) == (1, 0))
+            assert buyer.read_checkout(checkout_id)["status"] == "processing"
+            timeless.skip(minutes=16)
+            assert buyer.ended(checkout_id)["status"] == "expired"
+            order = paypal.buy(world, buyer)
+            assert order["status"] == "confirmed"
+        eventually(lambda: _searched_again(timeless, checkout_id))
+        assert world.intents(buyer.cart_id) == []
+        refusal = buyer.call("POST", "/v1/checkouts", body, Idempotency_Key=key)
+        assert (refusal.status_code, refusal.json()["type"].rpartition("/")[2]) == (409, "checkout-expired")
+
+    def test_an_authorisation_found_after_it_is_voided(self, timeless):
+        world, sku = timeless.world, timeless.sku(stock=1)
+        buyer = timeless.buyer(sku)
+        world.script(buyer.cart_id, {"kind": "reset_connection_after"})
+        with world.down(method="GET"):
+            checkout_id = buyer.checkout(VISA).json()["checkout_id"]
+            timeless.asleep(checkout_workflow(checkout_id))
+            timeless.skip(minutes=32)
+            assert buyer.ended(checkout_id)["status"] == "expired"
+        eventually(lambda: _searched_again(timeless, checkout_id))
+        assert [intent["status"] for intent in world.intents(buyer.cart_id)] == ["canceled"]
+        assert timeless.stock(sku) == (1, 0)
+        sql = "SELECT p.state, count(*) FROM payments p JOIN ledger_entries l ON l.payment_id = p.id"
+        rows = timeless.sql(f"{sql} WHERE p.checkout_id = :id GROUP BY p.state", id=checkout_id)
+        assert [tuple(row) for row in rows] == [("voided", 2)]
+
+    def test_a_provider_that_is_down_when_a_challenge_expires_keeps_no_cart(self, timeless):
+        world, buyer = timeless.world, timeless.buyer(timeless.sku(stock=1))
+        checkout_id = buyer.checkout(THREE_D_SECURE).json()["checkout_id"]
+        timeless.asleep(checkout_workflow(checkout_id))
+        timeless.skip(minutes=29, seconds=45)
+        timeless.asleep(checkout_workflow(checkout_id))
+        with world.down():
+            timeless.skip(minutes=2)
+            assert buyer.ended(checkout_id)["status"] == "expired"
+            paypal.waiting(buyer)
+        eventually(lambda: _searched_again(timeless, checkout_id))
+        assert [intent["status"] for intent in world.intents(buyer.cart_id)] == ["canceled"]
+
+
+def _searched_again(timeless, checkout_id):
+    """Whether the compensation has ended; each call skips its longest pause."""
+    timeless.skip(minutes=5)
+    return timeless.ended(checkout_workflow(checkout_id))

@@ -7,6 +7,7 @@ import pytest
 
 from models.ids import new_id, payment_retry_workflow
 from models.payments.retry import AttemptRequest
+from tests.fixtures.executions import describe
 from tests.fixtures.lost import lose_try
 from tests.fixtures.retries import Failed
 from tests.fixtures.shop import eventually
@@ -96,6 +97,25 @@ def test_a_provider_that_is_down_is_waited_for(fail):
     found.charges_meet({"kind": "status_before", "status": 429}, repeat=3)
     found.shop.skip(hours=1.1)
     found.ended("paid")
+    assert len(found.live()) == 1
+
+
+def test_a_new_method_is_not_charged_half_an_hour_after_its_buyer_gave_it(timeless):
+    found = Failed(timeless, timeless.sku(stock=5), save=False)
+    found.refuse()
+    found.waits_for("new_method")
+    workflow_id = payment_retry_workflow(found.id)
+    with timeless.world.down():
+        assert found.pay().json()["status"] == "processing"
+        eventually(
+            lambda: [a for a in describe(timeless, workflow_id).raw_description.pending_activities if a.attempt > 1]
+        )
+        timeless.skip(minutes=31)
+    timeless.asleep(workflow_id)
+    timeless.skip(minutes=1)
+    found.waits_for("new_method")
+    assert found.live() == []
+    assert found.pay("pm_card_visa").status_code == 200
     assert len(found.live()) == 1
 
 

@@ -226,6 +226,19 @@ class TestTheBank:
         assert (answer.status_code, slug(answer)) == (409, "setup-expired")
         assert [setup["status"] for setup in wallet.setups()] == ["canceled"]
 
+    def test_what_turns_up_after_the_deadline_is_not_saved(self, shop):
+        wallet = Wallet(shop, url=shop.api(payment_action_seconds=1))
+        wallet.script({"kind": "reset_connection_after"})
+        key = new_key()
+        with shop.world.down(method="GET"):
+            found = wallet.save(key=key)
+        entry = found.json().get("id") or found.json()["payment_method_id"]
+        assert wallet.ended(entry, within=60.0).state == "failed"
+        answer = wallet.save(key=key)
+        assert (answer.status_code, slug(answer)) == (409, "setup-expired")
+        eventually(lambda: wallet.attached() == [])
+        assert wallet.items() == []
+
     @pytest.mark.parametrize("end", ["success", "failure"])
     def test_the_banks_secret_is_gone_when_it_is_over(self, shop, wallet, end):
         key = new_key()

@@ -207,6 +207,25 @@ class TestAfterwards:
         eventually(lambda: held(world, buyer)[0]["amount_refunded"] == whole)
         eventually(lambda: balances(shop, order)["sales"] == 0)
 
+    def test_a_line_of_which_one_capture_gave_its_part_gets_only_the_rest(self, shop, world, ship, give, ask, settled):
+        buyer = shop.buyer(shop.sku(stock=5, price=3333), 2)
+        buyer.add(shop.sku(stock=1, price=9000))
+        order = buy(world, buyer.prepare())
+        line, other = order["lines"]
+        unit = {"line_id": line["id"], "quantity": 1}
+        ship(order, lines=[unit])
+        ship(order, lines=[unit, {"line_id": other["id"], "quantity": 1}])
+        script(world, buyer, {"kind": "refund_status", "status": "failed"}, path="/paypal/v2/payments/captures")
+        units = [{**unit, "quantity": 2}]
+        failed = give(order, lines=units)["id"]
+        eventually(lambda: len(settled(order)["refunds"]) == 2)
+        (part,) = [one for one in settled(order)["refunds"] if one["id"] != failed]
+        assert 0 < part["amount"]["amount"] < line["total"]["amount"]
+        rest = give(order, lines=units)
+        assert part["amount"]["amount"] + rest["amount"]["amount"] == line["total"]["amount"]
+        eventually(lambda: held(world, buyer)[0]["amount_refunded"] == line["total"]["amount"])
+        assert (ask(order, lines=[unit]).status_code, "shares" in rest) == (409, False)
+
     def test_a_cancelled_order_gives_the_promise_back(self, shop, world):
         sku = shop.sku(stock=1)
         buyer = shop.buyer(sku)

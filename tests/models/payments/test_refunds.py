@@ -13,7 +13,7 @@ from models.checkout.pricing import Totals
 from models.errors import CurrencyMismatch, InvalidRequest, RefundExceedsBalance
 from models.money import Money
 from models.orders.orders import LineQuantity, Order, OrderLine, OrderPayment, OrderRefund
-from models.payments.refunds import RefundPart, RefundPlan, plan, plan_retry, refund_of
+from models.payments.refunds import RefundPart, RefundPlan, plan, plan_retry, plan_succeeded, refund_of
 from models.states import OrderStatus, PaymentStatus, RefundStatus
 
 AT = datetime(2026, 11, 22, tzinfo=UTC)
@@ -122,7 +122,8 @@ def test_the_rest_has_every_unit_that_is_not_refunded_yet():
 def test_part_of_what_units_cost_has_that_part_of_their_tax():
     order = shipped([2], price=900, tax=100)
     units = [LineQuantity(line_id="line_0", quantity=1)]
-    assert plan(order, usd(500), units) == RefundPlan(amount=usd(500), tax=usd(50), lines=units)
+    planned = plan(order, usd(500), units)
+    assert (planned.amount, planned.tax, planned.lines) == (usd(500), usd(50), units)
     with pytest.raises(RefundExceedsBalance) as refused:
         plan(order, usd(1001), units)
     assert refused.value.extra["left"] == {"amount": 1000, "currency": "USD"}
@@ -190,3 +191,82 @@ def test_a_failed_refund_is_not_retried_once_its_units_or_its_money_are_refunded
     for meanwhile in (plan(order, usd(600), []), plan(order, None, [LineQuantity(line_id="line_0", quantity=1)])):
         with pytest.raises(RefundExceedsBalance):
             plan_retry(after(order, meanwhile), failed)
+
+
+def failed(order: Order, refund: OrderRefund) -> Order:
+    """As the event makes it: its units may be refunded again."""
+    units = {item.line_id: item.quantity for item in refund.lines}
+    lines = [line.model_copy(update={"refunded": line.refunded - units.get(line.id, 0)}) for line in order.lines]
+    ended = refund.model_copy(update={"status": RefundStatus.FAILED})
+    return order.model_copy(
+        update={"refunds": [ended if r.id == refund.id else r for r in order.refunds], "lines": lines}
+    )
+
+
+def open_(order: Order) -> list[OrderRefund]:
+    return [refund for refund in order.refunds if refund.status is not RefundStatus.FAILED]
+
+
+def test_of_a_line_that_was_refunded_in_part_only_the_rest_is_left() -> None:
+    order = shipped([1, 1], price=10_000, tax=400, shipping=0)
+    units = [LineQuantity(line_id="line_0", quantity=1)]
+    order = after(order, plan(order, None, units))
+    order = failed(order, order.refunds[0])
+    order = after(order, plan_succeeded(order.refunds[0], order, usd(7400)), RefundStatus.SUCCEEDED)
+    rest = plan(order, None, units)
+    assert (rest.amount, rest.lines) == (usd(3000), units)
+    order = after(order, rest)
+    assert sum(refund.tax.amount for refund in open_(order)) == 400
+    with pytest.raises(RefundExceedsBalance):
+        plan(order, None, units)
+
+
+def test_a_unit_asked_again_costs_what_the_others_left_of_an_odd_line() -> None:
+    order = shipped([2], price=0, tax=0)
+    line = order.lines[0].model_copy(update={"total": usd(5)})
+    order = order.model_copy(update={"lines": [line]})
+    unit = [LineQuantity(line_id="line_0", quantity=1)]
+    for _ in range(2):
+        order = after(order, plan(order, None, unit))
+    order = failed(order, order.refunds[0])
+    order = after(order, plan(order, None, unit))
+    assert sum(refund.amount.amount for refund in open_(order)) == 5
+
+
+@given(st.integers(1, 6), st.integers(0, 30), st.data())
+def test_a_line_is_refunded_exactly_once_however_its_refunds_fail(quantity, total, data):
+    """Units asked, refused, given in part and retried, in any order; then all that is left of the line."""
+    order = shipped([quantity, 1], price=1000)
+    line = order.lines[0].model_copy(update={"total": usd(total), "tax": usd(total // 5)})
+    order = order.model_copy(update={"lines": [line, order.lines[1]]})
+    retried = False  # a retry has the amount that it had, so the last unit may then cost less
+    for _ in range(data.draw(st.integers(0, 8))):
+        left = quantity - order.lines[0].refunded
+        if left and data.draw(st.booleans()):
+            order = _ask(order, data.draw(st.integers(1, left)))
+        elif asked := [refund for refund in open_(order) if refund.lines]:
+            refund = data.draw(st.sampled_from(asked))
+            order = failed(order, refund)
+            if part := data.draw(st.integers(0, refund.amount.amount - 1)):
+                order = after(order, plan_succeeded(refund, order, usd(part)), RefundStatus.SUCCEEDED)
+            elif data.draw(st.booleans()):
+                order, retried = _retry(order, refund), True
+        assert sum(refund.amount.amount for refund in open_(order)) <= total
+    if left := quantity - order.lines[0].refunded:
+        order = _ask(order, left)
+    refunded = sum(refund.amount.amount for refund in open_(order))
+    assert refunded == total or (retried and refunded < total)
+    assert sum(refund.tax.amount for refund in open_(order)) <= total // 5
+
+
+def _ask(order: Order, quantity: int) -> Order:
+    try:
+        return after(order, plan(order, None, [LineQuantity(line_id="line_0", quantity=quantity)]))
+    except RefundExceedsBalance:  # these units cost nothing, or nothing more
+        return order
+
+
+def _retry(order: Order, refund: OrderRefund) -> Order:
+    planned = plan_retry(order, refund)
+    again = after(order, planned)
+    return again.model_copy(update={"refunds": [*(r for r in order.refunds if r.id != refund.id), refund]})

@@ -151,7 +151,7 @@ def views(connection: Connection, order: Order) -> list[dict[str, Any]]:
     rows = {row.id: row for row in connection.execute(_OF_ORDER, {"order_id": order.id})}
     return [
         {
-            **refund.model_dump(mode="json"),
+            **refund.model_dump(mode="json", exclude={"shares"}),
             "order_id": order.id,
             "reason": rows[refund.id].reason,
             "cause": rows[refund.id].cause,

@@ -14,11 +14,13 @@ from models.orders import orders
 from models.orders.orders import SYSTEM
 from models.payments.provider import ProviderPayment, ProviderPaymentStatus
 
-# The authorisation and the void of a payment without an order are both posted to the ledger.
+# The authorisation and the void of a payment without an order are both posted to the ledger. Voided without a
+# reference: its checkout was closed before the provider answered.
 _VOID = text(f"""
 WITH voided AS (
     UPDATE payments SET state = :state, reference = coalesce(reference, :reference)
-    WHERE checkout_id = :checkout_id AND state IN ('pending', 'requires_action', 'authorised')
+    WHERE checkout_id = :checkout_id AND (state IN ('pending', 'requires_action', 'authorised')
+        OR state = 'voided' AND reference IS NULL)
     RETURNING id, currency, amount)
 {
     ledger.insert(

@@ -23,7 +23,7 @@ from models.orders import orders
 from models.orders.notices import OrderNotice
 from models.orders.orders import SYSTEM, Actor, Order
 from models.payments.provider import ProviderRefund, ProviderRefundStatus
-from models.payments.refunds import STATUS_OF, RefundPart, RefundSnapshot, RefundTask, plan, plan_retry
+from models.payments.refunds import STATUS_OF, RefundPart, RefundSnapshot, RefundTask, plan_retry, plan_succeeded
 from models.states import RefundStatus
 
 _SNAPSHOT = text("""
@@ -203,9 +203,9 @@ def _succeeded_refund(
 ) -> str:
     """Adds a succeeded refund for the refunded amount of a failed one; returns its id."""
     stored, now = lock_order(connection, order_id)
-    new_id = derived_id("rfd", name, "given")
+    failed, new_id = stored.order.refund(refund_id), derived_id("rfd", name, "given")
     facts = [
-        (orders.REFUND_REQUESTED, refunds.fact(new_id, plan(stored.order, amount, []))),
+        (orders.REFUND_REQUESTED, refunds.fact(new_id, plan_succeeded(failed, stored.order, amount))),
         (orders.PAYMENT_REFUNDED, {"refund_id": new_id, "amount": amount.model_dump()}),
     ]
     append(connection, stored.order, facts, now=now, actor=SYSTEM, cause=refund_id)
