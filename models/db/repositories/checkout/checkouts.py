@@ -284,8 +284,9 @@ WITH placed AS (
     cart AS (UPDATE carts SET completed_order_id = :order_id, version = version + 1, updated_at = now()
         WHERE id = :cart_id),
     checkout AS (UPDATE checkouts SET status = 'confirmed', next_action = NULL, updated_at = now()
-        WHERE id = :checkout_id)
-UPDATE kept_answers SET status = 201, body = :body WHERE key_digest = :key_digest
+        WHERE id = :checkout_id),
+    answered AS (UPDATE kept_answers SET status = 201, body = :body WHERE key_digest = :key_digest)
+SELECT EXISTS (SELECT 1 FROM stock_holds WHERE checkout_id = :checkout_id AND state = 'released')
 """,  # noqa: S608  constants
     order_confirmed=outbox.insert(
         topics.ORDER_CONFIRMED, "SELECT CAST(:order_id AS text), CAST(:published AS jsonb)", trace=":trace"
@@ -294,7 +295,8 @@ UPDATE kept_answers SET status = 201, body = :body WHERE key_digest = :key_diges
 
 
 def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str] | None = None) -> CommandResponse:
-    """T2: creates the order with its response and messages in one statement. Raises OutOfStock, CartCompleted."""
+    """T2: creates the order with its response and messages in one statement. Raises OutOfStock, CartCompleted;
+    Unavailable, for a repetition, when the hold was released meanwhile."""
     row = connection.execute(_LOCK, {"checkout_id": command.checkout_id}).mappings().one()
     if row["status"] == CheckoutStatus.CONFIRMED:
         return CONFIRMED
@@ -313,7 +315,7 @@ def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str]
     }
     answer = StoredResponse.of(201, body)
     try:
-        _CONFIRM.execute(
+        unallocated = _CONFIRM.execute(
             connection,
             {
                 **command.model_dump(include={"checkout_id", "order_id", "payment_id", "reference"}),
@@ -331,11 +333,13 @@ def confirm(connection: Connection, command: ConfirmOrder, trace: dict[str, str]
                 "trace": json.dumps(trace) if trace else None,
                 "body": answer.body,
             },
-        )
+        ).scalar_one()
     except IntegrityError as error:
         if "uq_orders_cart_id" in str(error.orig):
             raise CartCompleted("Another checkout of this cart has become an order") from error
         raise
+    if unallocated:  # the lock waited for the hold's expiry, and `released` is from before
+        raise Unavailable("The hold ran out while the order was confirmed")
     return CONFIRMED
 
 

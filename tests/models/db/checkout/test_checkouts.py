@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from models.checkout.checkouts import BeginCheckout, CloseCheckout, ConfirmOrder
@@ -9,12 +11,12 @@ from models.db.repositories.checkout import checkouts, holds
 from models.db.repositories.checkout import closing as checkout_closing
 from models.db.repositories.payments import payments
 from models.db.session import Database
-from models.errors import InvalidTransition, OutOfStock, PaymentDeclined, Refusal
+from models.errors import InvalidTransition, OutOfStock, PaymentDeclined, Refusal, Unavailable
 from models.ids import derived_id, order_of
 from models.money import Money
 from models.payments.provider import ProviderPayment, ProviderPaymentStatus
 from models.states import CheckoutStatus
-from tests.fixtures.shop import new_key
+from tests.fixtures.shop import eventually, new_key
 
 
 @pytest.fixture(params=["psycopg", "psycopg2"])
@@ -250,3 +252,37 @@ def test_what_nobody_will_capture_is_released_once(shop, transaction, begin):
     assert [event.type for event in events] == ["order.confirmed", "payment.voided"]
     kinds = shop.sql("SELECT kind FROM ledger_entries WHERE payment_id = :id ORDER BY id", id=held.payment_id)
     assert [entry.kind for entry in kinds] == ["authorise", "void"]
+
+
+def test_a_hold_that_runs_out_while_the_order_is_confirmed_is_taken_again(shop, transaction, begin):
+    """The confirmation waits for the lock of the expiry, so what it read beside the lock is older than that."""
+    sku = shop.sku(stock=3)
+    command = begin(sku)
+    with transaction() as connection:
+        held = checkouts.hold(connection, command)
+    other = Database(shop.settings.database, pool_size=1)
+    outcome = []
+
+    def confirm():
+        try:
+            with other.transaction() as connection:
+                outcome.append(checkouts.confirm(connection, confirmation(command, held)))
+        except Unavailable as error:
+            outcome.append(error)
+
+    confirming = threading.Thread(target=confirm)
+    with transaction() as connection:
+        holds.expire(connection, command.checkout_id)
+        confirming.start()
+        eventually(
+            lambda: shop.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND state = 'active'")
+        )
+    confirming.join()
+    assert [type(each) for each in outcome] == [Unavailable]
+    assert shop.stock(sku) == (3, 0)
+    with other.transaction() as connection:
+        checkouts.confirm(connection, confirmation(command, held))
+    other.close()
+    assert shop.stock(sku) == (3, 1)
+    states = shop.sql("SELECT state FROM stock_holds WHERE checkout_id = :id", id=command.checkout_id)
+    assert [row.state for row in states] == ["allocated"]
