@@ -302,7 +302,7 @@ class TestThreeDSecure:
 class TestAbandoned:
     def test_expires_at_the_provider_and_then_here(self, shop, world):
         sku, key = shop.sku(stock=1), new_key()
-        buyer = shop.buyer(sku, url=shop.api(payment_action_seconds=1))
+        buyer = shop.buyer(sku, url=shop.api(payment_action_seconds=3))
         checkout_id = buyer.checkout(THREE_D_SECURE, key=key).json()["checkout_id"]
         assert buyer.ended(checkout_id)["status"] == "expired"
         (intent,) = world.intents(buyer.cart_id)
@@ -314,7 +314,7 @@ class TestAbandoned:
 
     def test_keeps_everything_while_the_provider_does_not_cancel(self, shop, world):
         sku = shop.sku(stock=1)
-        buyer = shop.buyer(sku, url=shop.api(payment_action_seconds=1))
+        buyer = shop.buyer(sku, url=shop.api(payment_action_seconds=3))
         checkout_id = buyer.checkout(THREE_D_SECURE).json()["checkout_id"]
         (intent,) = world.intents(buyer.cart_id)
         cancel = f"/v1/payment_intents/{intent['id']}/cancel"
@@ -329,7 +329,7 @@ class TestAbandoned:
         assert shop.stock(sku) == (1, 0)
 
     def test_that_turns_out_paid_at_the_last_moment_is_an_order(self, shop, world):
-        buyer = shop.buyer(url=shop.api(payment_action_seconds=1))
+        buyer = shop.buyer(url=shop.api(payment_action_seconds=3))
         with world.webhooks(mode="drop"):
             checkout_id = buyer.checkout(THREE_D_SECURE).json()["checkout_id"]
             world.authenticate(buyer.cart_id)

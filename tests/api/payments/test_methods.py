@@ -219,7 +219,7 @@ class TestTheBank:
         assert wallet.items() == wallet.attached() == []
 
     def test_too_late_is_expired_and_cancelled(self, shop):
-        wallet = Wallet(shop, url=shop.api(payment_action_seconds=1))
+        wallet = Wallet(shop, url=shop.api(payment_action_seconds=3))
         found = wallet.save(THREE_D_SECURE).json()
         assert wallet.ended(found["id"]).state == "failed"
         answer = wallet.resume(found["id"])
@@ -227,7 +227,7 @@ class TestTheBank:
         assert [setup["status"] for setup in wallet.setups()] == ["canceled"]
 
     def test_what_turns_up_after_the_deadline_is_not_saved(self, shop):
-        wallet = Wallet(shop, url=shop.api(payment_action_seconds=1))
+        wallet = Wallet(shop, url=shop.api(payment_action_seconds=3))
         wallet.script({"kind": "reset_connection_after"})
         key = new_key()
         with shop.world.down(method="GET"):

@@ -90,7 +90,7 @@ class TestCheckout:
 
     def test_that_nobody_approves_runs_out_and_a_late_approval_holds_nothing(self, shop, world):
         sku = shop.sku(stock=1)
-        buyer = shop.buyer(sku, url=shop.api(payment_action_seconds=0.5))
+        buyer = shop.buyer(sku, url=shop.api(payment_action_seconds=3))
         checkout_id = waiting(buyer)
         assert buyer.ended(checkout_id)["status"] == "expired"
         assert shop.stock(sku) == (1, 0)
