@@ -26,6 +26,13 @@ CartToken = Annotated[str | None, Header(alias="X-Cart-Token", max_length=200)]
 
 async def principal(request: Request, shop: Shop) -> Principal | None:
     """The caller, or None for a guest. An invalid token, or one of an ended session, is a 401 and never a guest."""
+    caller = await _principal(request, shop)
+    if caller is not None:
+        request.scope["caller"] = caller.user_id  # for the access log
+    return caller
+
+
+async def _principal(request: Request, shop: Shop) -> Principal | None:
     authorization = request.headers.get("authorization")
     if authorization is None:
         return None

@@ -51,6 +51,7 @@ class NoCardNumbers:
             await self._app(scope, receive, send)
             return
         refusal = CardNumberRefused.at(pointer, "looks like a card number")
+        scope["problem"] = refusal.slug
         await problem(Request({**scope, "path": shown}), refusal)(scope, receive, send)
 
 

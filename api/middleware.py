@@ -11,6 +11,7 @@ from fastapi import Request
 from opentelemetry import context, propagate
 from prometheus_client import Counter, Histogram
 
+from api import access_log
 from api.problems import problem
 from models.errors import HoldfastError, InvalidRequest, PayloadTooLarge, TooManyRequests, UnsupportedMediaType
 from models.ids import new_id
@@ -65,7 +66,9 @@ class Conventions:
                 context.detach(token)
             route = getattr(scope.get("route"), "path", "unmatched")
             REQUESTS.labels(scope["method"], route, str(status)).inc()
-            SECONDS.labels(scope["method"], route).observe(time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            SECONDS.labels(scope["method"], route).observe(seconds)
+            access_log.record(scope, status, seconds)
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> HoldfastError | None:
         if "\x00" in scope["path"] or b"%00" in scope["query_string"]:

@@ -44,6 +44,7 @@ _BY_STATUS: Mapping[int, type[HoldfastError]] = {
 
 def problem(request: Request, error: HoldfastError, more: Mapping[str, str] | None = None) -> Response:
     """The response for one error; `instance` and `request_id` are this request's. `more`: further headers."""
+    request.scope["problem"] = error.slug  # for the access log
     body = error.problem() | {
         "instance": request.url.path,
         "request_id": request.scope.get("request_id"),
