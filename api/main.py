@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from activities.gateways.cache import Cache
 from activities.gateways.carrier import CarrierGateway
@@ -52,7 +54,7 @@ Money is integer minor units. Errors are `application/problem+json`. POSTs that 
 
 def create_app(settings: Settings) -> FastAPI:
     """One process of the API. It starts without Temporal, Redis or the providers; each route degrades by itself."""
-    app = FastAPI(
+    app = (_undocumented if settings.production else FastAPIOffline)(
         title="Holdfast",
         version="1",
         description=DESCRIPTION,
@@ -90,8 +92,14 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     openapi.describe(app)
     app.add_middleware(NoCardNumbers)  # inside the conventions, so that its problems have a request id
-    app.add_middleware(Conventions, max_body_bytes=settings.max_body_bytes)
+    https = settings.storefront_url.startswith("https://")
+    app.add_middleware(Conventions, max_body_bytes=settings.max_body_bytes, https=https)
     return app
+
+
+def _undocumented(**options: Any) -> FastAPI:
+    """A production's document is docs/openapi.json: its API tells strangers nothing about itself."""
+    return FastAPI(docs_url=None, redoc_url=None, openapi_url=None, **options)
 
 
 def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

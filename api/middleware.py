@@ -11,7 +11,7 @@ from fastapi import Request
 from opentelemetry import context, propagate
 from prometheus_client import Counter, Histogram
 
-from api import access_log
+from api import access_log, headers
 from api.problems import problem
 from models.errors import HoldfastError, InvalidRequest, PayloadTooLarge, TooManyRequests, UnsupportedMediaType
 from models.ids import new_id
@@ -29,18 +29,19 @@ _RAW_BODIES = ("/v1/webhooks/",)  # any media type, because the signature is ove
 
 
 class Conventions:
-    """Request ids, traces, body limit, media type, no NUL in paths."""
+    """Request ids, traces, default headers, body limit, media type, no NUL in paths."""
 
-    def __init__(self, app: App, *, max_body_bytes: int) -> None:
+    def __init__(self, app: App, *, max_body_bytes: int, https: bool) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._headers = headers.defaults(https=https)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        request_id = headers.get(b"x-request-id", b"")
+        received = dict(scope["headers"])
+        request_id = received.get(b"x-request-id", b"")
         request_id = request_id if _REQUEST_ID.fullmatch(request_id) else new_id("req").encode()
         scope["request_id"] = request_id.decode()
         extra = [(b"x-request-id", request_id)]
@@ -51,12 +52,13 @@ class Conventions:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), *extra]
+                given = message.get("headers", [])
+                message["headers"] = [*given, *extra, *headers.missing(given, self._headers, scope["path"])]
             await send(message)
 
-        token = context.attach(propagate.extract(_trace_headers(headers))) if b"traceparent" in headers else None
+        token = context.attach(propagate.extract(_trace_headers(received))) if b"traceparent" in received else None
         try:
-            refusal = self._refusal(scope, headers) or _limited(scope, extra)
+            refusal = self._refusal(scope, received) or _limited(scope, extra)
             if refusal is not None:
                 await problem(Request(scope), refusal)(scope, receive, sending)
             else:
@@ -70,15 +72,15 @@ class Conventions:
             SECONDS.labels(scope["method"], route).observe(seconds)
             access_log.record(scope, status, seconds)
 
-    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> HoldfastError | None:
+    def _refusal(self, scope: Scope, received: dict[bytes, bytes]) -> HoldfastError | None:
         if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
             return InvalidRequest("The address holds a NUL character")
-        length = headers.get(b"content-length", b"0")
+        length = received.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_body_bytes:
             return PayloadTooLarge(f"At most {self._max_body_bytes} bytes")
-        has_body = length not in (b"", b"0") or b"transfer-encoding" in headers
+        has_body = length not in (b"", b"0") or b"transfer-encoding" in received
         if has_body and not scope["path"].startswith(_RAW_BODIES):
-            media = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+            media = received.get(b"content-type", b"").split(b";")[0].strip().lower()
             if media != b"application/json":
                 return UnsupportedMediaType()
         return None
@@ -110,9 +112,9 @@ def _limited(scope: Scope, extra: list[tuple[bytes, bytes]]) -> HoldfastError | 
     return None
 
 
-def _trace_headers(headers: dict[bytes, bytes]) -> dict[str, str]:
+def _trace_headers(received: dict[bytes, bytes]) -> dict[str, str]:
     return {
-        name: headers[name.encode()].decode("latin-1")
+        name: received[name.encode()].decode("latin-1")
         for name in ("traceparent", "tracestate")
-        if name.encode() in headers
+        if name.encode() in received
     }

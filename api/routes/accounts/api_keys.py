@@ -82,7 +82,7 @@ def create_api_key(shop: Shop, caller: UsersWriter, body: NewKey) -> JSONRespons
         )
         audit.append(connection, caller, "api_key.created", made.id, scopes=made.scopes)
     answer = NewKeyOut(**made.view(), key=key)
-    return JSONResponse(answer.model_dump(mode="json"), status_code=201, headers={"Cache-Control": "no-store"})
+    return JSONResponse(answer.model_dump(mode="json"), status_code=201)
 
 
 @router.get("", response_model=ApiKeyPage)

@@ -45,7 +45,6 @@ router = APIRouter(
 )
 
 CODE_SECONDS = 300  # time to open the authenticator
-NO_STORE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 COOKIE = "holdfast_sign_in"
 
 Provider = Annotated[str, Path(max_length=20, description="`google` or `facebook`")]
@@ -69,7 +68,7 @@ async def authorize(shop: Shop, provider: Provider) -> Response:
         at=time.time(),
     )
     url = await shop.providers.authorization_url(out.provider, state=out.state, nonce=out.nonce, verifier=out.verifier)
-    response = Response(status_code=302, headers={"Location": url, **NO_STORE})
+    response = Response(status_code=302, headers={"Location": url})
     _set_cookie(shop, response, out.provider, _seal(shop, out), int(shop.settings.oauth_seconds))
     return response
 
@@ -98,7 +97,7 @@ async def callback(
         raise SignInRefused("The sign-in was cancelled" if error == "access_denied" else "The provider refused it")
     identity = await shop.providers.identify(name, code=code, nonce=out.nonce, verifier=out.verifier)
     answer = await run_in_threadpool(_sign_in, shop, _with_plain_address(identity), origin)
-    response = JSONResponse(answer, headers=NO_STORE)
+    response = JSONResponse(answer)
     _set_cookie(shop, response, name, "", 0)
     return response
 
@@ -110,7 +109,7 @@ async def continue_with_code(shop: Shop, origin: From, body: ContinueIn) -> JSON
     email = await run_in_threadpool(_address_of, shop, back.identity)
     async with shop.attempts.one(email, origin.address) as attempt:
         answer = await run_in_threadpool(_sign_in_with_code, shop, back, origin, body.code, attempt)
-    return JSONResponse(answer, headers=NO_STORE)
+    return JSONResponse(answer)
 
 
 def _sign_in(shop: Services, identity: Identity, origin: Origin) -> dict[str, Any]:

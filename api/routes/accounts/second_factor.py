@@ -31,7 +31,6 @@ router = APIRouter(
     responses={status: {"model": Problem} for status in (401, 403, 404, 409, 422, 429)},
 )
 
-NO_STORE = {"Cache-Control": "no-store"}  # responses that hold a secret
 Code = Annotated[
     Storable,
     StringConstraints(strict=True, min_length=6, max_length=40),
@@ -66,7 +65,7 @@ def propose_second_factor(shop: Shop, caller: Person) -> JSONResponse:
         if not second_factors.propose(connection, user.id, shop.vault.seal(secret)):
             raise Conflict("A second factor is in force: remove it first")
     uri = pyotp.TOTP(secret).provisioning_uri(name=user.email, issuer_name=shop.settings.shop_name)
-    return JSONResponse({"secret": secret, "uri": uri}, status_code=201, headers=NO_STORE)
+    return JSONResponse({"secret": secret, "uri": uri}, status_code=201)
 
 
 @router.post("/confirm", response_model=RecoveryCodesOut)
@@ -78,7 +77,7 @@ async def confirm_second_factor(shop: Shop, caller: Person, origin: From, body: 
     async with shop.attempts.one(user.email, origin.address) as attempt:
         codes = await run_in_threadpool(_confirm, shop, caller, body.code)
         await attempt.uncount()
-    return JSONResponse({"recovery_codes": codes}, headers=NO_STORE)
+    return JSONResponse({"recovery_codes": codes})
 
 
 @router.delete("", status_code=204)

@@ -47,8 +47,6 @@ Password = Annotated[str, StringConstraints(strict=True, min_length=1, max_lengt
 NewlyChosen = Annotated[str, StringConstraints(strict=True, max_length=1024)]  # checked by api/passwords.py
 Code = Annotated[Storable, StringConstraints(strict=True, min_length=1, max_length=100)]
 
-NO_STORE = {"Cache-Control": "no-store"}  # responses that hold tokens (RFC 6749, 5.1)
-
 
 class LoginIn(Body):
     email: Line
@@ -78,7 +76,7 @@ async def login(shop: Shop, origin: From, body: LoginIn) -> JSONResponse:
             raise SecondFactorRequired()
         renewed = await _renewed(shop, user, body.password)
         answer = await run_in_threadpool(_sign_in, shop, attempt, user, origin, body.code, renewed)
-    return JSONResponse(answer, headers=NO_STORE)
+    return JSONResponse(answer)
 
 
 @router.post("/v1/auth/refresh", response_model=TokenPair)
@@ -103,7 +101,7 @@ def refresh(shop: Shop, origin: From, body: RefreshIn, idempotency_key: Idempote
             audit.append(connection, who, "session.ended", who.user_id, session=who.session_id, why="reuse")
     if not isinstance(found, Principal):
         raise Unauthenticated("The refresh token is not valid: sign in again")
-    return JSONResponse(signing_in.pair(shop, found, successor), headers=NO_STORE)
+    return JSONResponse(signing_in.pair(shop, found, successor))
 
 
 @router.post("/v1/auth/logout", status_code=204)

@@ -89,7 +89,7 @@ class Operation:
 def operations():
     for route in iter_route_contexts(create_app(Settings.model_construct()).routes):
         asked = declared(route)
-        for method in sorted(set(route.methods) - {"HEAD"}):
+        for method in sorted(set(route.methods or ()) - {"HEAD"}):
             yield Operation(method, route.path, asked.scope, asked.person)
 
 
