@@ -72,6 +72,11 @@ UPDATE payments SET captured = captured + :amount, state = 'captured'
 WHERE id = :id AND state IN ('authorised', 'captured') AND captured + released + :amount <= amount RETURNING id
 """)
 
+# Sums of two currencies are not comparable: the provider's list is in one that the buyer didn't pay in.
+_IN_OTHER_CURRENCY = text("""
+SELECT 1 FROM provider_movements WHERE provider = :provider AND payment = :subject AND currency <> :currency LIMIT 1
+""")
+
 # One refund part may be several refunds at the provider: its reference lists them all.
 _REFUNDS = text("""
 SELECT m.source FROM provider_movements m
@@ -142,7 +147,8 @@ def heal(connection: Connection, difference_id: str) -> DifferenceState:
         DifferenceKind.REFUND_UNRECORDED: _publish_refunds,
         DifferenceKind.DISPUTE_UNRECORDED: _record_disputes,
     }.get(difference.kind)
-    if healer is not None and healer(connection, difference):
+    comparable = connection.execute(_IN_OTHER_CURRENCY, difference._asdict()).first() is None
+    if healer is not None and comparable and healer(connection, difference):
         return record_state(connection, difference, healed=True)
     return record_state(connection, difference, healed=False)
 
