@@ -309,6 +309,18 @@ class Order(Record):
             tax += line.tax_share(line.refunded + item.quantity) - line.tax_share(line.refunded)
         return payable(Money(amount=amount, currency=self.currency)), Money(amount=tax, currency=self.currency)
 
+    @property
+    def overpaid(self) -> Money:
+        """What was captured beyond `due`, less refunds of amounts; of a cancelled order all that is refundable.
+
+        Refunds of lines are of units that have shipped, so they are not of this.
+        """
+        if self.status is OrderStatus.CANCELLED:
+            return payable(self.refundable)
+        amounts = (one.amount for one in self.refunds if not one.lines and one.status is not RefundStatus.FAILED)
+        extra = self.payment.captured - self.due - sum_money(amounts, self.currency)
+        return payable(max(Money.zero(self.currency), min(extra, self.refundable)))
+
     def check_refund(self, amount: Money) -> None:
         """Raises RefundExceedsBalance for more than `refundable`."""
         left = self.refundable
