@@ -40,6 +40,7 @@ ORDER_RETURNED = "order.returned"
 PAYMENT_AUTHORISED = "payment.authorised"  # {payment_id, provider, amount}: a replacement for a failed payment
 PAYMENT_CAPTURED = "payment.captured"  # {payment_id, shipment_id, amount}
 PAYMENT_VOIDED = "payment.voided"  # {payment_id, amount}: the open authorisation is voided or released
+PAYMENT_COVERED = "payment.covered"  # {payment_id}: what is captured pays for the order: it need not be retried
 PAYMENT_FAILED = "payment.failed"  # {payment_id, decline_code}: its capture failed; the payment is retried
 PAYMENT_REFUNDED = "payment.refunded"  # {refund_id, amount}: succeeded at the provider
 PAYMENT_DISPUTED = "payment.disputed"  # {payment_id, dispute_id, amount}: withdrawn by the bank for now
@@ -218,6 +219,11 @@ class Order(Record):
         if self.status in PUT_ASIDE:
             raise InvalidTransition(f"The order is {self.status}", state=str(self.status), requested=str(to))
         return advance(ORDER_TRANSITIONS, self.fulfilment, to)
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether it waits for a payment although what is captured pays for it."""
+        return self.status is OrderStatus.PAYMENT_RETRYING and self.due <= self.payment.captured
 
     @property
     def due(self) -> Money:

@@ -14,7 +14,7 @@ from models.db.repositories import ledger
 from models.db.repositories.delivery import outbox, tasks
 from models.db.repositories.orders import shipments
 from models.db.repositories.orders.orders import append, lock_order
-from models.db.repositories.payments import disputes
+from models.db.repositories.payments import disputes, retry
 from models.db.tables.base import one_of
 from models.delivery.tasks import OpenTask
 from models.ids import derived_id
@@ -196,7 +196,10 @@ def _record_capture(connection: Connection, difference: Difference) -> bool:
     for kind in (EntryKind.CAPTURE, EntryKind.AUTHORISATION_USED):
         ledger.post(connection, kind, difference.payment_id, difference.id, amount)
     fact = {"payment_id": difference.payment_id, "shipment_id": None, "amount": amount.model_dump()}
-    append(connection, stored.order, [(orders.PAYMENT_CAPTURED, fact)], now=now, actor=SYSTEM, cause=difference.id)
+    order = append(
+        connection, stored.order, [(orders.PAYMENT_CAPTURED, fact)], now=now, actor=SYSTEM, cause=difference.id
+    )
+    retry.resume_covered(connection, order, now)
     return True
 
 
