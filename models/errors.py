@@ -15,6 +15,7 @@ HoldfastError                      status  slug
 ├── PaymentDeclined                402     payment-declined
 ├── CaptureRefused                 402     capture-refused
 │   └── AuthorisationGone          402     authorisation-gone
+├── CaptureDiffers                 409     capture-differs
 ├── Forbidden                      403     forbidden
 │   └── AddressNotVerified         403     address-not-verified
 ├── NotFound                       404     not-found
@@ -167,6 +168,12 @@ class AuthorisationGone(CaptureRefused):
     """The authorisation has expired or was voided: only a new payment can be captured. `extra`: decline_code."""
 
     slug, title = "authorisation-gone", "The payment is no longer authorised"
+
+
+class CaptureDiffers(HoldfastError):
+    """The payment was captured at the provider without us, with less than this shipment costs: a person decides."""
+
+    status, slug, title = 409, "capture-differs", "The payment was captured in another way"
 
 
 class Forbidden(HoldfastError):

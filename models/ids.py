@@ -76,6 +76,11 @@ def payment_of(checkout_id: str, attempt: int = 1) -> str:
     return derived_id("pay", checkout_id, *([str(attempt)] if attempt > 1 else []))
 
 
+def cancellation_refund_of(order_id: str) -> str:
+    """The refund of what was captured of an order for units that were cancelled: an order is cancelled once."""
+    return derived_id("rfd", order_id, "cancelled")
+
+
 def checkout_workflow(checkout_id: str) -> str:
     return f"checkout/{checkout_id}"
 

@@ -19,6 +19,7 @@ from sandbox.scripts import BadScript, read_repeat
 from sandbox.store import Row
 from sandbox.stripe_shaped import charging, refunds, setup_intents
 from sandbox.stripe_shaped.errors import Missing, StripeError
+from sandbox.stripe_shaped.money import CURRENCIES
 from sandbox.stripe_shaped.shapes import render
 from sandbox.webhooks import read_travel
 from sandbox.world import World
@@ -62,6 +63,7 @@ def control_routes(world: World) -> list[Route]:
         route("POST", "/webhooks/release", _release_webhooks),
         route("POST", "/stripe/forget-keys", _forget_keys),
         route("POST", "/stripe/search", _search_lag),
+        route("POST", "/stripe/settlement", _settlement),
         route("POST", "/stripe/payment_intents/{id}/authenticate", _authenticate),
         route("POST", "/stripe/setup_intents/{id}/authenticate", _authenticate_setup),
         route("POST", "/stripe/refunds/{id}/settle", _settle_refund),
@@ -219,6 +221,22 @@ def _search_lag(world: World, request: Request, body: Row) -> Any:
         raise ControlError("lag_ms must be a number of milliseconds")
     world.store.put("settings", "search", {"lag_ms": lag})
     return {"lag_ms": lag}
+
+
+def _settlement(world: World, request: Request, body: Row) -> Any:
+    """The currency that the account settles in, and for each currency converted into it the rate."""
+    _only(body, "currency", "rates")
+    currency, rates = body.get("currency"), body.get("rates") or {}
+    if currency is not None and currency not in CURRENCIES:
+        raise ControlError("currency must be one of Stripe's, in lower case, or null")
+    if not isinstance(rates, dict) or not all(_is_rate(name, rate) for name, rate in rates.items()):
+        raise ControlError('rates must be like {"eur": 1.08}: what one unit is worth in `currency`')
+    world.stripe.account.settle_in(currency, rates if currency else {})
+    return {"currency": currency, "rates": rates if currency else {}}
+
+
+def _is_rate(currency: str, rate: Any) -> bool:
+    return currency in CURRENCIES and isinstance(rate, (int, float)) and not isinstance(rate, bool) and rate > 0
 
 
 def _succeeds(body: Row) -> bool:

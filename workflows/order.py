@@ -23,7 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.payments.open_authorisations import OrderPayments
     from activities.payments.retry import PaymentRetries
     from models.delivery.tasks import OpenTask
-    from models.errors import AuthorisationGone, CaptureRefused, HoldfastError, Refusal
+    from models.errors import AuthorisationGone, CaptureDiffers, CaptureRefused, HoldfastError, Refusal
     from models.orders.commands import Initiator, OrderRequest, OrderSnapshot, ReleaseAuthorisation
     from models.orders.fulfilment import (
         BuyLabel,
@@ -334,7 +334,8 @@ class Order(CompensatingWorkflow, AcceptsUpdates):
                 await workflow.execute_local_activity_method(
                     Fulfilment.discard_shipment, command, summary="discard: capture refused", **DATABASE
                 )
-                await self._open_task("capture-refused", refusal.detail)
+                differs = refusal.error == CaptureDiffers.__name__
+                await self._open_task("capture-differs" if differs else "capture-refused", refusal.detail)
             raise
 
     async def _payment_failed(self, command: CreateShipment, refusal: Refusal) -> bool:

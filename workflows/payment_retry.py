@@ -77,6 +77,7 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
         self._challenge: ChallengedAttempt | None = None
         self._attempts = 0
         self._ready = False
+        self._captured_elsewhere = False  # the provider has captured more of the failed payment than the ledger
         self._woken = False  # a reason to load the order: a webhook, an update, a changed order
         self._ended: RetryEnded | None = None
 
@@ -115,6 +116,8 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
         await workflow.wait_condition(lambda: self._ready)
         async with self._charging:
             self._check_live("payment-method")
+            if self._captured_elsewhere and workflow.patched("captured-elsewhere"):
+                raise self._not_possible("The payment was captured at the provider: a person decides", "payment-method")
             await self._void_challenge()
             result = await self._attempt(command)
             self._woken = True
@@ -446,9 +449,10 @@ class PaymentRetry(CompensatingWorkflow, AcceptsUpdates):
         held = await self._void_until_done(self._snapshot.provider, self._snapshot.failed_reference, None)
         if held is not None and held.captured > self._snapshot.captured:
             detail = f"captured in the ledger {self._snapshot.captured}, at the provider {held.captured}"
-            task = OpenTask(kind="payment-mismatch", subject=self._begin.order_id, detail=detail)
+            task = OpenTask(kind="capture-differs", subject=self._begin.order_id, detail=detail)
             await workflow.execute_local_activity_method(Tasks.open_task, task, **DATABASE)
             self._update_snapshot(retry_advice=RetryAdvice.NEVER)
+            self._captured_elsewhere = True
 
     # Final states
 

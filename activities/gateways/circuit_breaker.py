@@ -16,7 +16,14 @@ import pybreaker
 from activities.gateways.payments import PaymentGateway
 from models.errors import HoldfastError, OutcomeUnknown, ProviderUnavailable
 from models.money import Money
-from models.payments.provider import AuthorisationRequest, Movement, ProviderEvent, ProviderPayment, ProviderRefund
+from models.payments.provider import (
+    AuthorisationRequest,
+    ForeignMovement,
+    Movement,
+    ProviderEvent,
+    ProviderPayment,
+    ProviderRefund,
+)
 
 FAILURES = 8  # in a row
 PAUSE = 5.0  # seconds until one authorisation is let through
@@ -121,5 +128,5 @@ class CircuitBreaker:
     def event(self, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
         return self._gateway.event(body, headers)
 
-    def list_movements(self, since: datetime) -> Iterator[Movement]:
+    def list_movements(self, since: datetime) -> Iterator[Movement | ForeignMovement]:
         return self._gateway.list_movements(since)

@@ -12,7 +12,14 @@ from datetime import datetime
 from typing import Protocol
 
 from models.money import Money
-from models.payments.provider import AuthorisationRequest, Movement, ProviderEvent, ProviderPayment, ProviderRefund
+from models.payments.provider import (
+    AuthorisationRequest,
+    ForeignMovement,
+    Movement,
+    ProviderEvent,
+    ProviderPayment,
+    ProviderRefund,
+)
 
 
 class PaymentGateway(Protocol):
@@ -72,5 +79,5 @@ class PaymentGateway(Protocol):
         Raises BadSignature unless the provider signed exactly these bytes lately, BadRequest if they are no event.
         """
 
-    def list_movements(self, since: datetime) -> Iterator[Movement]:
+    def list_movements(self, since: datetime) -> Iterator[Movement | ForeignMovement]:
         """The provider's list of movements since then, in no particular order."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 
 from activities.gateways import idempotency_keys
-from models.errors import OutcomeUnknown
+from models.errors import CaptureDiffers, CaptureRefused, OutcomeUnknown
 from models.orders.commands import ReleaseAuthorisation
 from models.orders.fulfilment import CapturePayment
 from models.payments.provider import ProviderPayment, ProviderPaymentStatus
@@ -34,9 +34,25 @@ class OrderPayments:
     def capture_payment(self, command: CapturePayment) -> ProviderPayment:
         """Captures once per shipment, key `{shipment_id}:capture`. A retry retrieves the payment first.
 
-        Raises CaptureRefused, AuthorisationGone, ProviderUnavailable, OutcomeUnknown.
+        A payment that was captured at the provider by hand, with enough for this shipment, counts as captured. Raises
+        CaptureRefused, AuthorisationGone, CaptureDiffers, ProviderUnavailable, OutcomeUnknown.
         """
         gateway = self._gateways[command.provider]
+        try:
+            return self._capture(gateway, command)
+        except CaptureRefused:
+            held = gateway.retrieve(command.reference)
+            if _includes(held, command):
+                return held
+            if held.captured is not None and held.captured > command.captured_before:
+                elsewhere = held.captured - command.captured_before
+                raise CaptureDiffers(
+                    f"{elsewhere.amount} {elsewhere.currency} were captured at {command.provider} without us;"
+                    f" the shipment costs {command.amount.amount}"
+                ) from None
+            raise
+
+    def _capture(self, gateway: PaymentGateway, command: CapturePayment) -> ProviderPayment:
         if command.retrieve_first or activity.info().attempt > 1:
             held = gateway.retrieve(command.reference)
             if _includes(held, command):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from models.payments.provider import ProviderPaymentStatus
+from models.payments.provider import Movement, ProviderPaymentStatus
 from models.payments.reconciliation import (
     BeginRun,
     CompareLedger,
@@ -54,13 +54,16 @@ class Reconciliations:
     def read_movements(self, run: ReconciliationRun) -> int:
         """Stores each movement of the provider's list once; returns how many it has read. Heartbeats after each batch.
 
-        A retry reads from the beginning and stores nothing twice. Raises ProviderUnavailable, OutcomeUnknown.
+        Rows in no currency of the shop are only counted: another product of the merchant may use the same account. A
+        retry reads from the beginning and stores nothing twice. Raises ProviderUnavailable, OutcomeUnknown.
         """
-        read = 0
+        read = skipped = 0
         listed = self._gateways[run.provider].list_movements(run.since)
-        while movements := list(islice(listed, BATCH)):
+        while rows := list(islice(listed, BATCH)):
+            movements = [row for row in rows if isinstance(row, Movement)]
+            skipped += len(rows) - len(movements)
             with self._database.transaction() as connection:
-                self._runs.store(connection, run, movements)
+                self._runs.store(connection, run, movements, skipped=skipped)
             read += len(movements)
             activity.heartbeat(read)
         return read

@@ -7,6 +7,7 @@ from html import escape
 
 from activities.templates.order_confirmation import money
 from models.delivery.mails import EmailMessage
+from models.ids import cancellation_refund_of
 from models.orders.notices import OrderNotice
 from models.orders.orders import LineQuantity, Order
 
@@ -52,12 +53,15 @@ def _parcel_lost(order: Order, subject: str) -> MailText:
 
 
 def _cancelled(order: Order, subject: str) -> MailText:
-    return "your order is cancelled", [
-        f"Your order {order.number} is cancelled.",
-        "Nothing was taken from you; what was reserved at your bank is released."
-        if not order.payment.captured.amount
-        else "What was sent already is yours; nothing more will be taken.",
-    ]
+    refund = order.refund(cancellation_refund_of(order.id))
+    sent = ["What was sent already is yours; nothing more will be taken."] if order.shipments else []
+    if refund is not None:
+        money_back = [f"{money(refund.amount)} that was taken for what you won't get is refunded to you."]
+    elif order.payment.captured.amount:
+        money_back = [] if sent else ["Nothing more will be taken from you."]
+    else:
+        money_back = ["Nothing was taken from you; what was reserved at your bank is released."]
+    return "your order is cancelled", [f"Your order {order.number} is cancelled.", *sent, *money_back]
 
 
 def _refunded(order: Order, subject: str) -> MailText:

@@ -53,6 +53,9 @@ TASK_KINDS: Mapping[str, TaskKind] = {
     "void-payment": TaskKind(_MONEY, "void it at the provider, or retry"),
     "release-authorisation": TaskKind(_MONEY, "release it at the provider, or retry"),
     "payment-mismatch": TaskKind(_MONEY, "find out why the provider held another amount; it was voided"),
+    "capture-differs": TaskKind(
+        _MONEY, "the payment was captured at the provider without us, with another amount: compare; don't ask to pay"
+    ),
     "capture-refused": TaskKind(_MONEY, "ask the buyer for another payment; the parcel was not shipped"),
     "capture-unknown": TaskKind(
         _MONEY, "check the payment at the provider; the order's next shipment finishes this one first"

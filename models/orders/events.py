@@ -186,6 +186,10 @@ def _payment_voided(order: Order, event: Event) -> Changes:
     return _payment(order, released=order.payment.released + _amount(event))
 
 
+def _payment_covered(order: Order, event: Event) -> Changes:
+    return _resumed(order, OrderStatus.PAYMENT_RETRYING)
+
+
 def _payment_failed(order: Order, event: Event) -> Changes:
     return _suspended(order, OrderStatus.PAYMENT_RETRYING)
 
@@ -396,6 +400,7 @@ _CHANGES: Mapping[str, Callable[[Order, Event], Changes]] = {
     orders.PAYMENT_AUTHORISED: _payment_authorised,
     orders.PAYMENT_CAPTURED: _payment_captured,
     orders.PAYMENT_VOIDED: _payment_voided,
+    orders.PAYMENT_COVERED: _payment_covered,
     orders.PAYMENT_FAILED: _payment_failed,
     orders.PAYMENT_REFUNDED: _payment_refunded,
     orders.PAYMENT_DISPUTED: _payment_disputed,

@@ -40,6 +40,7 @@ ORDER_RETURNED = "order.returned"
 PAYMENT_AUTHORISED = "payment.authorised"  # {payment_id, provider, amount}: a replacement for a failed payment
 PAYMENT_CAPTURED = "payment.captured"  # {payment_id, shipment_id, amount}
 PAYMENT_VOIDED = "payment.voided"  # {payment_id, amount}: the open authorisation is voided or released
+PAYMENT_COVERED = "payment.covered"  # {payment_id}: what is captured pays for the order: it need not be retried
 PAYMENT_FAILED = "payment.failed"  # {payment_id, decline_code}: its capture failed; the payment is retried
 PAYMENT_REFUNDED = "payment.refunded"  # {refund_id, amount}: succeeded at the provider
 PAYMENT_DISPUTED = "payment.disputed"  # {payment_id, dispute_id, amount}: withdrawn by the bank for now
@@ -232,6 +233,11 @@ class Order(Record):
         return advance(ORDER_TRANSITIONS, self.fulfilment, to)
 
     @property
+    def is_covered(self) -> bool:
+        """Whether it waits for a payment although what is captured pays for it."""
+        return self.status is OrderStatus.PAYMENT_RETRYING and self.due <= self.payment.captured
+
+    @property
     def due(self) -> Money:
         """The total less the cancelled units."""
         cancelled = sum(line.total.amount - line.share(line.quantity - line.cancelled) for line in self.lines)
@@ -351,6 +357,18 @@ class Order(Record):
             line = self.line(share.line_id)
             if line is None or self._refunded_of(line)[0] + share.amount > line.total.amount:
                 raise RefundExceedsBalance(f"Less is left of {share.line_id}", left=self.refundable.model_dump())
+
+    @property
+    def overpaid(self) -> Money:
+        """What was captured beyond `due`, less refunds of amounts; of a cancelled order all that is refundable.
+
+        Refunds of lines are of units that have shipped, so they are not of this.
+        """
+        if self.status is OrderStatus.CANCELLED:
+            return payable(self.refundable)
+        amounts = (one.amount for one in self.refunds if not one.lines and one.status is not RefundStatus.FAILED)
+        extra = self.payment.captured - self.due - sum_money(amounts, self.currency)
+        return payable(max(Money.zero(self.currency), min(extra, self.refundable)))
 
     def check_refund(self, amount: Money) -> None:
         """Raises RefundExceedsBalance for more than `refundable`."""

@@ -102,7 +102,8 @@ class MovementKind(StrEnum):
 
 
 class Movement(Record):
-    """One row of the provider's list. `reference` is unique there; `amount` is never negative.
+    """One row of the provider's list. `reference` is unique there; `amount` is never negative, and in the currency
+    that the buyer paid in, not in the one that the provider settles in.
 
     `source`: the provider's id of the refund or the dispute that moved it.
     """
@@ -115,6 +116,13 @@ class Movement(Record):
     checkout_id: str | None = None
     refund_id: str | None = None
     source: str | None = None
+
+
+class ForeignMovement(Record):
+    """A row of the provider's list in a currency that the shop doesn't sell in: it is only counted."""
+
+    reference: str
+    currency: str
 
 
 class ProviderPaymentStatus(StrEnum):

@@ -12,6 +12,7 @@ from sandbox.config import STRIPE_EVENTS
 from sandbox.exchange import ScriptedOutcome
 from sandbox.store import Row, Store
 from sandbox.stripe_shaped.errors import Missing
+from sandbox.stripe_shaped.money import convert
 from sandbox.stripe_shaped.shapes import render
 from sandbox.webhooks import Webhooks
 
@@ -152,15 +153,32 @@ class Account:
             for key in list(islice(events, 1_000)):
                 self.store.drop("event", key)
 
+    def settle_in(self, currency: str | None, rates: dict[str, float]) -> None:
+        """Settles charges of the currencies in `rates` in another one; None: each in its own, as at the start."""
+        self.store.put("settings", "settlement", {"currency": currency, "rates": rates})
+
+    def settlement(self, currency: str) -> tuple[str, float | None]:
+        """The currency that a charge of `currency` is settled in, and the rate; no rate: it isn't converted."""
+        held = self.store.get("settings", "settlement") or {"currency": None, "rates": {}}
+        rate = held["rates"].get(currency)
+        return (currency, None) if rate is None or held["currency"] == currency else (held["currency"], rate)
+
     def book(self, kind: str, source: Row, amount: int, fee: int) -> str:
-        """Enter a balance transaction (signed minor units) and return its id."""
+        """Enter a balance transaction (signed minor units of the source's currency) and return its id.
+
+        It is in the currency that the account settles in, with the rate of the conversion.
+        """
+        currency, rate = self.settlement(source["currency"])
+        if rate is not None:
+            amount, fee = (convert(value, source["currency"], currency, rate) for value in (amount, fee))
         entry = self.new(
             "balance_transaction",
             amount=amount,
             available_on=self.now + 2 * 86_400,
-            currency=source["currency"],
+            currency=currency,
+            exchange_rate=rate,
             fee=fee,
-            fee_details=_fee_details(fee, source["currency"]),
+            fee_details=_fee_details(fee, currency),
             net=amount - fee,
             reporting_category="dispute" if source["object"] == "dispute" else kind,
             source=source["id"],

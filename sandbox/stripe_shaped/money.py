@@ -18,6 +18,8 @@ MINIMUM = {
     "nzd": 50, "pln": 200, "ron": 200, "sek": 300, "sgd": 50, "thb": 1000,
 }  # fmt: skip
 MAXIMUM = 99_999_999
+_WHOLE = "bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf"
+ZERO_DECIMALS = frozenset(_WHOLE.split())
 THREE_DECIMALS = ("bhd", "jod", "kwd", "omr", "tnd")
 
 
@@ -39,6 +41,16 @@ def check_amount(amount: int, currency: str) -> int:
     if amount > MAXIMUM:
         raise StripeError("Amount must be no more than 99999999.", "amount_too_large", "amount")
     return amount
+
+
+def convert(amount: int, currency: str, to: str, rate: float) -> int:
+    """Minor units of another currency; `rate`: units of it for one unit of the first, as rates are quoted."""
+    return round(amount * rate * 10.0 ** (decimals(to) - decimals(currency)))
+
+
+def decimals(currency: str) -> int:
+    """The decimal places of a currency's amounts."""
+    return 0 if currency in ZERO_DECIMALS else 3 if currency in THREE_DECIMALS else 2
 
 
 def processing_fee(amount: int) -> int:

@@ -17,6 +17,7 @@ from deploy.proof.crashtest.stack import PrivateStack
 from deploy.proof.crashtest.wait_until_idle import wait_until_idle
 from deploy.proof.invariants.check import INVARIANTS, check_all
 from deploy.proof.invariants.facts import ClientResponse, Execution, Facts, Row, gather
+from deploy.proof.invariants.money import orders_keep_what_has_left
 from tests.crash import retrying
 from tests.crash.afterwards import Afterwards
 from tests.crash.conftest import TIMES
@@ -79,6 +80,11 @@ def _where(rows: list[Row], **wanted: object) -> Row:
 
 def _paid(facts: Facts) -> Row:
     return _where(facts.intents, status="requires_capture")
+
+
+def _paid_in_full(facts: Facts) -> Row:
+    """The payment of an order that has left."""
+    return _where(facts.payments, order_id=_where(facts.orders, status="shipped")["id"])
 
 
 def _twice_paid(facts: Facts) -> None:
@@ -155,6 +161,7 @@ CORRUPTIONS: dict[str, Callable[[Facts], object]] = {
     "payments_are_what_the_provider_says": lambda f: f.payments[0].update(captured=f.payments[0]["captured"] + 1),
     "ledger_is_balanced": lambda f: f.ledger.append({**f.ledger[0], "id": 0}),
     "ledger_is_what_the_provider_says": lambda f: _paid(f).update(amount_capturable=1),
+    "orders_keep_what_has_left": lambda f: _paid_in_full(f).update(captured=1),
     "refunds_never_exceed_captures": lambda f: _where(f.payments, state="captured").update(refunded=1),
     "every_refund_is_at_the_provider_once": lambda f: f.provider_refunds.append(
         {**f.provider_refunds[0], "id": "re_twice"}
@@ -220,6 +227,20 @@ def test_it_bites(calm: Facts, name: str) -> None:
     facts = copy.deepcopy(calm)
     CORRUPTIONS[name](facts)
     assert name in {violation.invariant for violation in check_all(facts)}
+
+
+@pytest.mark.parametrize("status", ["shipped", "cancelled"])
+def test_money_that_is_kept_needs_a_task(calm: Facts, status: str) -> None:
+    facts = copy.deepcopy(calm)
+    order = _where(facts.orders, status="shipped")
+    if status == "cancelled":
+        lines = [{**line, "shipped": 0, "cancelled": line["quantity"]} for line in order["document"]["lines"]]
+        order["document"].update(status=status, shipments=[], lines=lines)
+    else:
+        _paid_in_full(facts)["captured"] += 1
+    assert [order["id"] in kept for kept in orders_keep_what_has_left(facts)] == [True]
+    facts.tasks.append({"id": "t", "kind": "capture-unrecorded", "subject": order["id"], "detail": "d"})
+    assert list(orders_keep_what_has_left(facts)) == []
 
 
 @pytest.fixture

@@ -88,6 +88,8 @@ def test_health_and_reset(sandbox: Any) -> None:
         ("/stripe/payment_intents/{intent}/authenticate", {"result": "perhaps"}, 400),
         ("/stripe/refunds/re_none/settle", {"status": "succeeded"}, 404),
         ("/webhooks/release", {"service": "fax"}, 400),
+        ("/stripe/settlement", {"currency": "USD"}, 400),
+        ("/stripe/settlement", {"currency": "usd", "rates": {"eur": 0}}, 400),
     ],
 )
 def test_senseless_orders(sandbox: Any, path: str, body: Any, status: int) -> None:

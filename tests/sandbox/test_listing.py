@@ -107,6 +107,20 @@ def test_charges_and_balance_transactions(sandbox: Any) -> None:
     assert client.v1.balance_transactions.list({"type": "refund"}).data == []
 
 
+def test_an_account_that_settles_in_another_currency(sandbox: Any) -> None:
+    sandbox.control("/stripe/settlement", {"currency": "usd", "rates": {"eur": 1.08, "jpy": 0.0067}})
+    client = sandbox.client()
+    for currency in ("eur", "jpy", "usd"):
+        intent = sandbox.intent(amount=10_000, currency=currency)
+        client.v1.refunds.create({"payment_intent": intent.id, "amount": 5_000})
+    entries = client.v1.balance_transactions.list({"limit": 10, "expand": ["data.source"]}).data[::-1]
+    assert {entry.currency for entry in entries} == {"usd"}
+    assert [entry.amount for entry in entries] == [10_800, -5_400, 6_700, -3_350, 10_000, -5_000]
+    assert [entry.exchange_rate for entry in entries] == [1.08, 1.08, 0.0067, 0.0067, None, None]
+    assert [entry.source.amount for entry in entries] == 3 * [10_000, 5_000]
+    assert {entry.net for entry in entries if entry.type == "charge"} >= {10_000 - 320}
+
+
 def test_events_are_kept_as_they_were_sent(sandbox: Any) -> None:
     client = sandbox.client()
     sandbox.intent()

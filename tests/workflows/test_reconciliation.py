@@ -51,6 +51,39 @@ class TestWhereNothingHappened:
         world.authenticate(buyer.cart_id)
         assert buyer.ended(checkout_id)["status"] == "confirmed"
 
+    def test_an_account_that_settles_in_another_currency(self, shop, world):
+        """Stripe's balance is in dollars: what the exchange makes of it is nobody's capture."""
+        world.post("/stripe/settlement", currency="usd", rates={"eur": 1.08, "jpy": 0.0067})
+        try:
+            euros = shop.buyer(quantity=2, country="DE").buy()
+            ship(shop, euros, 1)
+            yen = shop.buyer(country="JP").buy()
+            ship(shop, yen)
+            reconcile(shop)
+            ship(shop, euros, 1)
+            reconcile(shop)
+        finally:
+            world.post("/stripe/settlement", currency=None)
+        for order in (euros, yen):
+            total = order["totals"]["total"]["amount"]
+            assert differences(shop, order["id"]) == []
+            assert balances(shop, order) == {"provider_balance": total, "sales": -total}
+
+    def test_lines_in_no_currency_of_the_shop_are_counted(self, shop, provider):
+        """Of another product on the same account."""
+        provider.v1.payment_intents.create(
+            {
+                "amount": 500,
+                "currency": "gbp",
+                "payment_method": "pm_card_visa",
+                "confirm": True,
+                "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+            }
+        )
+        assert set(reconcile(shop).values()) == {RunState.DONE}
+        (run,) = shop.get("/v1/ops/reconciliations", shop.bearer(Role.SUPPORT), limit=1).json()["items"]
+        assert run["skipped"] == 1
+
     def test_each_run_is_told(self, shop):
         reconcile(shop)
         runs = shop.get("/v1/ops/reconciliations", shop.bearer(Role.SUPPORT), limit=1).json()
@@ -169,6 +202,22 @@ class TestWhatIsAPersons:
         reconcile(shop)
         assert differences(shop, order["id"]) == [("capture-missing", "open")]
         assert shop.tasks(order["id"]) == ["capture-missing"]
+
+    def test_a_movement_in_another_currency_than_the_payments(self, shop):
+        order = shop.buyer(country="DE", quantity=2).buy()
+        ship(shop, order, 1)
+        payment = payment_of(shop, order)
+        reconcile(shop)
+        shop.sql(
+            "INSERT INTO provider_movements (provider, reference, kind, payment, currency, amount, at, run_id)"
+            " SELECT 'stripe', :reference, 'capture', :payment, 'USD', 400, now(), max(id) FROM reconciliation_runs",
+            reference=new_key(),
+            payment=payment.reference,
+        )
+        reconcile(shop)
+        assert differences(shop, order["id"]) == [("capture-unrecorded", "open")]
+        assert shop.tasks(order["id"]) == ["capture-unrecorded"]
+        assert payment_of(shop, order).captured == payment.captured
 
     def test_a_persons_word_closes_it_for_good(self, shop, provider):
         order = shop.buyer().buy()

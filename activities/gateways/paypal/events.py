@@ -14,7 +14,14 @@ from typing import Any
 from activities.gateways.paypal.client import Json, PayPalClient, PayPalRefused
 from activities.gateways.paypal.shapes import DECIMALS, read_amount, refund_of, up
 from models.errors import BadRequest, BadSignature, OutcomeUnknown, ProviderUnavailable
-from models.payments.provider import Movement, MovementKind, ProviderDispute, ProviderDisputeStatus, ProviderEvent
+from models.payments.provider import (
+    ForeignMovement,
+    Movement,
+    MovementKind,
+    ProviderDispute,
+    ProviderDisputeStatus,
+    ProviderEvent,
+)
 
 # The events that the shop's webhook is subscribed to at PayPal: those that a workflow waits for.
 EVENTS = frozenset(
@@ -192,7 +199,7 @@ def _page(client: PayPalClient, start: datetime, end: datetime, number: int) -> 
         raise OutcomeUnknown(f"PayPal refuses to list: {error.issue}") from error
 
 
-def list_movements(client: PayPalClient, since: datetime) -> Iterator[Movement]:
+def list_movements(client: PayPalClient, since: datetime) -> Iterator[Movement | ForeignMovement]:
     """Movements that succeeded or are pending. A denied refund is a refund and its failure: an earlier list may have
     shown it pending. Open authorisations come last.
     """
@@ -208,7 +215,8 @@ def list_movements(client: PayPalClient, since: datetime) -> Iterator[Movement]:
         if kind is None or (denied and kind is not MovementKind.REFUND) or info["transaction_id"] in seen:
             continue
         seen.add(info["transaction_id"])
-        if info["transaction_amount"]["currency_code"] not in DECIMALS:
+        if (currency := info["transaction_amount"]["currency_code"]) not in DECIMALS:
+            yield ForeignMovement(reference=info["transaction_id"], currency=currency)
             continue
         movement = _movement(kind, info, _payment(client, kind, info, orders))
         if kind is MovementKind.AUTHORISATION:

@@ -18,6 +18,7 @@ from models.errors import AuthorisationGone, CaptureRefused, OutcomeUnknown, Pay
 from models.money import Money
 from models.payments.provider import (
     AuthorisationRequest,
+    ForeignMovement,
     Movement,
     ProviderEvent,
     ProviderPayment,
@@ -235,7 +236,7 @@ class PayPalGateway:
         """Verified by PayPal for exactly these bytes. Raises also ProviderUnavailable."""
         return events.read(self._client, body, headers, self._webhook_id)
 
-    def list_movements(self, since: datetime) -> Iterator[Movement]:
+    def list_movements(self, since: datetime) -> Iterator[Movement | ForeignMovement]:
         """PayPal's transaction search, which shows movements up to three hours late."""
         return events.list_movements(self._client, since)
 

@@ -1,6 +1,7 @@
 """Stripe's webhooks, verified over their raw bytes, and its list of movements.
 
-Source: Stripe's "Check the webhook signatures", its types of events, and "Balance transaction types".
+Source: Stripe's "Check the webhook signatures", its types of events, "Balance transaction types" and "Currency
+conversions": a balance transaction is in the account's settlement currency, its source in the payment's.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import stripe
 from activities.gateways.stripe.client import domain_error, options
 from activities.gateways.stripe.refunds import STATES
 from models.errors import BadRequest, BadSignature
-from models.money import Money
+from models.money import CURRENCIES, Money, allocate
 from models.payments.provider import (
+    ForeignMovement,
     Movement,
     MovementKind,
     ProviderDispute,
@@ -111,7 +113,7 @@ def _money(held: dict[str, Any]) -> Money:
     return Money.of(abs(held["amount"]), held["currency"].upper())
 
 
-def list_movements(client: stripe.StripeClient, since: datetime) -> Iterator[Movement]:
+def list_movements(client: stripe.StripeClient, since: datetime) -> Iterator[Movement | ForeignMovement]:
     """The balance transactions, and the authorisations that are neither captured nor voided."""
     created: Any = {"gte": int(since.timestamp())}
     try:
@@ -119,42 +121,81 @@ def list_movements(client: stripe.StripeClient, since: datetime) -> Iterator[Mov
             {"created": created, "limit": 100, "expand": ["data.source"]}, options()
         )
         for entry in booked.auto_paging_iter():
-            if (movement := _movement(entry.to_dict())) is not None:
-                yield movement
+            yield from _movements(client, entry.to_dict())
         intents = client.v1.payment_intents.list({"created": created, "limit": 100}, options())
         for intent in intents.auto_paging_iter():
             if intent.status == "requires_capture":
-                yield Movement(
-                    kind=MovementKind.AUTHORISATION,
-                    reference=intent.id,
-                    payment=intent.id,
-                    amount=Money.of(intent.amount, intent.currency.upper()),
-                    at=_at(intent.created),
-                    checkout_id=(intent.metadata.to_dict() if intent.metadata else {}).get("checkout_id"),
-                )
+                yield _open_authorisation(intent)
     except stripe.StripeError as error:
         raise domain_error(error) from error
 
 
-def _movement(entry: dict[str, Any]) -> Movement | None:
-    """None for transactions without a payment: payouts, fees."""
-    source = entry.get("source") or {}
-    kind = _KINDS.get(entry["type"])
-    if kind is None and source.get("object") == "dispute":
-        kind = MovementKind.DISPUTE if entry["amount"] < 0 else MovementKind.DISPUTE_REVERSAL
-    if kind is None:
-        return None
-    metadata = source.get("metadata") or {}
+def _open_authorisation(intent: stripe.PaymentIntent) -> Movement | ForeignMovement:
+    if (currency := intent.currency.upper()) not in CURRENCIES:
+        return ForeignMovement(reference=intent.id, currency=currency)
     return Movement(
-        kind=kind,
-        reference=entry["id"],
-        payment=source.get("payment_intent"),
-        amount=_money(entry),
-        at=_at(entry["created"]),
-        checkout_id=metadata.get("checkout_id"),
-        refund_id=metadata.get("refund_id"),
-        source=source.get("id"),
+        kind=MovementKind.AUTHORISATION,
+        reference=intent.id,
+        payment=intent.id,
+        amount=Money.of(intent.amount, currency),
+        at=_at(intent.created),
+        checkout_id=(intent.metadata.to_dict() if intent.metadata else {}).get("checkout_id"),
     )
+
+
+def _movements(client: stripe.StripeClient, entry: dict[str, Any]) -> Iterator[Movement | ForeignMovement]:
+    """None for transactions without a payment: payouts, fees. Of a converted charge all its captures."""
+    source = entry.get("source") or {}
+    kind = _kind(entry, source)
+    if kind is None:
+        return
+    currency = (source.get("currency") or entry["currency"]).upper()
+    if currency not in CURRENCIES:
+        yield ForeignMovement(reference=entry["id"], currency=currency)
+        return
+    metadata = source.get("metadata") or {}
+    for booked, amount in _in_payment_currency(client, entry, source):
+        yield Movement(
+            kind=kind,
+            reference=booked["id"],
+            payment=source.get("payment_intent"),
+            amount=Money.of(amount, currency),
+            at=_at(booked["created"]),
+            checkout_id=metadata.get("checkout_id"),
+            refund_id=metadata.get("refund_id"),
+            source=source.get("id"),
+        )
+
+
+def _kind(entry: dict[str, Any], source: dict[str, Any]) -> MovementKind | None:
+    if source.get("object") == "dispute" and entry["type"] not in _KINDS:
+        return MovementKind.DISPUTE if entry["amount"] < 0 else MovementKind.DISPUTE_REVERSAL
+    return _KINDS.get(entry["type"])
+
+
+def _in_payment_currency(
+    client: stripe.StripeClient, entry: dict[str, Any], source: dict[str, Any]
+) -> list[tuple[dict[str, Any], int]]:
+    """The entry with its amount in the source's currency.
+
+    A charge that is captured in parts has an entry for each, and only their sum in its own currency: then all of its
+    entries, each with its share of the sum.
+    """
+    if source.get("currency", entry["currency"]) == entry["currency"]:
+        return [(entry, abs(entry["amount"]))]
+    if source["object"] != "charge":
+        return [(entry, source["amount"])]
+    entries = [entry]
+    if _multicapture(source):
+        listed = client.v1.balance_transactions.list({"source": source["id"], "limit": 100}, options())
+        entries = [one.to_dict() for one in listed.auto_paging_iter() if one.type == entry["type"]]
+    shares = allocate(source["amount_captured"], [abs(one["amount"]) for one in entries])
+    return list(zip(entries, shares, strict=True))
+
+
+def _multicapture(charge: dict[str, Any]) -> bool:
+    card = (charge.get("payment_method_details") or {}).get("card") or {}
+    return (card.get("multicapture") or {}).get("status") == "available"
 
 
 def _at(seconds: int) -> datetime:

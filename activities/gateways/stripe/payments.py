@@ -18,6 +18,7 @@ from models.errors import AuthorisationGone, CaptureRefused, HoldfastError, Paym
 from models.money import CURRENCIES, SMALLEST, Money
 from models.payments.provider import (
     AuthorisationRequest,
+    ForeignMovement,
     Movement,
     ProviderEvent,
     ProviderPayment,
@@ -186,7 +187,7 @@ class StripeGateway:
         """Raises BadSignature unless Stripe signed exactly these bytes within five minutes, or BadRequest."""
         return events.read(body, headers.get("stripe-signature", ""), self._webhook_secret)
 
-    def list_movements(self, since: datetime) -> Iterator[Movement]:
+    def list_movements(self, since: datetime) -> Iterator[Movement | ForeignMovement]:
         """Stripe's balance, and open authorisations. Raises ProviderUnavailable or OutcomeUnknown."""
         return events.list_movements(self._client, since)
 

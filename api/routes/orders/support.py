@@ -15,7 +15,7 @@ from api.schemas.responses import NoteOut, NotePage, OrderOut, Problem
 from api.services import Shop
 from models.db.repositories import commands
 from models.db.repositories.delivery import audit
-from models.db.repositories.orders import commands as order_commands
+from models.db.repositories.orders import notes as order_notes
 from models.db.repositories.orders.orders import require_order
 
 router = APIRouter(
@@ -74,7 +74,7 @@ def read_notes(
     after = paging.decode(cursor, str)[0] if cursor is not None else ""
     with shop.database.autocommit() as connection:
         require_order(connection, order_id)
-        notes = order_commands.read_notes(connection, order_id, after=after, limit=limit + 1)
+        notes = order_notes.read_notes(connection, order_id, after=after, limit=limit + 1)
         audit.append(connection, caller, "order.notes_read", order_id)
     next_cursor = paging.encode(notes[limit - 1].id) if len(notes) > limit else None
     return JSONResponse(paging.page([commands.note_view(note) for note in notes[:limit]], next_cursor))

@@ -59,6 +59,7 @@ class RunOut(Out):
     started_at: datetime
     ended_at: datetime | None
     movements: int
+    skipped: int
     differences: dict[str, int]
 
 
@@ -110,7 +111,10 @@ def read_ledger(shop: Shop, caller: OpsReader, order_id: Annotated[Storable, Que
 
 @router.get("/reconciliations", response_model=RunPage, responses=REFUSALS)
 def list_reconciliations(shop: Shop, caller: OpsReader, limit: Limit = 20, cursor: Cursor = None) -> JSONResponse:
-    """One a provider and run, newest first, with the number of its differences by state."""
+    """One a provider and run, newest first, with the number of its differences by state.
+
+    `skipped`: rows of the provider's list in no currency of the shop.
+    """
     before = paging.decode(cursor, str)[0] if cursor is not None else None
     with shop.database.autocommit() as connection:
         found = reconciliation.page(connection, before=before, limit=limit + 1)

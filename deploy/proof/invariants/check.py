@@ -27,6 +27,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     money.payments_are_what_the_provider_says,
     money.ledger_is_balanced,
     money.ledger_is_what_the_provider_says,
+    money.orders_keep_what_has_left,
     refunds.refunds_never_exceed_captures,
     refunds.every_refund_is_at_the_provider_once,
     refunds.every_refund_at_the_provider_is_known,

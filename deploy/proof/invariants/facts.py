@@ -24,7 +24,7 @@ STATEMENTS = {
     "holds": "SELECT checkout_id, sku, location, quantity, shipped, state FROM stock_holds",
     "checkouts": "SELECT id, cart_id, order_id, status, reason, key_digest, retryable, currency, total FROM checkouts",
     "payments": "SELECT id, checkout_id, order_id, provider, reference, state, currency, amount, captured, released,"
-    " refunded FROM payments",
+    " refunded, disputed FROM payments",
     "refunds": "SELECT id, order_id, state, currency, amount, cause FROM refunds",
     "refund_parts": "SELECT refund_id, payment_id, amount, state, reference FROM refund_parts",
     "ledger": "SELECT id, kind, payment_id, cause, debit, credit, currency, amount FROM ledger_entries",

@@ -4,6 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from deploy.proof.invariants.facts import Facts, Row
+from models.money import SMALLEST
+from models.orders.orders import Order
 
 # The states that an intent may have, by the state of our payment.
 _MATCHES = {
@@ -148,6 +150,39 @@ def ledger_is_what_the_provider_says(facts: Facts) -> Iterator[str]:
     for place in sorted(books.keys() | provider.keys()):
         if books[place] != provider[place]:
             yield f"{place}: the ledger says {books[place]}, the provider {provider[place]}"
+
+
+def orders_keep_what_has_left(facts: Facts) -> Iterator[str]:
+    """Captured is at least the value of the units that have shipped, with shipping; what is kept of it after refunds
+    and disputes is no more than that (or, before the last parcel, than the order's total). Else an open task says why.
+    """
+    explained = {task["subject"] for task in facts.tasks}
+    explained |= {refund["order_id"] for refund in facts.refunds if refund["id"] in explained}
+    captured, returned = Counter[str](), Counter[str]()
+    for payment in facts.payments:
+        captured[payment["order_id"]] += payment["captured"]
+        returned[payment["order_id"]] += payment["refunded"] + payment["disputed"]
+    for row in facts.orders:
+        if row["id"] in explained:
+            continue
+        order = Order.model_validate(row["document"])
+        left = _value_of_what_left(order)
+        step = SMALLEST.get(order.currency, 1)
+        rounded = len(order.shipments) * (step - 1)  # each parcel's share is rounded to what can be paid
+        most = order.due.amount if order.shipments or order.left_to_ship() else 0
+        kept = captured[order.id] - returned[order.id]
+        if captured[order.id] < left - rounded:
+            yield f"{order.id}: {left} has left, {captured[order.id]} was captured"
+        if kept > most:
+            yield f"{order.id} ({order.status}): {kept} is kept, {most} is due"
+
+
+def _value_of_what_left(order: Order) -> int:
+    """Minor units: with the first parcel the shipping."""
+    if not order.shipments:
+        return 0
+    shipping = order.totals.total.amount - sum(line.total.amount for line in order.lines)
+    return shipping + sum(line.share(line.shipped) for line in order.lines)
 
 
 def _stands_in(intent: Row) -> bool:

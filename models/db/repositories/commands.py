@@ -14,8 +14,8 @@ from models.accounts.access import Principal
 from models.addresses import Address
 from models.db.repositories.delivery import audit, tasks
 from models.db.repositories.orders import commands as order_commands
-from models.db.repositories.orders import refunds, returns
-from models.db.repositories.orders.commands import Note
+from models.db.repositories.orders import notes, refunds, returns
+from models.db.repositories.orders.notes import Note
 from models.db.repositories.orders.orders import StoredOrder
 from models.db.repositories.orders.returns import ReturnOfOrder
 from models.delivery.stored_responses import StoredResponse, rfc3339
@@ -29,7 +29,7 @@ from models.orders.returns import ReceiveReturn, ReturnLine
 
 def cancel_order(connection: Connection, order_id: str, initiator: Initiator, reason: str | None) -> StoredResponse:
     stored = order_commands.cancel(connection, order_id, initiator)
-    order_commands.store_note(connection, order_id, "cancel", reason, initiator.actor)
+    notes.store_note(connection, order_id, "cancel", reason, initiator.actor)
     _audit(connection, initiator, "order.cancelled", order_id)
     return StoredResponse.of(200, stored.view())
 
@@ -63,13 +63,13 @@ def _execute(
     command: Callable[[Connection, str, Initiator], StoredOrder],
 ) -> dict[str, Any]:
     stored = command(connection, order_id, initiator)
-    order_commands.store_note(connection, order_id, kind, reason, initiator.actor)
+    notes.store_note(connection, order_id, kind, reason, initiator.actor)
     _audit(connection, initiator, f"order.{kind}", order_id)
     return stored.view()
 
 
 def add_note(connection: Connection, order_id: str, initiator: Initiator, text: str) -> StoredResponse:
-    return StoredResponse.of(201, note_view(order_commands.add_note(connection, order_id, text, initiator)))
+    return StoredResponse.of(201, note_view(notes.add_note(connection, order_id, text, initiator)))
 
 
 def note_view(note: Note) -> dict[str, Any]:

@@ -105,6 +105,7 @@ reconciliation_runs = Table(
     time_column("since"),
     time_column("until"),  # the next run reads from here, less the overlap
     Column("movements", Integer, nullable=False, server_default=text("0")),
+    Column("skipped", Integer, nullable=False, server_default=text("0")),  # in no currency of the shop
     time_column("started_at", default_now=True),
     time_column("ended_at", nullable=True),
     CheckConstraint(one_of("state", RunState), name="state"),

@@ -18,7 +18,14 @@ from models.errors import (
     RefundExceedsBalance,
 )
 from models.money import Money
-from models.payments.provider import MovementKind, ProviderPaymentStatus, ProviderRefundStatus
+from models.payments.provider import (
+    AuthorisationRequest,
+    ForeignMovement,
+    Movement,
+    MovementKind,
+    ProviderPaymentStatus,
+    ProviderRefundStatus,
+)
 from tests.activities.gateways.conftest import OnStripe, Provider, lately, new_metadata, usd
 from tests.sandbox.conftest import Sandbox
 
@@ -342,7 +349,7 @@ def test_the_providers_list_has_all_that_moved(provider: Provider) -> None:
     made = provider.gateway.refund(reference, usd(250), {"refund_id": "rfd_1"}, "rfd_1:refund")
     voided = provider.held(usd(800))
     provider.gateway.cancel(voided)
-    moved = list(provider.gateway.list_movements(lately()))
+    moved = [one for one in provider.gateway.list_movements(lately()) if isinstance(one, Movement)]
     assert len({one.reference for one in moved}) == len(moved)
     captured = [one for one in moved if one.kind is MovementKind.CAPTURE]
     assert sorted(one.amount.amount for one in captured) == [400, 600]
@@ -353,3 +360,42 @@ def test_the_providers_list_has_all_that_moved(provider: Provider) -> None:
     assert refund.source == made.reference
     held = [one.payment for one in moved if one.kind is MovementKind.AUTHORISATION]
     assert held == [waiting]
+
+
+@pytest.mark.parametrize(
+    ("paid", "settles", "rate"), [("EUR", "usd", 1.083), ("EUR", "gbp", 0.871), ("JPY", "usd", 0.00667)]
+)
+def test_stripes_movements_are_in_the_currency_that_the_buyer_paid_in(
+    sandbox: Sandbox, paid: str, settles: str, rate: float
+) -> None:
+    """Its balance transactions are in the one that the account settles in."""
+    sandbox.control("/stripe/settlement", {"currency": settles, "rates": {paid.lower(): rate}})
+    stripe = OnStripe(sandbox)
+    reference = stripe.held(Money.of(10_001, paid))
+    stripe.gateway.capture(reference, 3_334, final=False, key="shp_1:capture")
+    sandbox.control("/stripe/settlement", {"currency": settles, "rates": {paid.lower(): rate * 1.02}})
+    stripe.gateway.capture(reference, 6_667, final=True, key="shp_2:capture")
+    stripe.gateway.refund(reference, Money.of(2_001, paid), {"refund_id": "rfd_1"}, "rfd_1:refund")
+    disputed = stripe.gateway.authorise(
+        AuthorisationRequest(Money.of(1_003, paid), "pm_card_createDispute", new_metadata(), "disputed")
+    )
+    assert disputed.reference
+    stripe.gateway.capture(disputed.reference, 1_003, final=True, key="shp_3:capture")
+    # A page may repeat a movement.
+    moved = {one.reference: one for one in stripe.gateway.list_movements(lately()) if isinstance(one, Movement)}
+    assert {one.amount.currency for one in moved.values()} == {paid}
+    captured = [one for one in moved.values() if one.kind is MovementKind.CAPTURE and one.payment == reference]
+    assert len(captured) == 2
+    assert sum(one.amount.amount for one in captured) == 10_001
+    others = sorted((one.kind, one.amount.amount) for one in moved.values() if one not in captured)
+    assert others == [("capture", 1_003), ("dispute", 1_003), ("refund", 2_001)]
+
+
+def test_rows_in_no_currency_of_the_shop_are_told_apart(sandbox: Sandbox) -> None:
+    stripe = OnStripe(sandbox)
+    ours = stripe.held(usd(700))
+    for capture_method in ("automatic", "manual"):  # a line of the balance, and an open authorisation
+        sandbox.intent(currency="gbp", capture_method=capture_method)
+    found = list(stripe.gateway.list_movements(lately()))
+    assert [one.currency for one in found if isinstance(one, ForeignMovement)] == ["GBP", "GBP"]
+    assert [one.payment for one in found if isinstance(one, Movement)] == [ours]

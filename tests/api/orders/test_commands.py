@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import stripe
 
 from models.accounts.access import Role
 from models.ids import order_workflow
 from models.orders.commands import Initiator
+from tests.fixtures.parcels import ship
+from tests.fixtures.reconciliation import balances, payment_of, reconcile
 from tests.fixtures.shop import ADDRESSES, VISA, at_once, eventually, new_key, slug
 from workflows.order import Order
 
@@ -33,6 +36,57 @@ def support(shop):
         )
 
     return call
+
+
+def captured_by_hand(shop, order):
+    """At the provider, behind our back; the nightly comparison has recorded it."""
+    payment = payment_of(shop, order)
+    with shop.world.webhooks(mode="drop"):
+        client = stripe.StripeClient("sk_test_sandbox", base_addresses={"api": shop.world.url})
+        client.v1.payment_intents.capture(payment.reference)
+    reconcile(shop)
+    return payment.amount
+
+
+def refunded(shop, order):
+    """Amount of the one refund of an order, once it has succeeded."""
+    rows = shop.sql("SELECT amount, state FROM refunds WHERE order_id = :id", id=order["id"])
+    return [row.amount for row in rows if row.state == "succeeded"]
+
+
+class TestCancellingWhatWasCaptured:
+    def test_refunds_it_all_where_nothing_has_left(self, shop, world):
+        buyer = shop.buyer()
+        order = buyer.buy()
+        captured = captured_by_hand(shop, order)
+        answers = at_once([lambda: cancel(buyer, order)] * 3)
+        assert {answer.status_code for answer in answers} == {200}
+        eventually(lambda: refunded(shop, order) == [captured])
+        assert world.charged(buyer.cart_id) == 0
+        eventually(lambda: read(buyer, order)["payment_status"] == "refunded")
+        (mail,) = eventually(lambda: [m for m in world.mail(buyer.email) if "is cancelled" in m["subject"]])
+        assert f"${captured / 100:,.2f}" in mail["text"]
+        assert "nothing was taken" not in mail["text"].lower()
+        assert "sent already" not in mail["text"]
+        assert balances(shop, order) == {}
+
+    def test_refunds_the_remainder(self, shop, world, support):
+        buyer = shop.buyer(quantity=2)
+        order = buyer.buy()
+        ship(shop, order, 1)
+        shipped = payment_of(shop, order).captured
+        captured = captured_by_hand(shop, order)
+
+        async def remainder(client):
+            handle = client.get_workflow_handle(order_workflow(order["id"]))
+            await handle.execute_update(Order.cancel_remainder, Initiator())
+
+        shop.temporal(remainder)
+        eventually(lambda: refunded(shop, order) == [captured - shipped])
+        assert world.charged(buyer.cart_id) == shipped
+        (mail,) = eventually(lambda: [m for m in world.mail(buyer.email) if "is cancelled" in m["subject"]])
+        assert f"${(captured - shipped) / 100:,.2f}" in mail["text"]
+        assert "What was sent already is yours" in mail["text"]
 
 
 class TestCancelling:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -14,16 +13,16 @@ from models.catalogue.inventory import Movement
 from models.db.repositories.catalogue import inventory
 from models.db.repositories.delivery import outbox
 from models.db.repositories.orders import notices as order_notices
+from models.db.repositories.orders import refunds, shipments
 from models.db.repositories.orders import search as order_search
-from models.db.repositories.orders import shipments
 from models.db.repositories.orders.orders import StoredOrder, append, lock_order
 from models.errors import InvalidRequest, InvalidTransition
-from models.ids import new_id
+from models.ids import cancellation_refund_of
 from models.orders import orders
 from models.orders.commands import Initiator, OrderSnapshot
 from models.orders.events import shipments_have_ended
 from models.orders.notices import OrderNotice
-from models.orders.orders import Actor, Order
+from models.orders.orders import Order
 from models.states import OrderStatus
 
 _DONE = text("SELECT 1 FROM order_events WHERE order_id = :order_id AND type = :type AND cause = :cause LIMIT 1")
@@ -93,9 +92,26 @@ def _cancel(connection: Connection, order: Order, event: str, initiator: Initiat
     _RELEASE_STOCK.execute(connection, checkout)
     if whole:
         connection.execute(_UNUSE_CODES, checkout)
+    order = _refund_overpaid(connection, order, initiator)
     outbox.publish(connection, topics.ORDER_CANCELLED, order.id, topics.OrderRef(order_id=order.id))
     order_notices.queue(connection, order.id, OrderNotice.CANCELLED, f"{order.id}:{order.version}")
     return order
+
+
+def _refund_overpaid(connection: Connection, order: Order, initiator: Initiator) -> Order:
+    """Requests the refund of what was captured for units that won't ship, at the provider by hand for example."""
+    if order.overpaid.amount <= 0:
+        return order
+    requested = refunds.request(
+        connection,
+        order.id,
+        amount=order.overpaid,
+        lines=[],
+        cause=initiator.cause,
+        actor=initiator.actor,
+        refund_id=cancellation_refund_of(order.id),
+    )
+    return requested.stored.order
 
 
 def hold(connection: Connection, order_id: str, initiator: Initiator) -> StoredOrder:
@@ -149,59 +165,6 @@ def resend_confirmation(connection: Connection, order_id: str, initiator: Initia
     stored, _ = lock_order(connection, order_id)
     order_notices.queue(connection, order_id, OrderNotice.CONFIRMED, initiator.cause)
     return stored
-
-
-# Notes
-
-
-class Note(NamedTuple):
-    id: str
-    kind: str
-    text: str
-    actor: dict[str, Any]
-    at: datetime
-
-
-def store_note(connection: Connection, order_id: str, kind: str, note: str | None, actor: Actor) -> str | None:
-    """Stores a command's reason and returns the note's id; None without a reason."""
-    if not note:
-        return None
-    note_id = new_id("note")
-    connection.execute(
-        text("""
-        INSERT INTO order_notes (id, order_id, kind, text, actor)
-        VALUES (:id, :order_id, :kind, :text, CAST(:actor AS jsonb))
-        """),
-        {"id": note_id, "order_id": order_id, "kind": kind, "text": note, "actor": actor.model_dump_json()},
-    )
-    return note_id
-
-
-def add_note(connection: Connection, order_id: str, note: str, initiator: Initiator) -> Note:
-    stored, now = lock_order(connection, order_id)
-    note_id = store_note(connection, order_id, "note", note, initiator.actor)
-    assert note_id is not None
-    append(
-        connection,
-        stored.order,
-        [(orders.ORDER_NOTED, {"note_id": note_id})],
-        now=now,
-        actor=initiator.actor,
-        cause=initiator.cause,
-    )
-    return Note(note_id, "note", note, initiator.actor.model_dump(), now)
-
-
-def read_notes(connection: Connection, order_id: str, *, after: str, limit: int) -> list[Note]:
-    """Oldest first, after the id `after`."""
-    rows = connection.execute(
-        text("""
-        SELECT id, kind, text, actor, at FROM order_notes WHERE order_id = :order_id AND id > :after
-        ORDER BY id LIMIT :limit
-        """),
-        {"order_id": order_id, "after": after, "limit": limit},
-    )
-    return [Note(*row) for row in rows]
 
 
 # The Order workflow's snapshot

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from models import topics
 from models.db.repositories.delivery import outbox
-from models.db.repositories.orders import commands as order_commands
+from models.db.repositories.orders import notes
 from models.db.repositories.orders.orders import StoredOrder, append, lock_order
 from models.errors import RefundExceedsBalance
 from models.money import Money
@@ -75,7 +75,7 @@ def request(
         actor=actor,
         cause=cause,
     )
-    note_id = order_commands.store_note(connection, order_id, "refund", reason, actor)
+    note_id = notes.store_note(connection, order_id, "refund", reason, actor)
     write(connection, order_id, refund_id, planned.amount, parts, cause, note_id)
     publish_changed(connection, refund_id, order_id)
     refund = order.refund(refund_id)

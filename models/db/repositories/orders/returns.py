@@ -11,9 +11,8 @@ from sqlalchemy import Connection, text
 from models import topics
 from models.db.repositories.catalogue import inventory
 from models.db.repositories.delivery import outbox
-from models.db.repositories.orders import commands as order_commands
+from models.db.repositories.orders import notes, refunds
 from models.db.repositories.orders import notices as order_notices
-from models.db.repositories.orders import refunds
 from models.db.repositories.orders.orders import StoredOrder, append, lock_order, read_order
 from models.errors import NotFound
 from models.ids import derived_id
@@ -157,7 +156,7 @@ def refuse(connection: Connection, return_id: str, initiator: Initiator, reason:
     current, now = _lock(connection, return_id)
     if current.request.status is ReturnStatus.REFUSED:
         return current
-    order_commands.store_note(connection, current.row.order_id, "return", reason, initiator.actor)
+    notes.store_note(connection, current.row.order_id, "return", reason, initiator.actor)
     order_notices.queue(connection, current.row.order_id, OrderNotice.RETURN_REFUSED, return_id)
     return _end(connection, current, orders.RETURN_REFUSED, ReturnStatus.REFUSED, now, initiator)
 

@@ -14,7 +14,7 @@ from models.db.repositories import ledger
 from models.db.repositories.delivery import outbox, tasks
 from models.db.repositories.orders import shipments
 from models.db.repositories.orders.orders import append, lock_order
-from models.db.repositories.payments import disputes
+from models.db.repositories.payments import disputes, retry
 from models.db.tables.base import one_of
 from models.delivery.tasks import OpenTask
 from models.ids import derived_id
@@ -70,6 +70,11 @@ WHERE order_id = :order_id AND status = 'preparing' AND capture_amount = :amount
 _CAPTURE = text("""
 UPDATE payments SET captured = captured + :amount, state = 'captured'
 WHERE id = :id AND state IN ('authorised', 'captured') AND captured + released + :amount <= amount RETURNING id
+""")
+
+# Sums of two currencies are not comparable: the provider's list is in one that the buyer didn't pay in.
+_IN_OTHER_CURRENCY = text("""
+SELECT 1 FROM provider_movements WHERE provider = :provider AND payment = :subject AND currency <> :currency LIMIT 1
 """)
 
 # One refund part may be several refunds at the provider: its reference lists them all.
@@ -142,7 +147,8 @@ def heal(connection: Connection, difference_id: str) -> DifferenceState:
         DifferenceKind.REFUND_UNRECORDED: _publish_refunds,
         DifferenceKind.DISPUTE_UNRECORDED: _record_disputes,
     }.get(difference.kind)
-    if healer is not None and healer(connection, difference):
+    comparable = connection.execute(_IN_OTHER_CURRENCY, difference._asdict()).first() is None
+    if healer is not None and comparable and healer(connection, difference):
         return record_state(connection, difference, healed=True)
     return record_state(connection, difference, healed=False)
 
@@ -190,7 +196,10 @@ def _record_capture(connection: Connection, difference: Difference) -> bool:
     for kind in (EntryKind.CAPTURE, EntryKind.AUTHORISATION_USED):
         ledger.post(connection, kind, difference.payment_id, difference.id, amount)
     fact = {"payment_id": difference.payment_id, "shipment_id": None, "amount": amount.model_dump()}
-    append(connection, stored.order, [(orders.PAYMENT_CAPTURED, fact)], now=now, actor=SYSTEM, cause=difference.id)
+    order = append(
+        connection, stored.order, [(orders.PAYMENT_CAPTURED, fact)], now=now, actor=SYSTEM, cause=difference.id
+    )
+    retry.resume_covered(connection, order, now)
     return True
 
 

@@ -34,8 +34,11 @@ SELECT :provider, m.reference, m.kind, m.payment, m.source, m.currency, m.amount
     :run_id
 FROM jsonb_to_recordset(CAST(:movements AS jsonb)) AS m (reference text, kind text, payment text, source text,
     currency text, amount bigint, at timestamptz, checkout_id text, refund_id text)
-ON CONFLICT (provider, reference) DO UPDATE SET run_id = excluded.run_id, amount = excluded.amount
+ON CONFLICT (provider, reference) DO UPDATE SET run_id = excluded.run_id, amount = excluded.amount,
+    currency = excluded.currency
 """)
+
+_SKIPPED = text("UPDATE reconciliation_runs SET skipped = :skipped WHERE id = :run_id")
 
 _COUNT = text("""
 UPDATE reconciliation_runs SET movements = (SELECT count(*) FROM provider_movements WHERE run_id = :run_id)
@@ -157,7 +160,7 @@ RETURNING d.task_id
 """)
 
 _PAGE = text("""
-SELECT r.id, r.provider, r.state, r.since, r.until, r.started_at, r.ended_at, r.movements, (
+SELECT r.id, r.provider, r.state, r.since, r.until, r.started_at, r.ended_at, r.movements, r.skipped, (
     SELECT coalesce(jsonb_object_agg(d.state, d.number), '{}') FROM (
         SELECT state, count(*) AS number FROM differences WHERE run_id = r.id GROUP BY state) AS d) AS differences
 FROM reconciliation_runs r WHERE r.id < :before ORDER BY r.id DESC LIMIT :limit
@@ -179,13 +182,14 @@ def begin(connection: Connection, command: BeginRun) -> ReconciliationRun:
     return ReconciliationRun(run_id=row.id, provider=command.provider, since=row.since)
 
 
-def store(connection: Connection, run: ReconciliationRun, movements: Sequence[Movement]) -> None:
-    """Stores movements of the provider's list; known ones are assigned to this run."""
+def store(connection: Connection, run: ReconciliationRun, movements: Sequence[Movement], *, skipped: int) -> None:
+    """Stores movements of the provider's list; known ones are assigned to this run. `skipped`: of the run so far."""
     by_reference = {movement.reference: _row(movement) for movement in movements}  # a page may repeat a movement
     connection.execute(
         _STORE,
         {"provider": run.provider, "run_id": run.run_id, "movements": json.dumps(list(by_reference.values()))},
     )
+    connection.execute(_SKIPPED, {"run_id": run.run_id, "skipped": skipped})
 
 
 def _row(movement: Movement) -> dict[str, Any]:

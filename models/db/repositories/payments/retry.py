@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -17,7 +18,7 @@ from models.errors import InvalidTransition, NotFound
 from models.orders import orders
 from models.orders.commands import Initiator
 from models.orders.notices import OrderNotice
-from models.orders.orders import Order
+from models.orders.orders import SYSTEM, Order
 from models.payments.dunning import RetryAdvice, retry_advice_of
 from models.payments.retry import (
     BeginRetry,
@@ -94,8 +95,8 @@ ORDER BY attempt
 def begin(connection: Connection, command: BeginRetry) -> RetrySnapshot:
     """Loads the snapshot; the first call starts the retry schedule. Ends the retry of an order that no longer waits for
     its payment."""
-    stored, _ = lock_order(connection, command.order_id)
-    order = stored.order
+    stored, now = lock_order(connection, command.order_id)
+    order = resume_covered(connection, stored.order, now)
     row = connection.execute(_BEGIN, {"order_id": order.id, "now": command.now}).mappings().first()
     if row is None:
         return RetrySnapshot(state=RetryState.CANCELLED, status=order.status, failed_at=command.now)
@@ -121,6 +122,19 @@ def begin(connection: Connection, command: BeginRetry) -> RetrySnapshot:
         open_attempt=open_attempt.model_copy(update={"retrieve_first": True}) if open_attempt else None,
         challenged=_challenged(row, attempts),
     )
+
+
+def resume_covered(connection: Connection, order: Order, now: datetime) -> Order:
+    """An order whose payment was captured after all resumes, and its payment retry ends as paid."""
+    if not order.is_covered:
+        return order
+    fact = {"payment_id": order.payment.id}
+    order = append(connection, order, [(orders.PAYMENT_COVERED, fact)], now=now, actor=SYSTEM, cause=order.id)
+    end(connection, order.id, RetryState.PAID)
+    ref = topics.OrderRef(order_id=order.id)
+    outbox.publish(connection, topics.ORDER_CHANGED, order.id, ref)
+    outbox.publish(connection, topics.PAYMENT_RETRY_CHANGED, order.id, ref)
+    return order
 
 
 def _challenged(row: Any, attempts: list[Any]) -> ChallengedAttempt | None:

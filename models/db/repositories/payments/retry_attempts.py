@@ -12,7 +12,7 @@ from models.db.repositories.delivery import outbox, stored_responses
 from models.db.repositories.orders import notices as order_notices
 from models.db.repositories.orders.orders import append, lock_order
 from models.db.repositories.payments import methods as payment_methods
-from models.db.repositories.payments.retry import end, own_method, payment_row, row_of
+from models.db.repositories.payments.retry import end, own_method, payment_row, resume_covered, row_of
 from models.delivery.stored_responses import StoredResponse, rfc3339
 from models.ids import payment_of
 from models.ledger import EntryKind
@@ -47,7 +47,7 @@ WHERE order_id = :order_id
 def plan(connection: Connection, command: PlanAttempt) -> AttemptPlanned:
     """Plans the charge of the amount due. Raises NotFound for a saved method that is not the order's customer's."""
     stored, now = lock_order(connection, command.order_id)
-    order = stored.order
+    order = resume_covered(connection, stored.order, now)
     row = row_of(connection, order.id)
     if order.status is not OrderStatus.PAYMENT_RETRYING:
         return AttemptPlanned(state=RetryState(row["state"]), status=order.status)
