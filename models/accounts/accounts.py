@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import string
+import unicodedata
 from enum import StrEnum
+from typing import Final
+
+import idna
 
 from models.base import Record
 from models.ids import digest_of
@@ -71,9 +76,26 @@ class SessionTokens(Record):
     expires_in: int
 
 
+_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
 def email_key(email: str) -> str:
-    """The casefolded address: unique per account."""
-    return email.casefold()
+    """The mailbox of an address, unique per account: A to Z of the local part in lower case, the domain as A-labels.
+
+    Nothing else is folded. By Unicode's casefold `ß` is `ss`, but `straße.de` and `strasse.de` are two domains of two
+    owners (IDNA 2008, RFC 5891), and whether two spellings of a local part are one mailbox is its host's to say
+    (RFC 5321, 2.4).
+    """
+    local, _, domain = unicodedata.normalize("NFC", email).rpartition("@")
+    return f"{local.translate(_LOWER)}@{_ascii_domain(domain)}"
+
+
+def _ascii_domain(domain: str) -> str:
+    """What is no domain, as somebody may type it, stays what it is."""
+    try:
+        return domain.lower() if domain.isascii() else idna.encode(domain, uts46=True).decode()
+    except idna.IDNAError:
+        return domain
 
 
 def account_key(email: str) -> bytes:

@@ -225,6 +225,12 @@ class TestSigningIn:
         headers = {"Authorization": f"Bearer {browser().sign_in(person).json()['access_token']}"}
         assert [found["id"] for found in shop.get("/v1/orders", headers).json()["items"]] == [order]
 
+    def test_a_mailbox_that_looks_like_theirs_is_somebody_else(self, shop, browser):
+        number = uuid.uuid4().hex[:10]
+        owner = member(shop, email=f"strasse.{number}@example.com")
+        user = browser().sign_in(somebody(email=f"straße.{number}@example.com")).json()["user"]
+        assert user["id"] != owner.id
+
     def test_names_of_all_kinds_are_kept_harmless(self, shop, browser):
         for name, kept in (("Zoë\u0000\n  Œuvre\u202e", "Zoë Œuvre"), ("x" * 500, "x" * 200), ("", "Ada Lovelace")):
             assert browser().sign_in(somebody(name=name)).json()["user"]["name"] == kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.accounts.accounts import account_key, address_range, network_of
+from models.accounts.accounts import account_key, address_range, email_key, network_of
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,43 @@ def test_the_network_of_a_caller(address, counted_together, caller):
     assert network_of(address, ipv4=32, ipv6=64) == caller
 
 
-def test_an_address_is_one_account_however_it_is_cased():
-    assert account_key("Ada@Example.com") == account_key("aDA@eXAMPLE.COM")
-    assert account_key("straße@example.com") == account_key("STRASSE@EXAMPLE.COM")
-    assert account_key("ada@example.com") != account_key("adb@example.com")
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Ada@Example.com", "aDA@eXAMPLE.COM"),
+        ("ada@STRASSE.example.com", "ada@strasse.example.com"),
+        ("ada@straße.example.com", "ada@xn--strae-oqa.example.com"),
+        ("ada@stra\u00dfe.EXAMPLE.com", "ada@XN--STRAE-OQA.example.com"),
+        ("zoe\u0301@example.com", "zo\u00e9@example.com"),  # composed or not
+    ],
+)
+def test_one_mailbox_is_one_key(one, other):
+    assert email_key(one) == email_key(other)
+    assert account_key(one) == account_key(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ada@example.com", "adb@example.com"),
+        ("ada@straße.example.com", "ada@strasse.example.com"),  # two owners
+        ("straße@example.com", "strasse@example.com"),
+        ("ſam@example.com", "sam@example.com"),
+        ("ﬁn@example.com", "fin@example.com"),
+        ("İda@example.com", "ida@example.com"),
+        ("ada@exam\u0440le.com", "ada@example.com"),  # Cyrillic
+    ],
+)
+def test_two_mailboxes_are_two_keys(one, other):
+    assert email_key(one) != email_key(other)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ada", "@", "ada@", "ada@..", "ada@-x-.é", "ada@" + "é" * 300, "a@b@ex\u0301.com"]
+)
+def test_what_is_no_address_has_a_key_too(text):
+    assert email_key(text) == email_key(text)
+
+
+def test_an_account_s_key_hides_its_address():
     assert b"ada" not in account_key("ada@example.com")
