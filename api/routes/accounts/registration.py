@@ -17,14 +17,14 @@ from pydantic import AfterValidator, StringConstraints
 from activities.gateways.secrets import token_digest
 from api import sessions as signing_in
 from api.addresses import checked_email
-from api.auth import Person
+from api.auth import Caller, Person
 from api.passwords import checked_password
 from api.schemas.base import Body, Line
 from api.schemas.responses import Accepted, Problem, SignedIn
 from api.services import Services, Shop
 from api.sessions import From
 from models.accounts.access import Principal
-from models.accounts.accounts import LinkPurpose, NoticeKind, RequestKind
+from models.accounts.accounts import LinkPurpose, NoticeKind, RequestKind, address_range
 from models.base import Storable
 from models.db.repositories.accounts import account_requests, links, notices, sessions, users
 from models.db.repositories.accounts.links import StoredLink
@@ -32,7 +32,7 @@ from models.db.repositories.accounts.sessions import Origin
 from models.db.repositories.accounts.users import User
 from models.db.repositories.delivery import audit
 from models.db.repositories.orders import claims
-from models.errors import Gone, InvalidCredentials
+from models.errors import Forbidden, Gone, InvalidCredentials, InvalidRequest
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -60,8 +60,9 @@ class AddressGiven(Body):
     email: Line
 
 
-class TokenGiven(Body):
+class ConfirmIn(Body):
     token: Token
+    password: NewlyChosen | None = None
 
 
 class ResetIn(Body):
@@ -75,7 +76,7 @@ class EmailChange(Body):
 
 
 @router.post("/v1/auth/register", status_code=202, response_model=Accepted)
-async def register(shop: Shop, body: RegisterIn) -> JSONResponse:
+async def register(shop: Shop, origin: From, body: RegisterIn) -> JSONResponse:
     """The account begins once its mailed link is used; the owner of a known address gets a mail that says so."""
     began = time.monotonic()
     email = checked_email(body.email)
@@ -89,6 +90,7 @@ async def register(shop: Shop, body: RegisterIn) -> JSONResponse:
         email,
         name=body.name,
         password_hash=hashed,
+        asked_from=address_range(origin.address),
         waited_seconds=waited,
     )
     return _accepted("verification_sent")
@@ -102,19 +104,51 @@ def request_verification(shop: Shop, body: AddressGiven) -> JSONResponse:
 
 
 @router.post(
-    "/v1/auth/email-verification/confirm", response_model=SignedIn | Accepted, responses={410: {"model": Problem}}
+    "/v1/auth/email-verification/confirm",
+    response_model=SignedIn | Accepted,
+    responses={403: {"model": Problem}, 410: {"model": Problem}, 422: {"model": Problem}},
 )
-def confirm_email(shop: Shop, origin: From, body: TokenGiven) -> JSONResponse:
+async def confirm_email(shop: Shop, origin: From, caller: Caller, body: ConfirmIn) -> JSONResponse:
     """Verifies the address: the account begins, or has its new address. Signs in as a login does.
 
-    With a second factor, a change of address does not sign in: the response is `{"status": "confirmed"}` then.
+    Whoever reads the mail need not be who asked for it. So what was typed with the request comes into force only from
+    the network that it was typed in (IPv4 /24, IPv6 /64). Elsewhere a new account needs a `password`, which replaces
+    the one that was typed (422 `/password` without), and a change of address the session that asked for it (403). The
+    link stays valid after either. With a second factor, a change of address does not sign in: the response is
+    `{"status": "confirmed"}` then.
     """
+    digest = token_digest(body.token)
+    chosen = await _chosen_password(shop, digest, body.password)
+    return JSONResponse(await run_in_threadpool(_confirm, shop, digest, origin, caller, chosen))
+
+
+async def _chosen_password(shop: Services, digest: bytes, password: str | None) -> str | None:
+    """The hash of the password given with the link, if any."""
+    if password is None:
+        return None
+    link = await run_in_threadpool(_live_link, shop, digest)
+    return await shop.passwords.hash(checked_password(shop, password, "/password", link.email, link.name or ""))
+
+
+def _live_link(shop: Services, digest: bytes) -> StoredLink:
+    with shop.database.autocommit() as connection:
+        return links.find(connection, digest, LinkPurpose.EMAIL_VERIFICATION)
+
+
+def _confirm(
+    shop: Services, digest: bytes, origin: Origin, caller: Principal | None, chosen: str | None
+) -> dict[str, Any]:
     with shop.database.transaction() as connection:
-        link = links.use(connection, token_digest(body.token), LinkPurpose.EMAIL_VERIFICATION)
+        link = links.use(connection, digest, LinkPurpose.EMAIL_VERIFICATION)
         user = _owner(connection, link)
-        change = _change_address if user.verified else _begin_account
-        answer = change(shop, connection, link, user, origin)
-    return JSONResponse(answer)
+        here = link.asked_from is None or link.asked_from == address_range(origin.address)
+        if user.verified:
+            if not here and (caller is None or caller.user_id != user.id):
+                raise Forbidden("Sign in where you asked for the new address, and follow the link there")
+            return _change_address(shop, connection, link, user, origin)
+        if not here and chosen is None:
+            raise InvalidRequest.at("/password", "is needed where the link is not opened in the network of the request")
+        return _begin_account(shop, connection, link, user, origin, chosen)
 
 
 @router.post("/v1/auth/password-reset", status_code=202, response_model=Accepted)
@@ -149,7 +183,7 @@ async def change_email(shop: Shop, person: Person, origin: From, body: EmailChan
     """Takes effect when the new address is confirmed; the old one is notified now and then."""
     email = checked_email(body.email)
     confirmed = await shop.attempts.confirm(person.user_id, body.password, origin.address)
-    await run_in_threadpool(_ask_for_change, shop, person, confirmed, email)
+    await run_in_threadpool(_ask_for_change, shop, person, confirmed, email, origin)
     return _accepted("verification_sent")
 
 
@@ -170,11 +204,12 @@ def _owner(connection: Connection, link: StoredLink) -> User:
 
 
 def _begin_account(
-    shop: Services, connection: Connection, link: StoredLink, user: User, origin: Origin
+    shop: Services, connection: Connection, link: StoredLink, user: User, origin: Origin, chosen: str | None
 ) -> dict[str, Any]:
-    if link.name is None or link.password_hash is None:
+    password_hash = chosen or link.password_hash
+    if link.name is None or password_hash is None:
         raise Gone()
-    users.verify(connection, user.id, email=link.email, name=link.name, password_hash=link.password_hash)
+    users.verify(connection, user.id, email=link.email, name=link.name, password_hash=password_hash)
     return _sign_in(shop, connection, user, origin, "account.verified")
 
 
@@ -213,7 +248,7 @@ def _reset(shop: Services, digest: bytes, hashed: str) -> None:
         audit.append(connection, Principal(user_id=user.id, role=user.role), "password.reset", user.id)
 
 
-def _ask_for_change(shop: Services, person: Principal, confirmed: User, email: str) -> None:
+def _ask_for_change(shop: Services, person: Principal, confirmed: User, email: str, origin: Origin) -> None:
     with shop.database.transaction() as connection:
         user = users.lock_user(connection, confirmed.id)
         if user is None or user.password_hash != confirmed.password_hash or user.must_reset:
@@ -224,6 +259,7 @@ def _ask_for_change(shop: Services, person: Principal, confirmed: User, email: s
             purpose=LinkPurpose.EMAIL_VERIFICATION,
             user_id=user.id,
             email=email,
+            asked_from=address_range(origin.address),
             lifetime_seconds=shop.settings.email_verification_seconds,
             mails_per_hour=shop.settings.account_mails_per_hour,
         )

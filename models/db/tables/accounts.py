@@ -107,6 +107,7 @@ account_requests = Table(
     Column("email", Text, nullable=False),
     Column("name", Text),
     Column("password_hash", Text),
+    Column("asked_from", Text),  # the address range of the caller
     time_column("created_at", default_now=True),
     CheckConstraint(one_of("kind", RequestKind), name="kind"),
 )
@@ -126,6 +127,7 @@ links = Table(
     Column("name", Text),
     Column("password_hash", Text),
     Column("role", Text),
+    Column("asked_from", Text),  # the address range of who typed them
     Column("lifetime_seconds", Float, nullable=False),
     time_column("requested_at", default_now=True),
     time_column("created_at", default_now=True),

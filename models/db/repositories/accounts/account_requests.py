@@ -24,12 +24,12 @@ SAME_CLICK_SECONDS = 5.0
 MAIL_AFTER_SECONDS = 0.3
 
 _SUBMIT = text("""
-INSERT INTO account_requests (id, kind, email, name, password_hash, created_at)
-VALUES (:id, :kind, :email, :name, :password_hash, now() - make_interval(secs => :waited_seconds))
+INSERT INTO account_requests (id, kind, email, name, password_hash, asked_from, created_at)
+VALUES (:id, :kind, :email, :name, :password_hash, :asked_from, now() - make_interval(secs => :waited_seconds))
 """)
 
 _TAKE = text("""
-DELETE FROM account_requests WHERE id = :id RETURNING kind, email, name, password_hash, created_at
+DELETE FROM account_requests WHERE id = :id RETURNING kind, email, name, password_hash, asked_from, created_at
 """)
 
 _SAME_CLICK = text("""
@@ -73,6 +73,7 @@ class _Request(NamedTuple):
     email: str
     name: str | None
     password_hash: str | None
+    asked_from: str | None
     asked_at: datetime
 
 
@@ -83,6 +84,7 @@ def submit(
     *,
     name: str | None = None,
     password_hash: str | None = None,
+    asked_from: str | None = None,
     waited_seconds: float = 0.0,
 ) -> None:
     """Stores and publishes a request. `waited_seconds`: its age."""
@@ -95,6 +97,7 @@ def submit(
             "email": email,
             "name": name,
             "password_hash": password_hash,
+            "asked_from": asked_from,
             "waited_seconds": waited_seconds,
         },
     )
@@ -146,14 +149,18 @@ def release_address(connection: Connection, email: str) -> None:
 
 
 def _register(connection: Connection, request: _Request, user: User, opening: Opening) -> None:
-    """Mails a link for a new account, or a notice to the owner of an existing one."""
+    """Mails a link for a new account, or a notice to the owner of an existing one.
+
+    The newest registration counts, also where the limit of mails has been reached: what somebody typed before its owner
+    registered is gone.
+    """
     if user.verified:
         notices.queue(connection, user.id, NoticeKind.ACCOUNT_EXISTS, at_most=opening.mails_per_hour)
         return
     last = links.last_of(connection, user.id, LinkPurpose.EMAIL_VERIFICATION)
     if last is not None and _same_click(connection, request, last):
         return
-    links.create(
+    created = links.create(
         connection,
         opening.digest,
         purpose=LinkPurpose.EMAIL_VERIFICATION,
@@ -161,11 +168,21 @@ def _register(connection: Connection, request: _Request, user: User, opening: Op
         email=request.email,
         name=request.name,
         password_hash=request.password_hash,
+        asked_from=request.asked_from,
         requested_at=request.asked_at,
         lifetime_seconds=opening.verification_seconds,
         mails_per_hour=opening.mails_per_hour,
         after_seconds=MAIL_AFTER_SECONDS,
     )
+    if created is None:
+        links.replace_values(
+            connection,
+            user.id,
+            LinkPurpose.EMAIL_VERIFICATION,
+            name=request.name,
+            password_hash=request.password_hash,
+            asked_from=request.asked_from,
+        )
 
 
 def _verify_again(connection: Connection, user: User, opening: Opening) -> None:
@@ -181,12 +198,16 @@ def _verify_again(connection: Connection, user: User, opening: Opening) -> None:
         email=last.email,
         name=last.name,
         password_hash=last.password_hash,
+        asked_from=last.asked_from,
         lifetime_seconds=opening.verification_seconds,
         mails_per_hour=opening.mails_per_hour,
     )
 
 
 def _same_click(connection: Connection, request: _Request, last: StoredLink) -> bool:
-    """Whether the request is a repeated click: the mail of the first one was not sent before it."""
+    """Whether the request is a repeated click: the mail of the first one was not sent before it, and it came from the
+    same network."""
+    if request.asked_from != last.asked_from:
+        return False
     values = {"asked_at": request.asked_at, "link_id": last.id, "seconds": SAME_CLICK_SECONDS}
     return bool(connection.execute(_SAME_CLICK, values).scalar())

@@ -35,6 +35,7 @@ class StoredLink(NamedTuple):
     name: str | None
     password_hash: str | None
     role: Role | None
+    asked_from: str | None  # the address range of who typed the name and the password, or asked for the address
     requested_at: datetime
 
     @property
@@ -43,7 +44,7 @@ class StoredLink(NamedTuple):
 
 
 _COLUMNS = """
-id, user_id, purpose, number, email, name, password_hash, role, requested_at,
+id, user_id, purpose, number, email, name, password_hash, role, asked_from, requested_at,
 CASE WHEN state = 'live' AND expires_at <= now() THEN 'expired' ELSE state END AS state
 """
 
@@ -59,11 +60,11 @@ FROM (SELECT now() - interval '1 hour' AS since) t
 
 _INSERT = text("""
 INSERT INTO links
-    (id, user_id, purpose, number, digest, email, email_key, name, password_hash, role, lifetime_seconds,
-     requested_at, expires_at)
+    (id, user_id, purpose, number, digest, email, email_key, name, password_hash, role, asked_from,
+     lifetime_seconds, requested_at, expires_at)
 VALUES (:id, :user_id, :purpose,
     (SELECT coalesce(max(number), 0) + 1 FROM links WHERE user_id = :user_id AND purpose = :purpose),
-    :digest, :email, :email_key, :name, :password_hash, :role, :lifetime_seconds,
+    :digest, :email, :email_key, :name, :password_hash, :role, :asked_from, :lifetime_seconds,
     coalesce(:requested_at, now()), now() + make_interval(secs => :lifetime_seconds))
 RETURNING number
 """)
@@ -89,6 +90,7 @@ def create(
     name: str | None = None,
     password_hash: str | None = None,
     role: Role | None = None,
+    asked_from: str | None = None,
     requested_at: datetime | None = None,
     after_seconds: float = 0.0,
 ) -> Link | None:
@@ -112,6 +114,7 @@ def create(
             "name": name,
             "password_hash": password_hash,
             "role": role,
+            "asked_from": asked_from,
             "lifetime_seconds": lifetime_seconds,
             "requested_at": requested_at,
         },
@@ -119,6 +122,26 @@ def create(
     link = Link(id=link_id, user_id=user_id, purpose=purpose, number=number, lifetime_seconds=lifetime_seconds)
     outbox.publish(connection, topics.LINK_OPENED, link_id, link, after_seconds=after_seconds)
     return link
+
+
+_REPLACE_VALUES = text("""
+UPDATE links SET name = :name, password_hash = :password_hash, asked_from = :asked_from
+WHERE user_id = :user_id AND purpose = :purpose AND state = 'live'
+""")
+
+
+def replace_values(
+    connection: Connection,
+    user_id: str,
+    purpose: LinkPurpose,
+    *,
+    name: str | None,
+    password_hash: str | None,
+    asked_from: str | None,
+) -> None:
+    """The live link brings these into force from now on, without another mail."""
+    values = {"name": name, "password_hash": password_hash, "asked_from": asked_from}
+    connection.execute(_REPLACE_VALUES, {"user_id": user_id, "purpose": purpose, **values})
 
 
 def end_live(connection: Connection, user_id: str, *purposes: LinkPurpose) -> None:
@@ -197,5 +220,6 @@ def _link(row: Any) -> StoredLink:
         name=row.name,
         password_hash=row.password_hash,
         role=Role(row.role) if row.role else None,
+        asked_from=row.asked_from,
         requested_at=row.requested_at,
     )
