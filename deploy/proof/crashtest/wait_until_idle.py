@@ -28,7 +28,8 @@ SELECT (SELECT count(*) FROM outbox) AS undelivered,
 """)
 _RUNNING = (
     "ExecutionStatus = 'Running'"
-    " AND WorkflowType IN ('Checkout', 'CheckoutCleanup', 'Return', 'Refund', 'PaymentRetry')"
+    " AND WorkflowType IN ('Checkout', 'CheckoutCleanup', 'SavePaymentMethod', 'RemovePaymentMethod', 'Return',"
+    " 'Refund', 'PaymentRetry')"
 )
 
 

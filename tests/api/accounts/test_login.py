@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import statistics
 import time
 import unicodedata
 from contextlib import contextmanager
@@ -491,11 +490,14 @@ def test_time_does_not_tell_whether_an_address_is_known(shop):
     people = {"known": known, "unverified": unverified, "unknown": unknown}
     seconds = {kind: [] for kind in people}
 
-    for _ in range(40):
-        for kind, person in people.items():
-            began = time.perf_counter()
-            assert person.try_login(password="a wrong one").status_code == 401
-            seconds[kind].append(time.perf_counter() - began)
+    def ratio():
+        """Of the shortest times: what else the machine does only adds to a time."""
+        for _ in range(20):
+            for kind, person in people.items():
+                began = time.perf_counter()
+                assert person.try_login(password="a wrong one").status_code == 401
+                seconds[kind].append(time.perf_counter() - began)
+        shortest = [min(times) for times in seconds.values()]
+        return max(shortest) / min(shortest)
 
-    medians = {kind: statistics.median(times) for kind, times in seconds.items()}
-    assert max(medians.values()) / min(medians.values()) < 1.35, medians
+    assert any(ratio() < 1.25 for _ in range(8)), seconds
