@@ -5,7 +5,6 @@ import fcntl
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ import psutil
 from deploy.errors import StackError
 
 LOCK = "stack.lock"
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 RECORD = "stack.json"
 # What the stack and its processes write here, and all that `reset` deletes.
 OURS = ("postgres", "postgres.new-*", "temporal.db*", "sandbox.db*", "keys", "logs", RECORD)
@@ -51,7 +51,7 @@ def write_record(folder: Path, addresses: Mapping[str, str], pids: Mapping[str, 
     record = {
         "pid": os.getpid(),
         "addresses": dict(addresses),
-        "processes": {name: {"pid": pid, "created": _created(pid)} for name, pid in pids.items()},
+        "processes": {name: {"pid": pid, "started": _started(pid)} for name, pid in pids.items()},
     }
     temporary = folder / f"{RECORD}.new"
     temporary.write_text(json.dumps(record, indent=2) + "\n")
@@ -73,7 +73,7 @@ def end_leftovers(folder: Path, patience: float = 10.0) -> list[str]:
     for name, entry in read_record(folder).get("processes", {}).items():
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(entry["pid"])
-            if process.create_time() == entry["created"] and process.status() != psutil.STATUS_ZOMBIE:
+            if _started(process.pid) == entry.get("started") and process.status() != psutil.STATUS_ZOMBIE:
                 left[name] = process
     for process in left.values():
         with contextlib.suppress(psutil.Error):
@@ -108,7 +108,13 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _created(pid: int) -> float:
-    with contextlib.suppress(psutil.Error):
-        return float(psutil.Process(pid).create_time())
-    return time.time()
+def _started(pid: int) -> str:
+    """Tells a process from every other one that has had its pid: the boot, and the clock ticks from it to its start.
+
+    As a time of day (`psutil.Process.create_time`) it moves when the machine's clock is set, so that a leftover looks
+    like a stranger, or a stranger like a leftover. Source: proc(5), field 22 of `stat`.
+    """
+    with contextlib.suppress(OSError, IndexError):
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return f"{BOOT.read_text().strip()}:{ticks}"
+    return "gone"

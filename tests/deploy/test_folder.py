@@ -41,7 +41,7 @@ def test_recorded_leftovers_are_ended_and_strangers_are_not(tmp_path: Path) -> N
     left = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)"])
     write_record(tmp_path, {}, {"api": left.pid, "worker": os.getpid()})
     record = read_record(tmp_path)
-    record["processes"]["worker"]["created"] -= 1  # the pid is ours now, and was another's then
+    record["processes"]["worker"]["started"] += "0"  # the pid is ours now, and was another's then
     (tmp_path / "stack.json").write_text(json.dumps(record))
     assert end_leftovers(tmp_path) == ["api"]
     left.wait()
