@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
 
 from google.protobuf.json_format import ParseError
 from temporalio.client import WorkflowHistory
@@ -45,7 +43,7 @@ WORKFLOWS: list[type] = [
 ]
 
 
-def replay(folder: Path) -> NoReturn:
+def replay(folder: Path) -> None:
     """Replays every `*.json` under the folder, as the recorder or `temporal workflow show -o json` write them.
 
     Exits with status 1 and names each file that can't be read or doesn't replay.
@@ -53,18 +51,10 @@ def replay(folder: Path) -> NoReturn:
     outcomes = replay_files(folder)
     broken = {path: why for path, why in outcomes.items() if why is not None}
     if not outcomes:
-        _exit(1, f"error: there are no histories in {folder}")
+        sys.exit(f"error: there are no histories in {folder}")
     if broken:
-        _exit(1, "\n".join(f"error: {path}: {why}" for path, why in broken.items()))
-    _exit(0, f"{len(outcomes)} histories replay.")
-
-
-def _exit(status: int, text: str) -> NoReturn:
-    """Without taking the interpreter down in order: a thread of the SDK that still wants it then aborts the process."""
-    out = sys.stderr if status else sys.stdout
-    out.write(f"{text}\n")
-    out.flush()
-    os._exit(status)
+        sys.exit("\n".join(f"error: {path}: {why}" for path, why in broken.items()))
+    sys.stdout.write(f"{len(outcomes)} histories replay.\n")
 
 
 def replay_files(folder: Path, workflows: list[type] | None = None) -> Mapping[Path, str | None]:

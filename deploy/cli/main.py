@@ -122,7 +122,16 @@ def replay(folder: Annotated[Path, typer.Argument(metavar="DIR", exists=True, fi
     """Replay recorded histories against today's workflow code."""
     from workers.replay import replay as replay_all
 
-    replay_all(folder)
+    status = 0
+    try:
+        replay_all(folder)
+    except SystemExit as error:
+        print(error.code, file=sys.stderr)
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A thread of the SDK that still wants the interpreter, as it is taken down in order, aborts the process.
+    os._exit(status)
 
 
 @app.command()
