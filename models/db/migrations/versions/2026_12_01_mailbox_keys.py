@@ -39,7 +39,7 @@ def _rekey(key_of: Callable[[str], str]) -> None:
             if (key := key_of(row.email)) == row.email_key:
                 continue
             if table == "users" and _is_taken(connection, row.id, key):
-                print(f"users {row.id}: another account has the address {key!r} under its new key; decide by hand")
+                print(f"users {row.id}: another account has its new key; decide by hand")
                 continue
             connection.execute(
                 sa.text(f"UPDATE {table} SET email_key = :key WHERE id = :id"),  # noqa: S608  constants
