@@ -233,18 +233,13 @@ class Checkout(Submission):
     async def _resolve(self, command: AuthorisePayment) -> ProviderPayment:
         """Resolves an unknown outcome until the deadline. Raises CheckoutExpired if it is not resolved then, or late:
         the compensation searches on, and voids the payment that turns up."""
-        try:
-            payment = await workflow.execute_activity_method(
-                Payments.resolve_payment_outcome,
-                command,
-                summary="resolve unknown outcome",
-                **lookup_until(self._deadline - workflow.now()),
-            )
-        except FailureError as error:
-            if is_cancelled_exception(error) or not self._late:
-                raise
-            self._unresolved = True
-            raise CheckoutExpired() from error
+        resolving = workflow.execute_activity_method(
+            Payments.resolve_payment_outcome,
+            command,
+            summary="resolve unknown outcome",
+            **lookup_until(self._deadline - workflow.now()),
+        )
+        payment = await self._result_by_deadline(resolving, CheckoutExpired)
         if self._late and payment.state is not ProviderPaymentStatus.DECLINED:
             self._unresolved = True
             raise CheckoutExpired()
@@ -369,19 +364,13 @@ class Checkout(Submission):
             not_before=workflow.now(),
             reference=payment.reference,
         )
-        bounded = workflow.patched(DEADLINE)
-        try:
-            cancelled = await workflow.execute_activity_method(
-                Payments.cancel_payment,
-                void,
-                summary="cancel expired payment",
-                **(lookup_until(timedelta()) if bounded else COMPENSATION),
-            )
-        except FailureError as error:
-            if is_cancelled_exception(error) or not bounded:
-                raise
-            self._unresolved = True
-            raise CheckoutExpired() from error
+        cancelling = workflow.execute_activity_method(
+            Payments.cancel_payment,
+            void,
+            summary="cancel expired payment",
+            **(lookup_until(timedelta()) if workflow.patched(DEADLINE) else COMPENSATION),
+        )
+        cancelled = await self._result_by_deadline(cancelling, CheckoutExpired)
         if cancelled.state is ProviderPaymentStatus.CANCELLED:
             raise CheckoutExpired()
         return cancelled

@@ -175,18 +175,13 @@ class SavePaymentMethod(Submission):
     async def _resolve(self, command: SetUpMethod) -> SetupResult:
         """Resolves an unknown outcome until the deadline. Raises SetupExpired if it is not resolved then, or late: the
         compensation searches on, and undoes the set-up that turns up."""
-        try:
-            setup = await workflow.execute_activity_method(
-                PaymentMethods.resolve_setup_outcome,
-                command,
-                summary="resolve unknown outcome",
-                **lookup_until(self._deadline - workflow.now()),
-            )
-        except FailureError as error:
-            if is_cancelled_exception(error) or not self._late:
-                raise
-            self._unresolved = True
-            raise SetupExpired() from error
+        resolving = workflow.execute_activity_method(
+            PaymentMethods.resolve_setup_outcome,
+            command,
+            summary="resolve unknown outcome",
+            **lookup_until(self._deadline - workflow.now()),
+        )
+        setup = await self._result_by_deadline(resolving, SetupExpired)
         if self._late and setup.state is not ProviderSetupStatus.DECLINED:
             self._unresolved = True
             raise SetupExpired()
@@ -269,19 +264,13 @@ class SavePaymentMethod(Submission):
         A provider that is down keeps nobody longer than that: the compensation goes on cancelling.
         """
         workflow.set_current_details("Out of time: cancelling at the provider")
-        bounded = workflow.patched(DEADLINE)
-        try:
-            cancelled = await workflow.execute_activity_method(
-                PaymentMethods.cancel_setup,
-                self._find_command(setup.reference),
-                summary="cancel expired set-up",
-                **(lookup_until(timedelta()) if bounded else COMPENSATION),
-            )
-        except FailureError as error:
-            if is_cancelled_exception(error) or not bounded:
-                raise
-            self._unresolved = True
-            raise SetupExpired() from error
+        cancelling = workflow.execute_activity_method(
+            PaymentMethods.cancel_setup,
+            self._find_command(setup.reference),
+            summary="cancel expired set-up",
+            **(lookup_until(timedelta()) if workflow.patched(DEADLINE) else COMPENSATION),
+        )
+        cancelled = await self._result_by_deadline(cancelling, SetupExpired)
         if cancelled.state is ProviderSetupStatus.CANCELLED:
             raise SetupExpired()
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from models.checkout.checkouts import BeginCheckout
     from models.delivery.stored_responses import CommandResponse
-    from models.errors import IdempotencyKeyReused, RequestInProgress
+    from models.errors import HoldfastError, IdempotencyKeyReused, RequestInProgress
     from models.payments.methods import BeginPaymentMethod
     from workflows.compensation import CompensatingWorkflow
     from workflows.failures import is_known
     from workflows.updates import AcceptsUpdates, recorded
 
 DEADLINE = "payment-deadline"  # patch: nothing is authorised after payment_action_seconds
+
+Result = TypeVar("Result")
 
 
 class Submission(CompensatingWorkflow, AcceptsUpdates):
@@ -40,6 +44,17 @@ class Submission(CompensatingWorkflow, AcceptsUpdates):
     def _late(self) -> bool:
         """Whether the deadline has passed. A request without a delay has no marker of the patch in its history."""
         return workflow.now() >= self._deadline and workflow.patched(DEADLINE)
+
+    async def _result_by_deadline(self, activity: Awaitable[Result], expired: type[HoldfastError]) -> Result:
+        """The result of an activity that ends with the deadline. Raises `expired` if it has failed by then: its outcome
+        is unresolved, and the compensation goes on."""
+        try:
+            return await activity
+        except FailureError as error:
+            if is_cancelled_exception(error) or not self._late:
+                raise
+            self._unresolved = True
+            raise expired() from error
 
     @workflow.update
     @recorded
