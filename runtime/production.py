@@ -10,8 +10,18 @@ from urllib.parse import parse_qs, urlsplit
 from limits import parse
 from pydantic import SecretStr
 
-from runtime import settings as sandbox
-from runtime.settings import Settings
+from runtime.settings import (
+    DEMO_PASSWORD,
+    DEVELOPMENT_DATABASE_PASSWORD,
+    SANDBOX_CARRIER_WEBHOOK_SECRET,
+    SANDBOX_FACEBOOK_CLIENT,
+    SANDBOX_GOOGLE_CLIENT,
+    SANDBOX_PAYPAL_CLIENT,
+    SANDBOX_PAYPAL_WEBHOOK_ID,
+    SANDBOX_SENDGRID_WEBHOOK_KEY,
+    SANDBOX_TWILIO_ACCOUNT,
+    Settings,
+)
 
 WEAK = frozenset({"", "secret", "password", "changeme", "holdfast", "sandbox", "test"})
 ENCRYPTED = frozenset({"require", "verify-ca", "verify-full"})  # libpq's `sslmode`, of a server elsewhere
@@ -132,7 +142,7 @@ RULES: tuple[Rule, ...] = (
     Rule("database_url", lambda s: bool(s.database_url) and not urlsplit(s.database_url).password, "has no password"),
     Rule(
         "database_url",
-        lambda s: urlsplit(s.database_url).password == sandbox.DEVELOPMENT_DATABASE_PASSWORD,
+        lambda s: urlsplit(s.database_url).password == DEVELOPMENT_DATABASE_PASSWORD,
         "has the development password",
     ),
     Rule("database_url", _database_in_clear, "must have sslmode=require, verify-ca or verify-full"),
@@ -160,16 +170,16 @@ RULES: tuple[Rule, ...] = (
     ),
     _https("stripe_api_base"),
     _strong("stripe_webhook_secret"),
-    _not("paypal_client_id", sandbox.SANDBOX_PAYPAL_CLIENT),
+    _not("paypal_client_id", SANDBOX_PAYPAL_CLIENT),
     _strong("paypal_client_secret", "paypal_client_id"),
     _https("paypal_api_base"),
-    _not("paypal_webhook_id", sandbox.SANDBOX_PAYPAL_WEBHOOK_ID),
+    _not("paypal_webhook_id", SANDBOX_PAYPAL_WEBHOOK_ID),
     Rule("paypal_webhook_id", lambda s: bool(s.paypal_client_id) and not s.paypal_webhook_id, "is missing"),
     _strong("sendgrid_api_key"),
     _https("sendgrid_api_base"),
-    _not("sendgrid_webhook_key", sandbox.SANDBOX_SENDGRID_WEBHOOK_KEY),
+    _not("sendgrid_webhook_key", SANDBOX_SENDGRID_WEBHOOK_KEY),
     Rule("sendgrid_webhook_key", lambda s: not s.sendgrid_webhook_key, "is missing"),
-    _not("twilio_account_sid", sandbox.SANDBOX_TWILIO_ACCOUNT),
+    _not("twilio_account_sid", SANDBOX_TWILIO_ACCOUNT),
     _strong("twilio_auth_token", "twilio_account_sid"),
     _https("twilio_api_base"),
     _strong("carrier_api_key", "carrier_api_key"),
@@ -178,14 +188,14 @@ RULES: tuple[Rule, ...] = (
         lambda s: _text(s.carrier_api_key) != "" and not _is_https(s.carrier_api_base),
         "must be an https address where there is a carrier",
     ),
-    _not("carrier_webhook_secret", sandbox.SANDBOX_CARRIER_WEBHOOK_SECRET),
+    _not("carrier_webhook_secret", SANDBOX_CARRIER_WEBHOOK_SECRET),
     _strong("carrier_webhook_secret", "carrier_api_key"),
-    _not("google_client_id", sandbox.SANDBOX_GOOGLE_CLIENT),
+    _not("google_client_id", SANDBOX_GOOGLE_CLIENT),
     _strong("google_client_secret", "google_client_id"),
-    _not("facebook_client_id", sandbox.SANDBOX_FACEBOOK_CLIENT),
+    _not("facebook_client_id", SANDBOX_FACEBOOK_CLIENT),
     _strong("facebook_client_secret", "facebook_client_id"),
     # What only development and tests have.
-    Rule("demo_password", lambda s: _text(s.demo_password) != sandbox.DEMO_PASSWORD, "is for development"),
+    Rule("demo_password", lambda s: _text(s.demo_password) != DEMO_PASSWORD, "is for development"),
     Rule("failpoints", lambda s: bool(s.failpoints), "must be empty"),
     # Times and counts outside of which a control is none, or nobody can buy.
     _between("access_token_seconds", 60, 3_600),

@@ -63,7 +63,7 @@ def control_routes(world: World) -> list[Route]:
         route("POST", "/webhooks/release", _release_webhooks),
         route("POST", "/stripe/forget-keys", _forget_keys),
         route("POST", "/stripe/search", _search_lag),
-        route("POST", "/stripe/settlement", _settlement),
+        route("POST", "/stripe/settlement", _set_settlement_currency),
         route("POST", "/stripe/payment_intents/{id}/authenticate", _authenticate),
         route("POST", "/stripe/setup_intents/{id}/authenticate", _authenticate_setup),
         route("POST", "/stripe/refunds/{id}/settle", _settle_refund),
@@ -223,7 +223,7 @@ def _search_lag(world: World, request: Request, body: Row) -> Any:
     return {"lag_ms": lag}
 
 
-def _settlement(world: World, request: Request, body: Row) -> Any:
+def _set_settlement_currency(world: World, request: Request, body: Row) -> Any:
     """The currency that the account settles in, and for each currency converted into it the rate."""
     _only(body, "currency", "rates")
     currency, rates = body.get("currency"), body.get("rates") or {}
@@ -231,7 +231,7 @@ def _settlement(world: World, request: Request, body: Row) -> Any:
         raise ControlError("currency must be one of Stripe's, in lower case, or null")
     if not isinstance(rates, dict) or not all(_is_rate(name, rate) for name, rate in rates.items()):
         raise ControlError('rates must be like {"eur": 1.08}: what one unit is worth in `currency`')
-    world.stripe.account.settle_in(currency, rates if currency else {})
+    world.stripe.account.set_settlement_currency(currency, rates if currency else {})
     return {"currency": currency, "rates": rates if currency else {}}
 
 

@@ -153,11 +153,11 @@ class Account:
             for key in list(islice(events, 1_000)):
                 self.store.drop("event", key)
 
-    def settle_in(self, currency: str | None, rates: dict[str, float]) -> None:
+    def set_settlement_currency(self, currency: str | None, rates: dict[str, float]) -> None:
         """Settles charges of the currencies in `rates` in another one; None: each in its own, as at the start."""
         self.store.put("settings", "settlement", {"currency": currency, "rates": rates})
 
-    def settlement(self, currency: str) -> tuple[str, float | None]:
+    def conversion_of(self, currency: str) -> tuple[str, float | None]:
         """The currency that a charge of `currency` is settled in, and the rate; no rate: it isn't converted."""
         held = self.store.get("settings", "settlement") or {"currency": None, "rates": {}}
         rate = held["rates"].get(currency)
@@ -168,7 +168,7 @@ class Account:
 
         It is in the currency that the account settles in, with the rate of the conversion.
         """
-        currency, rate = self.settlement(source["currency"])
+        currency, rate = self.conversion_of(source["currency"])
         if rate is not None:
             amount, fee = (convert(value, source["currency"], currency, rate) for value in (amount, fee))
         entry = self.new(

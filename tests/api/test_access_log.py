@@ -60,7 +60,7 @@ def card_number(shop):
 
 
 def too_many(shop):
-    url = shop.api(code_rate_limit="1/hour", redis_url=f"{shop.settings.redis[:-1]}6")
+    url = shop.api(code_rate_limit="1/day", redis_url=f"{shop.settings.redis[:-1]}6")
     buyer = shop.buyer(url=url)
     tried = [buyer.call("POST", f"/v1/carts/{buyer.cart_id}/discounts", {"code": new_key()[:9]}) for _ in range(2)]
     return tried[-1], "anonymous"

@@ -16,7 +16,7 @@ def limits(valkey):
     """Makes limits of a class of its own name, so that no other test's requests count."""
 
     def make(**narrow):
-        return Limits(valkey.model_copy(update={"rate_limit": "1000000/hour", **narrow}), Cache(valkey.redis))
+        return Limits(valkey.model_copy(update={"rate_limit": "1000000/day", **narrow}), Cache(valkey.redis))
 
     return make
 
@@ -36,18 +36,18 @@ def answered(limits, requests):
 def test_addresses_of_one_customer_count_together(limits):
     mine = network()
     tried = [("GET /v1/products", f"{mine}:1::{number:x}") for number in range(1, 8)]
-    assert answered(limits(rate_limit="5/hour"), tried) == [True] * 5 + [False] * 2
+    assert answered(limits(rate_limit="5/day"), tried) == [True] * 5 + [False] * 2
 
 
 def test_networks_of_one_provider_s_customer_do_too_with_more_room(limits):
     mine = network()
     tried = [("GET /v1/products", f"{mine}:{number:x}00::1") for number in range(1, 40)]
-    assert answered(limits(rate_limit="2/hour"), tried) == [True] * 32 + [False] * 7
+    assert answered(limits(rate_limit="2/day"), tried) == [True] * 32 + [False] * 7
 
 
 def test_a_neighbour_is_somebody_else(limits):
     mine, other = network(), network()
-    one = limits(rate_limit="1/hour")
+    one = limits(rate_limit="1/day")
     tried = [
         ("GET /v1/products", f"{mine}::1"),
         ("GET /v1/products", f"{mine}::2"),
@@ -68,7 +68,7 @@ def test_a_neighbour_is_somebody_else(limits):
 )
 def test_each_class_counts_by_itself(limits, name, request_line):
     setting = next(each.setting for each in CLASSES if each.name == name)
-    one, mine = limits(**{setting: "2/hour"}), f"{network()}::1"
+    one, mine = limits(**{setting: "2/day"}), f"{network()}::1"
     tried = [(request_line, mine)] * 3 + [("GET /v1/products", mine), ("POST /v1/carts/crt_1/items", mine)]
     assert answered(one, tried) == [True, True, False, True, True]
 
@@ -76,17 +76,17 @@ def test_each_class_counts_by_itself(limits, name, request_line):
 def test_webhooks_are_not_limited_with_everything_else(limits):
     mine = f"{network()}::1"
     tried = [("GET /v1/products", mine)] * 2 + [("POST /v1/webhooks/stripe", mine)]
-    assert answered(limits(rate_limit="1/hour"), tried) == [True, False, True]
+    assert answered(limits(rate_limit="1/day"), tried) == [True, False, True]
 
 
 def test_what_is_outside_of_v1_counts_but_for_what_supervisors_ask(limits):
     mine = f"{network()}::1"
     tried = [(f"GET {path}", mine) for path in ("/health/ready", "/health/ready", "/health/live", "/metrics")]
-    assert answered(limits(rate_limit="1/hour"), tried) == [True, False, True, True]
+    assert answered(limits(rate_limit="1/day"), tried) == [True, False, True, True]
 
 
 def test_codes_cant_be_tried_without_end(shop):
-    buyer = shop.buyer(url=shop.api(code_rate_limit="3/hour", redis_url=f"{shop.settings.redis[:-1]}5"))
+    buyer = shop.buyer(url=shop.api(code_rate_limit="3/day", redis_url=f"{shop.settings.redis[:-1]}5"))
     tried = [buyer.call("POST", f"/v1/carts/{buyer.cart_id}/discounts", {"code": new_key()[:12]}) for _ in range(4)]
     assert [answer.status_code for answer in tried] == [422, 422, 422, 429]
     assert slug(tried[-1]) == "too-many-requests"

@@ -391,7 +391,7 @@ def test_stripes_movements_are_in_the_currency_that_the_buyer_paid_in(
     assert others == [("capture", 1_003), ("dispute", 1_003), ("refund", 2_001)]
 
 
-def test_rows_in_no_currency_of_the_shop_are_told_apart(sandbox: Sandbox) -> None:
+def test_rows_in_no_currency_of_the_shop_are_foreign_movements(sandbox: Sandbox) -> None:
     stripe = OnStripe(sandbox)
     ours = stripe.held(usd(700))
     for capture_method in ("automatic", "manual"):  # a line of the balance, and an open authorisation

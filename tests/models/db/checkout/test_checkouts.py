@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from sqlalchemy import text
 
 from models.checkout.checkouts import BeginCheckout, CloseCheckout, ConfirmOrder
 from models.db.repositories.checkout import checkouts, holds
@@ -273,10 +274,10 @@ def test_a_hold_that_runs_out_while_the_order_is_confirmed_is_taken_again(shop, 
     confirming = threading.Thread(target=confirm)
     with transaction() as connection:
         holds.expire(connection, command.checkout_id)
+        expiring = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
         confirming.start()
-        eventually(
-            lambda: shop.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND state = 'active'")
-        )
+        blocked = "SELECT 1 FROM pg_stat_activity WHERE :pid = ANY(pg_blocking_pids(pid))"
+        eventually(lambda: shop.sql(blocked, pid=expiring))
     confirming.join()
     assert [type(each) for each in outcome] == [Unavailable]
     assert shop.stock(sku) == (3, 0)
